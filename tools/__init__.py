@@ -1,0 +1,1 @@
+"""Run from a checkout, not part of the wheel: load generator, crash lab, demonstrations."""

@@ -1,0 +1,47 @@
+"""Write `requirements/*.txt` anew from `pyproject.toml`: every package by version and hash.
+
+    .venv/bin/python -m tools.lock            keep what is locked where it still fits
+    .venv/bin/python -m tools.lock --upgrade  take the newest that fit
+
+One set of versions serves all: the largest set is solved first and binds the others. No registry's
+address is written, so that a mirror serves as well as PyPI. Needs uv (requirements/lock.txt).
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+RULES = ("--generate-hashes", "--no-emit-index-url", "--universal", "--python-version=3.11")
+LARGEST = "check"
+WANTED = {
+    LARGEST: ["--extra=demo", "--group=dev"],
+    "test": ["--extra=demo", "--group=build", "--group=test"],
+    "demo": ["--extra=demo", "--group=build"],
+    "runtime": ["--group=build"],
+}
+
+
+def main() -> None:
+    """Write every lock file; extra arguments go to uv."""
+    for name, what in WANTED.items():
+        bound = [] if name == LARGEST else [f"--constraint={lock(LARGEST)}"]
+        compile_lock(name, ["pyproject.toml", *what, *bound, *sys.argv[1:]])
+    compile_lock("build", ["--group=pyproject.toml:build", f"--constraint={lock(LARGEST)}"])
+    compile_lock("lock", ["--group=pyproject.toml:lock"])
+
+
+def lock(name: str) -> Path:
+    """Return the lock file of that name, relative to the checkout."""
+    return Path("requirements", f"{name}.txt")
+
+
+def compile_lock(name: str, arguments: list[str]) -> None:
+    """Run uv for one lock file; raise CalledProcessError if there is no solution."""
+    uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", f"--output-file={lock(name)}"]
+    named = {**os.environ, "UV_CUSTOM_COMPILE_COMMAND": "make lock"}  # noqa: TID251 - uv's own switch
+    subprocess.run([*uv, *RULES, *arguments], check=True, env=named)  # noqa: S603 - our own words
+
+
+if __name__ == "__main__":
+    main()
