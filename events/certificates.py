@@ -1,0 +1,50 @@
+"""Facts about certificates."""
+
+import msgspec
+
+from events.registry import Event, event
+
+
+@event("certificate.issued")
+class CertificateIssued(Event, frozen=True):
+    """The authority issued what was ordered, and it was checked against the order.
+
+    `certificate` is the leaf, DER; `chain` names its issuers by SHA-256, the leaf's own first
+    (`authority.certificate-seen` has them). `serial` is lower-case hex, times are RFC 3339 in UTC.
+    """
+
+    order_id: str
+    account_id: str
+    authority: str
+    attempt: int
+    certificate: bytes
+    chain: tuple[str, ...]
+    serial: str
+    sha256: str
+    spki_sha256: str
+    names: tuple[str, ...]
+    not_before: str
+    not_after: str
+    request_id: str = ""
+
+
+@event("certificate.mismatched")
+class CertificateMismatched(Event, frozen=True):
+    """The authority returned something other than what was ordered; it was given to nobody."""
+
+    order_id: str
+    authority: str
+    attempt: int
+    reason: str
+    certificate: bytes
+
+
+@event("certificate.revoked")
+class CertificateRevoked(Event, frozen=True):
+    """Revocation was accepted; `by` is `account` or `certificate-key` (RFC 8555 section 7.6)."""
+
+    order_id: str
+    serial: str
+    reason: int
+    by: str
+    names: tuple[str, ...] = msgspec.field(default=())

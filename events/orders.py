@@ -1,0 +1,121 @@
+"""Facts about orders, their authorizations, their challenges and their issuance (RFC 8555 section
+7.4).
+
+An order is one aggregate: authorization `n` of order `o` is `o-n`, its challenge `m` is `o-n-m`,
+and facts name them by these numbers.
+"""
+
+import msgspec
+
+from events.registry import Event, event
+
+
+class Identifier(msgspec.Struct, frozen=True):
+    """What a certificate is asked for: RFC 8555 section 9.7.7."""
+
+    type: str
+    value: str
+
+
+class OfferedChallenge(msgspec.Struct, frozen=True):
+    """A way to prove control: its type and its token."""
+
+    type: str
+    token: str
+
+
+class OfferedAuthorization(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What must be proven for one identifier, and how it may be."""
+
+    identifier: Identifier
+    challenges: tuple[OfferedChallenge, ...]
+    wildcard: bool = False
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An RFC 7807 problem as it was told to the client."""
+
+    type: str
+    detail: str
+    status: int = 0
+
+
+@event("order.created")
+class OrderCreated(Event, frozen=True):
+    """An account asked for a certificate; `expires` is RFC 3339 in UTC."""
+
+    order_id: str
+    account_id: str
+    identifiers: tuple[Identifier, ...]
+    authorizations: tuple[OfferedAuthorization, ...]
+    expires: str
+    policy: str
+    authority: str
+
+
+@event("challenge.accepted")
+class ChallengeAccepted(Event, frozen=True):
+    """The client said that it is ready to be asked."""
+
+    authorization: int
+    challenge: int
+
+
+@event("challenge.validated")
+class ChallengeValidated(Event, frozen=True):
+    """Control was proven. `evidence` is what the validator saw."""
+
+    authorization: int
+    challenge: int
+    evidence: dict[str, object]
+
+
+@event("challenge.failed")
+class ChallengeFailed(Event, frozen=True):
+    """Control was not proven, and will not be tried again. `evidence` is what the validator saw."""
+
+    authorization: int
+    challenge: int
+    error: Problem
+    evidence: dict[str, object]
+
+
+@event("order.ready")
+class OrderReady(Event, frozen=True):
+    """Every authorization is valid."""
+
+
+@event("order.finalized")
+class OrderFinalized(Event, frozen=True):
+    """The client sent its certificate signing request, DER, and it fits the order and the
+    policy."""
+
+    csr: bytes
+    csr_sha256: str
+
+
+@event("issuance.submitted")
+class IssuanceSubmitted(Event, frozen=True):
+    """The request is about to be handed to the authority: from here on a certificate may exist."""
+
+    attempt: int
+    authority: str
+    csr_sha256: str
+
+
+@event("issuance.failed")
+class IssuanceFailed(Event, frozen=True):
+    """An attempt ended without a certificate; `final` if there will be no other."""
+
+    attempt: int
+    authority: str
+    reason: str
+    final: bool
+
+
+@event("order.invalidated")
+class OrderInvalidated(Event, frozen=True):
+    """The order will never be a certificate: a challenge failed, or the authority refused."""
+
+    source: str
+    error: Problem
