@@ -1,0 +1,262 @@
+"""Orders as the log made them, each with its authorizations and challenges.
+
+One row holds the whole aggregate, so that every ACME read is one look-up by primary key.
+"""
+
+import msgspec
+from msgspec.structs import replace
+
+from events.envelope import Envelope
+from events.orders import (
+    ChallengeAccepted,
+    ChallengeFailed,
+    ChallengeValidated,
+    Identifier,
+    IssuanceFailed,
+    IssuanceSubmitted,
+    OrderCreated,
+    OrderFinalized,
+    OrderInvalidated,
+    OrderReady,
+    Problem,
+)
+from projections.jobs import ISSUE, JOBS, VALIDATE, Job
+from projections.tables import Column, Contradiction, Rows, Table
+
+PENDING = "pending"
+READY = "ready"
+PROCESSING = "processing"
+VALID = "valid"
+INVALID = "invalid"
+
+
+class Challenge(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One way to prove control (RFC 8555 section 8)."""
+
+    type: str
+    token: str
+    status: str = PENDING
+    validated: str = ""
+    error: Problem | None = None
+
+
+class Authorization(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What must be proven for one identifier (RFC 8555 section 7.1.4)."""
+
+    identifier: Identifier
+    challenges: tuple[Challenge, ...]
+    status: str = PENDING
+    wildcard: bool = False
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An order (RFC 8555 section 7.1.3). `position` is that of the last event which changed it.
+
+    `attempt` counts submissions to the authority; `in_doubt` is true while the last one has no
+    outcome. `csr` is kept until the order has ended.
+    """
+
+    id: str
+    account_id: str
+    status: str
+    position: int
+    created: str
+    expires: str
+    policy: str
+    authority: str
+    identifiers: tuple[Identifier, ...]
+    authorizations: tuple[Authorization, ...]
+    csr: bytes = b""
+    csr_sha256: str = ""
+    attempt: int = 0
+    in_doubt: bool = False
+    error: Problem | None = None
+
+
+class OrderName(msgspec.Struct, frozen=True):
+    """A name that an order is for."""
+
+    name: str
+    order_id: str
+
+
+ORDERS = Table(
+    "orders",
+    Order,
+    [
+        Column("id", size=26),
+        Column("account_id", size=26),
+        Column("status", size=16),
+        Column("expires", size=32),
+        Column("position", "integer"),
+    ],
+    key=("id",),
+    indexes=[("account_id", "id")],
+)
+
+ORDER_NAMES = Table(
+    "order_names",
+    OrderName,
+    [Column("name", size=255), Column("order_id", size=26)],
+    key=("name", "order_id"),
+    body=False,
+)
+
+
+def order_id_of(line: Envelope) -> str:
+    """Return the order that a line of its stream, `order/<id>`, is about."""
+    return line.stream.partition("/")[2]
+
+
+def created(fact: OrderCreated, line: Envelope, rows: Rows) -> None:
+    """A new order, with nothing proven yet."""
+    if rows.get(ORDERS, fact.order_id) is not None:
+        raise Contradiction(line.position, f"order {fact.order_id} is created a second time")
+    authorizations = tuple(
+        Authorization(
+            identifier=offered.identifier,
+            challenges=tuple(Challenge(c.type, c.token) for c in offered.challenges),
+            wildcard=offered.wildcard,
+        )
+        for offered in fact.authorizations
+    )
+    order = Order(
+        id=fact.order_id,
+        account_id=fact.account_id,
+        status=PENDING,
+        position=line.position,
+        created=line.at,
+        expires=fact.expires,
+        policy=fact.policy,
+        authority=fact.authority,
+        identifiers=fact.identifiers,
+        authorizations=authorizations,
+    )
+    rows.put(ORDERS, order)
+    for identifier in fact.identifiers:
+        rows.put(ORDER_NAMES, OrderName(identifier.value, fact.order_id))
+
+
+def challenge_accepted(fact: ChallengeAccepted, line: Envelope, rows: Rows) -> None:
+    """The challenge is being tried; a job will do it."""
+    order = present(rows, line, PENDING)
+    challenge = _challenge(order, line, fact.authorization, fact.challenge, PENDING)
+    order = _with(
+        order, fact.authorization, PENDING, fact.challenge, replace(challenge, status=PROCESSING)
+    )
+    rows.put(ORDERS, replace(order, position=line.position))
+    rows.put(
+        JOBS,
+        Job(
+            _job(order, fact.authorization, fact.challenge),
+            VALIDATE,
+            order.id,
+            order.account_id,
+            line.position,
+        ),
+    )
+
+
+def challenge_validated(fact: ChallengeValidated, line: Envelope, rows: Rows) -> None:
+    """Control was proven: the authorization is valid."""
+    order = present(rows, line, PENDING)
+    challenge = _challenge(order, line, fact.authorization, fact.challenge, PROCESSING)
+    proven = replace(challenge, status=VALID, validated=line.at)
+    order = _with(order, fact.authorization, VALID, fact.challenge, proven)
+    rows.put(ORDERS, replace(order, position=line.position))
+    rows.delete(JOBS, _job(order, fact.authorization, fact.challenge))
+
+
+def challenge_failed(fact: ChallengeFailed, line: Envelope, rows: Rows) -> None:
+    """Control was not proven: the authorization is invalid."""
+    order = present(rows, line, PENDING)
+    challenge = _challenge(order, line, fact.authorization, fact.challenge, PROCESSING)
+    failed = replace(challenge, status=INVALID, error=fact.error)
+    order = _with(order, fact.authorization, INVALID, fact.challenge, failed)
+    rows.put(ORDERS, replace(order, position=line.position))
+    rows.delete(JOBS, _job(order, fact.authorization, fact.challenge))
+
+
+def ready(_fact: OrderReady, line: Envelope, rows: Rows) -> None:
+    """All is proven; the client may finalize."""
+    order = present(rows, line, PENDING)
+    if any(authorization.status != VALID for authorization in order.authorizations):
+        raise Contradiction(line.position, f"{line.stream} is ready, but not all of it was proven")
+    rows.put(ORDERS, replace(order, status=READY, position=line.position))
+
+
+def finalized(fact: OrderFinalized, line: Envelope, rows: Rows) -> None:
+    """The request is in; a job will have it issued."""
+    order = replace(
+        present(rows, line, READY),
+        status=PROCESSING,
+        position=line.position,
+        csr=fact.csr,
+        csr_sha256=fact.csr_sha256,
+    )
+    rows.put(ORDERS, order)
+    rows.put(JOBS, Job(order.id, ISSUE, order.id, order.account_id, line.position))
+
+
+def submitted(fact: IssuanceSubmitted, line: Envelope, rows: Rows) -> None:
+    """A certificate may exist from here on."""
+    order = present(rows, line, PROCESSING)
+    if (fact.attempt, fact.csr_sha256) != (order.attempt + 1, order.csr_sha256):
+        raise Contradiction(line.position, f"{line.stream} did not come to this submission")
+    rows.put(ORDERS, replace(order, attempt=fact.attempt, in_doubt=True, position=line.position))
+
+
+def issuance_failed(_fact: IssuanceFailed, line: Envelope, rows: Rows) -> None:
+    """The attempt is known to have made no certificate."""
+    order = present(rows, line, PROCESSING)
+    rows.put(ORDERS, replace(order, in_doubt=False, position=line.position))
+
+
+def invalidated(fact: OrderInvalidated, line: Envelope, rows: Rows) -> None:
+    """The order has ended without a certificate; what was left to do for it is dropped."""
+    order = present(rows, line, PENDING, READY, PROCESSING)
+    rows.delete(JOBS, order.id)
+    for n, authorization in enumerate(order.authorizations):
+        for m, challenge in enumerate(authorization.challenges):
+            if challenge.status == PROCESSING:
+                rows.delete(JOBS, _job(order, n, m))
+    ended = replace(
+        order, status=INVALID, error=fact.error, in_doubt=False, csr=b"", position=line.position
+    )
+    rows.put(ORDERS, ended)
+
+
+def present(rows: Rows, line: Envelope, *statuses: str) -> Order:
+    """Return the order of a line, in one of these statuses; Contradiction where it cannot be."""
+    order = rows.get(ORDERS, order_id_of(line))
+    if order is None:
+        raise Contradiction(line.position, f"{line.type} for {line.stream} before it was created")
+    if order.status not in statuses:
+        what = f"{line.type} for {line.stream} although it is {order.status}"
+        raise Contradiction(line.position, what)
+    return order
+
+
+def _job(order: Order, authorization: int, challenge: int) -> str:
+    return f"{order.id}-{authorization}-{challenge}"
+
+
+def _challenge(order: Order, line: Envelope, n: int, m: int, status: str) -> Challenge:
+    try:
+        challenge = order.authorizations[n].challenges[m]
+    except IndexError:
+        raise Contradiction(line.position, f"{line.stream} has no challenge {n}-{m}") from None
+    if challenge.status != status:
+        what = f"{line.type} for challenge {n}-{m} of {line.stream}, which is {challenge.status}"
+        raise Contradiction(line.position, what)
+    return challenge
+
+
+def _with(order: Order, n: int, status: str, m: int, challenge: Challenge) -> Order:
+    """Return the order with one challenge and its authorization's status replaced."""
+    old = order.authorizations[n]
+    challenges = (*old.challenges[:m], challenge, *old.challenges[m + 1 :])
+    new = replace(old, status=status, challenges=challenges)
+    return replace(
+        order, authorizations=(*order.authorizations[:n], new, *order.authorizations[n + 1 :])
+    )
