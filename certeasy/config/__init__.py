@@ -1,0 +1,47 @@
+"""From config.yml to settings, or to everything that is wrong with it.
+
+    settings = load(Path("config.yml"))     # or ConfigurationError, with every mistake at once
+
+`serve` and `validate` call the same function, and it does nothing but read the one file: nothing
+is created, resolved or connected to. What is allowed but notable comes from `warnings`.
+"""
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from certeasy.config import checks, document, reading
+from certeasy.config.advice import warnings
+from certeasy.config.mistakes import ConfigurationError, Mistake, Page
+from certeasy.config.redaction import fingerprint, redacted
+from certeasy.settings import Settings
+
+__all__ = [
+    "ConfigurationError",
+    "Mistake",
+    "Page",
+    "fingerprint",
+    "load",
+    "load_page",
+    "redacted",
+    "warnings",
+]
+
+
+def load(path: Path) -> Settings:
+    """Return the settings of a file: complete, paths absolute, names canonical.
+
+    ConfigurationError: the file cannot be read, or at least one thing in it is wrong.
+    """
+    return load_page(path)[0]
+
+
+def load_page(path: Path) -> tuple[Settings, Page]:
+    """Return the settings and the page they stand on, for whoever finds more wrong with them."""
+    page = Page(path)
+    place = path.absolute()
+    settings = reading.read(document.read(path), page, place.parent)
+    settings = checks.completed(replace(settings, source=place))
+    checks.check(settings, page)
+    page.raise_if_wrong()
+    return settings, page

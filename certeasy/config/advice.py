@@ -1,0 +1,89 @@
+"""What may be meant so, but should not go unnoticed: one line each, at start and by `validate`."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+from certeasy.settings import DnsProfile, IpPolicy, Settings
+
+_HTTP_PORT = 80
+_ONE_BATCH = 64 << 20
+# Where connecting on a stranger's word does the most harm: this machine, and the place where
+# clouds keep the credentials of machines.
+_DELICATE = {"127.0.0.1": "this machine itself", "169.254.169.254": "link-local addresses"}
+
+
+def warnings(settings: Settings) -> tuple[str, ...]:
+    """Return what an operator should know about settings that are in order otherwise."""
+    return (*_server(settings), *_issuing(settings), *_validating(settings))
+
+
+def _server(settings: Settings) -> Iterator[str]:
+    """Yield what is notable about listeners, proxies and files."""
+    server = settings.server
+    if not server.tls:
+        yield "server.tls is false: the listener speaks plain HTTP, so only a proxy may reach it"
+    if not server.tls and settings.tls_certificate_manager.bundles:
+        yield "server.tls is false: tls-certificate-manager.bundles are not used"
+    if server.trusted_proxies and not server.remote_ip_header:
+        yield "server.trusted-proxies does nothing without server.remote-ip-header"
+    if any(network.prefixlen == 0 for network in server.trusted_proxies):
+        yield "server.trusted-proxies contains everybody: any client can claim any address"
+    for key, listen in (("server", server.listen), ("admin", settings.admin.listen)):
+        if listen.endswith(":0"):
+            yield f"{key}.listen has port 0: the port is another one at every start"
+    if settings.logs.level == "off":
+        yield "logs.level is off: problems will not be seen in the log"
+    if settings.logs.file is not None and settings.logs.output != "file":
+        yield f"logs.file is not used: logs.output is {settings.logs.output}"
+    if settings.audit.min_free_bytes < _ONE_BATCH:
+        yield "audit.min-free-bytes is less than one batch may need: a full disk may be met late"
+
+
+def _issuing(settings: Settings) -> Iterator[str]:
+    """Yield what is notable about authorities and policies."""
+    for authority in settings.authorities:
+        yield (
+            f'authority "{authority.name}" is the embedded CA: its key is a file of this server;'
+            " not for production"
+        )
+    used = {name for binding in settings.policy_bindings for name in binding.authorities}
+    bound = {binding.policy for binding in settings.policy_bindings}
+    for authority in settings.authorities:
+        if authority.name not in used:
+            yield f'authority "{authority.name}" is bound to no policy'
+    for policy in settings.issuance_policies:
+        if policy.name not in bound:
+            yield f'policy "{policy.name}" is bound to no authority: nothing is issued under it'
+        if policy.csr.allowed_extra_eku:
+            extra = ", ".join(policy.csr.allowed_extra_eku)
+            yield f'policy "{policy.name}" allows more than serverAuth: {extra}'
+
+
+def _validating(settings: Settings) -> Iterator[str]:
+    """Yield what is notable about where challenges are looked for."""
+    used = {policy.dns_validation_profile for policy in settings.issuance_policies}
+    for profile in settings.dns_validation_profiles:
+        if profile.name not in used:
+            yield f'profile "{profile.name}" is used by no policy'
+        if (port := profile.http_01_port) != _HTTP_PORT:
+            yield f'profile "{profile.name}" looks for http-01 on port {port}, not 80'
+        yield from _addresses(profile)
+
+
+def _addresses(profile: DnsProfile) -> Iterator[str]:
+    """Yield what is notable about the addresses that a profile connects to."""
+    policy = profile.resolved_ip_policy
+    open_to_all = any(network.prefixlen == 0 for network in policy.allow_cidrs)
+    if not policy.allow_cidrs or open_to_all:
+        yield f'profile "{profile.name}" may connect to every address that it does not deny'
+    for text, what in _DELICATE.items():
+        if _allows(policy, text):
+            yield f'profile "{profile.name}" may connect to {what} ({text})'
+
+
+def _allows(policy: IpPolicy, text: str) -> bool:
+    """Tell whether a policy allows an address."""
+    address = ip_address(text)
+    if any(address in network for network in policy.deny_cidrs):
+        return False
+    return not policy.allow_cidrs or any(address in network for network in policy.allow_cidrs)

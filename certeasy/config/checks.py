@@ -1,0 +1,280 @@
+"""What holds between settings: names that refer to each other, times that fit into each other.
+
+Single values were looked at when they were read. Here a section in which something was wrong is
+passed over where its gaps would only bring forth mistakes that are none.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from msgspec.structs import replace
+
+from certeasy.config.forms import duration_text
+from certeasy.config.mistakes import Page, quoted
+from certeasy.settings import (
+    AuthoritySettings,
+    DnsProfile,
+    DnsZone,
+    IssuancePolicy,
+    PolicyBinding,
+    Settings,
+    TlsBundle,
+)
+
+PROFILES = "dns-validation-profiles"
+AUTHORITIES = "authorities"
+POLICIES = "issuance-policies"
+BINDINGS = "policy-bindings"
+BUNDLES = "tls-certificate-manager.bundles"
+
+_LONGEST_WAIT = timedelta(seconds=60)
+
+
+Named = TlsBundle | DnsProfile | AuthoritySettings | IssuancePolicy
+
+
+def completed(settings: Settings) -> Settings:
+    """Return the settings with what goes without saying: the only profile, the only binding."""
+    policies, authorities = settings.issuance_policies, settings.authorities
+    if len(settings.dns_validation_profiles) == 1:
+        only = settings.dns_validation_profiles[0].name
+        policies = tuple(
+            p if p.dns_validation_profile else replace(p, dns_validation_profile=only)
+            for p in policies
+        )
+    bindings = settings.policy_bindings
+    if not bindings and len(policies) == len(authorities) == 1:
+        bindings = (PolicyBinding(policy=policies[0].name, authorities=(authorities[0].name,)),)
+    return replace(settings, issuance_policies=policies, policy_bindings=bindings)
+
+
+def check(settings: Settings, page: Page) -> None:
+    """Note every mistake between the settings of one file, `completed` already."""
+    _listeners(settings, page)
+    _times(settings, page)
+    _files(settings, page)
+    _bundles(settings, page)
+    for index, profile in enumerate(settings.dns_validation_profiles):
+        _profile(profile, f"{PROFILES}[{index}]", page)
+    for index, authority in enumerate(settings.authorities):
+        _authority(authority, settings, f"{AUTHORITIES}[{index}]", page)
+    for index, policy in enumerate(settings.issuance_policies):
+        _policy(policy, settings, f"{POLICIES}[{index}]", page)
+    _bindings(settings, page)
+    if not settings.audit.enabled:
+        page.add("audit.enabled", "false is not possible: the journal is the server's state")
+
+
+def _listeners(settings: Settings, page: Page) -> None:
+    """Listeners do not take each other's place; a proxy's header is believed of proxies only."""
+    server = settings.server
+    if server.listen == settings.admin.listen and not server.listen.endswith(":0"):
+        key = "admin.listen" if page.has("admin.listen") else "server.listen"
+        page.add(key, f"{quoted(server.listen)} cannot be both server.listen and admin.listen")
+    if server.remote_ip_header and not server.trusted_proxies and page.sound("server"):
+        what = "without server.trusted-proxies, every client could claim any address"
+        page.add("server.remote-ip-header", what)
+    if settings.logs.output == "file" and settings.logs.file is None and page.sound("logs"):
+        page.add("logs.output", '"file" needs logs.file, the path to write to')
+
+
+def _times(settings: Settings, page: Page) -> None:
+    """Shorter waits fit into the longer ones around them."""
+    server, workers = settings.server, settings.workers
+    for key, shorter, limit, longer in (
+        (
+            "server.shutdown-timeout",
+            server.shutdown_timeout,
+            "workers.drain-timeout",
+            workers.drain_timeout,
+        ),
+        ("workers.base-backoff", workers.base_backoff, "workers.max-backoff", workers.max_backoff),
+        ("workers.lease", workers.lease, "workers.max-job-duration", workers.max_job_duration),
+    ):
+        if shorter > longer:
+            page.add(
+                key if page.has(key) else limit,
+                f"{key} ({duration_text(shorter)}) must not be longer than"
+                f" {limit} ({duration_text(longer)})",
+            )
+    if server.finalize_wait > _LONGEST_WAIT:
+        what = f"{duration_text(server.finalize_wait)} is longer than 60s; clients hang up"
+        page.add("server.finalize-wait", what)
+
+
+def _files(settings: Settings, page: Page) -> None:
+    """No two things are kept in one file, and none in the file of the node's identity."""
+    taken: dict[Path, str] = {
+        page.file.absolute(): "this configuration file",
+        settings.workdir: "the working directory",
+        settings.workdir / "server_id": "the node's identity",
+        settings.workdir / "boot_ids": "the node's identity",
+    }
+    for key, path in (
+        ("database.path", settings.database.path),
+        ("secrets.key-file", settings.secrets.key_file),
+        ("audit.path", settings.audit.path),
+        ("logs.file", settings.logs.file),
+    ):
+        if path is not None and path in taken:
+            page.add(key, f'"{path}" is taken: {taken[path]}')
+        elif path is not None:
+            taken[path] = key
+
+
+def _bundles(settings: Settings, page: Page) -> None:
+    """Every host of server.url has exactly one certificate."""
+    bundles = settings.tls_certificate_manager.bundles
+    _unique(bundles, BUNDLES, page)
+    for index, bundle in enumerate(bundles):
+        _bundle(bundle, settings, f"{BUNDLES}[{index}]", page)
+    if not settings.server.tls or not page.sound(BUNDLES, "server.tls"):
+        return
+    covered = Counter(host for bundle in bundles for host in bundle.hosts)
+    hosts = {urlsplit(url).hostname or "" for url in settings.server.url}
+    for host in sorted(hosts | set(covered)):
+        if not covered[host]:
+            what = f"no bundle has the host {quoted(host)} of server.url"
+            page.add(BUNDLES, f"{what}; add it to one, or set server.tls: false behind a proxy")
+        if covered[host] > 1:
+            page.add(BUNDLES, f"the host {quoted(host)} is in {covered[host]} bundles; leave one")
+
+
+def _bundle(bundle: TlsBundle, settings: Settings, key: str, page: Page) -> None:
+    """A bundle has what its mode needs, and nothing that its mode would pass over."""
+    if not page.sound(key):
+        return
+    needed = {"files": ("certificate", "key"), "pki": ("authority",)}[bundle.mode]
+    for name in ("certificate", "key", "authority"):
+        given = getattr(bundle, name) is not None
+        if given != (name in needed):
+            word = "has no meaning in" if given else "is needed in"
+            page.add(f"{key}.{name}", f"{word} mode {bundle.mode}")
+    if bundle.mode == "pki" and bundle.authority:
+        _known(bundle.authority, settings.authorities, f"{key}.authority", AUTHORITIES, page)
+        _renewal(bundle.authority, settings, page)
+
+
+def _renewal(authority: str, settings: Settings, page: Page) -> None:
+    """A certificate of the server itself lives longer than the time it is renewed before."""
+    before = settings.tls_certificate_manager.renew_before
+    for found in settings.authorities:
+        life = found.configuration.certificate_validity
+        if found.name == authority and life <= before:
+            page.add(
+                "tls-certificate-manager.renew-before",
+                f"{duration_text(before)} is not shorter than the life of the certificates of"
+                f" {quoted(authority)} ({duration_text(life)})",
+            )
+
+
+def _profile(profile: DnsProfile, key: str, page: Page) -> None:
+    """A profile says which addresses may be connected to, and every zone how to find them."""
+    policy = profile.resolved_ip_policy
+    if not policy.allow_cidrs and not policy.deny_cidrs and page.sound(f"{key}.resolved-ip-policy"):
+        what = "needs allow-cidrs or deny-cidrs: the addresses that may, or may not, be asked"
+        page.add(f"{key}.resolved-ip-policy", what)
+    suffixes: set[str] = set()
+    for index, zone in enumerate(profile.zones):
+        at = f"{key}.zones[{index}]"
+        for twice in sorted(suffixes.intersection(zone.suffixes)):
+            page.add(f"{at}.suffixes", f"{quoted(twice)} has a zone already")
+        suffixes.update(zone.suffixes)
+        if page.sound(at):
+            _zone(zone, at, page)
+
+
+def _zone(zone: DnsZone, key: str, page: Page) -> None:
+    """A zone has one way to find addresses; its hosts are inside it."""
+    if zone.system and zone.dns_server:
+        page.add(key, "has both system: true and dns-server; leave one")
+    if not zone.system and not zone.dns_server and not zone.hosts:
+        page.add(key, "needs dns-server, hosts, or system: true")
+    for host in zone.hosts:
+        name = f".{host.removeprefix('*.')}"
+        if "." not in zone.suffixes and not name.endswith(tuple(f".{s}" for s in zone.suffixes)):
+            page.add(f'{key}.hosts["{host}"]', "is under none of the zone's suffixes")
+
+
+def _authority(authority: AuthoritySettings, settings: Settings, key: str, page: Page) -> None:
+    """An authority's key is one that can be made, and it outlives what it signs."""
+    for index, policy in enumerate(authority.policies):
+        _known(policy, settings.issuance_policies, f"{key}.policies[{index}]", POLICIES, page)
+    configuration = authority.configuration
+    wrong = {"ecdsa": "size", "rsa": "curve"}[configuration.key.type]
+    if page.has(f"{key}.configuration.key.{wrong}"):
+        what = f"has no meaning for an {configuration.key.type} key; leave it out"
+        page.add(f"{key}.configuration.key.{wrong}", what)
+    if configuration.certificate_validity > configuration.validity:
+        page.add(
+            f"{key}.configuration.certificate-validity",
+            f"{duration_text(configuration.certificate_validity)} is longer than the CA itself"
+            f" lives ({duration_text(configuration.validity)})",
+        )
+
+
+def _policy(policy: IssuancePolicy, settings: Settings, key: str, page: Page) -> None:
+    """A policy allows something, and names a profile that exists."""
+    if not policy.dns.allow and page.sound(f"{key}.dns"):
+        page.add(f"{key}.dns.allow", "needs at least one rule, such as .corp.example/2")
+    profile = policy.dns_validation_profile
+    at = f"{key}.dns-validation-profile"
+    if profile:
+        _known(profile, settings.dns_validation_profiles, at, PROFILES, page)
+    elif settings.dns_validation_profiles and page.sound(PROFILES):
+        page.add(at, f"is missing; there are {len(settings.dns_validation_profiles)} profiles")
+
+
+def _bindings(settings: Settings, page: Page) -> None:
+    """There is something to issue and somebody to issue it; each policy is bound at most once."""
+    for key, section in (
+        (PROFILES, settings.dns_validation_profiles),
+        (AUTHORITIES, settings.authorities),
+        (POLICIES, settings.issuance_policies),
+    ):
+        _unique(section, key, page)
+        if not section and page.sound(key):
+            page.add(key, "needs at least one entry")
+    bound: set[str] = set()
+    for index, binding in enumerate(settings.policy_bindings):
+        key = f"{BINDINGS}[{index}]"
+        _known(binding.policy, settings.issuance_policies, f"{key}.policy", POLICIES, page)
+        if binding.policy in bound:
+            page.add(f"{key}.policy", f"{quoted(binding.policy)} is bound already")
+        bound.add(binding.policy)
+        if len(binding.authorities) > 1:
+            page.add(f"{key}.authorities", "names several; failover between them comes later")
+        for number, name in enumerate(binding.authorities):
+            at = f"{key}.authorities[{number}]"
+            _known(name, settings.authorities, at, AUTHORITIES, page)
+            _serves(name, binding.policy, settings, at, page)
+    complete = settings.authorities and settings.issuance_policies
+    if complete and not settings.policy_bindings and page.sound(POLICIES, AUTHORITIES, BINDINGS):
+        page.add(BINDINGS, "is missing: with several policies or authorities, say who serves what")
+
+
+def _serves(name: str, policy: str, settings: Settings, key: str, page: Page) -> None:
+    """An authority that lists its policies is bound to no other."""
+    for authority in settings.authorities if page.sound(AUTHORITIES) else ():
+        if authority.name == name and authority.policies and policy not in authority.policies:
+            page.add(key, f"{quoted(name)} does not list {quoted(policy)} among its policies")
+
+
+def _known(name: str, section: Iterable[Named], key: str, where: str, page: Page) -> None:
+    """A name that refers to another section is in it."""
+    names = sorted({member.name for member in section})
+    if name not in names and page.sound(where, key):
+        known = ", ".join(names) or "none"
+        page.add(key, f"{quoted(name)} is not in {where}; known: {known}")
+
+
+def _unique(section: Sequence[Named], key: str, page: Page) -> None:
+    """Names within a section differ."""
+    seen: set[str] = set()
+    for index, member in enumerate(section):
+        if member.name in seen:
+            page.add(f"{key}[{index}].name", f"{quoted(member.name)} is used twice")
+        seen.add(member.name)

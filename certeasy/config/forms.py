@@ -1,0 +1,247 @@
+"""The forms of single values: addresses, URLs, durations, paths.
+
+Each takes what was written and returns the value in one form, or raises ValueError with the rest
+of a sentence that begins with the value: `"abc"` *is not host:port*.
+"""
+
+import re
+from datetime import timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from certeasy.config.mistakes import quoted
+from certeasy.settings import WORKDIR, Network
+from certeasy.settings.names import canonical, fault, parse
+
+CONFIGDIR = "%CONFIGDIR%"
+DNS_PORT = 53
+LAST_PORT = 65535
+
+_UNITS = {
+    "ms": timedelta(milliseconds=1),
+    "s": timedelta(seconds=1),
+    "m": timedelta(minutes=1),
+    "h": timedelta(hours=1),
+    "d": timedelta(days=1),
+}
+_LONGEST = timedelta(days=36500)
+_DURATION = re.compile(r"(?:[0-9]{1,13}(?:ms|s|m|h|d))+", re.ASCII)
+_PART = re.compile(r"([0-9]+)(ms|s|m|h|d)", re.ASCII)
+_ANCHOR = re.compile(r"(%[A-Za-z_]*%)(?:[/\\]+(.*))?", re.DOTALL)
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
+_OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,20}", re.ASCII)
+# With one of these a key that serves a web page could sign code, vouch for the time or for other
+# certificates, or log on as somebody: in a Windows domain that is the domain's end.
+_DANGEROUS_EKU = {
+    "2.5.29.37.0": "anyExtendedKeyUsage",
+    "1.3.6.1.5.5.7.3.3": "codeSigning",
+    "1.3.6.1.5.5.7.3.8": "timeStamping",
+    "1.3.6.1.5.5.7.3.9": "OCSPSigning",
+    "1.3.6.1.4.1.311.20.2.1": "certificate request agent",
+    "1.3.6.1.4.1.311.20.2.2": "smart card logon",
+}
+
+
+def duration(text: str) -> timedelta:
+    """Return how long `90s`, `2m`, `1h30m` or `7d` is; more than nothing, at most 100 years."""
+    zero = set(text) == {"0"}
+    if text.isdecimal() and not zero:
+        raise ValueError(f"has no unit: write {text}s, {text}m, {text}h or {text}d")
+    if not _DURATION.fullmatch(text) and not zero:
+        raise ValueError("is not a duration such as 500ms, 30s, 2m, 720h or 7d")
+    parts = _PART.findall(text)
+    # Measured in float first: the numbers may be larger than a timedelta holds.
+    if sum(int(n) * _UNITS[unit].total_seconds() for n, unit in parts) > _LONGEST.total_seconds():
+        raise ValueError("is longer than 100 years")
+    length = sum((int(n) * _UNITS[unit] for n, unit in parts), timedelta())
+    if not length:
+        raise ValueError("would switch it off, which cannot be; leave the key out for the default")
+    return length
+
+
+def duration_text(length: timedelta) -> str:
+    """Return the duration as it may be written in the file: `90s`, `720h`."""
+    for unit, one in reversed(_UNITS.items()):
+        if length % one == timedelta():
+            return f"{length // one}{unit}"
+    return f"{length.total_seconds()}s"
+
+
+def network(text: str) -> Network:
+    """Return the network that a CIDR or a single address names."""
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        near = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError("is not a network such as 10.0.0.0/8 or fd00::/8") from None
+    raise ValueError(f"has bits set behind its prefix; the network is {near}")
+
+
+def address(text: str) -> str:
+    """Return the IP address in its canonical form."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError("is not an IP address") from None
+
+
+def host_port(text: str) -> str:
+    """Return `address:port` to listen on; an IPv6 address stands in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or (not host and not port):
+        raise ValueError("is not host:port, such as 0.0.0.0:8443")
+    if not host:
+        raise ValueError(f"has no host: write 0.0.0.0:{port} for all addresses")
+    number = _port(port, least=0)
+    if host == "localhost":
+        return f"{host}:{number}"
+    return f"{_ip_host(host)}:{number}"
+
+
+def loopback(text: str) -> str:
+    """Return `address:port` on loopback."""
+    place = host_port(text)
+    host = place.rpartition(":")[0].strip("[]")
+    if host != "localhost" and not ip_address(host).is_loopback:
+        raise ValueError("is not on loopback; this listener speaks plain HTTP, so only there")
+    return place
+
+
+def dns_server(text: str) -> str:
+    """Return `address:port`; port 53 if none is said."""
+    try:
+        alone = ip_address(text.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        host, _, port = text.rpartition(":")
+        if not host:
+            raise ValueError("is not address:port, such as 10.0.0.53:53") from None
+        return f"{_ip_host(host)}:{_port(port, least=1)}"
+    bracketed = f"[{alone}]" if isinstance(alone, IPv6Address) else str(alone)
+    return f"{bracketed}:{DNS_PORT}"
+
+
+def https_url(text: str) -> str:
+    """Return `https://host[:port]` in lower case, nothing behind it."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("is not a URL such as https://acme.corp.example") from None
+    if parts.scheme == "http":
+        raise ValueError(
+            "is not https; ACME clients are given https URLs only"
+            " (behind a proxy that speaks TLS: keep https here, and set server.tls: false)"
+        )
+    if parts.scheme != "https" or not host:
+        raise ValueError("is not a URL such as https://acme.corp.example")
+    if parts.username is not None or parts.query or parts.fragment or parts.path not in ("", "/"):
+        raise ValueError("has more than https://host[:port]")
+    host = tls_host(host)
+    if port == 0 or parts.netloc.endswith(":"):
+        raise ValueError("has an empty port")
+    place = f"[{host}]" if ":" in host else host
+    return f"https://{place}" if port is None else f"https://{place}:{port}"
+
+
+def web_url(text: str) -> str:
+    """Return the URL of a page for people."""
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        known = False
+    if not known or " " in text:
+        raise ValueError("is not a URL such as https://www.corp.example/acme")
+    return text
+
+
+def tls_host(text: str) -> str:
+    """Return a host as certificates name it: a DNS name or an IP address."""
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return name(text)
+
+
+def name(text: str) -> str:
+    """Return the DNS name in its canonical form."""
+    found = canonical(text)
+    if wrong := fault(found):
+        raise ValueError(wrong)
+    return found
+
+
+def suffix(text: str) -> str:
+    """Return the zone in its canonical form, without a dot in front; `.` for all names."""
+    return "." if text == "." else name(text.removeprefix("."))
+
+
+def host_pattern(text: str) -> str:
+    """Return NAME or `*.ZONE` in its canonical form."""
+    star = "*." if text.startswith("*.") else ""
+    return star + name(text.removeprefix("*."))
+
+
+def name_rule(text: str) -> str:
+    """Return the rule as it was written, once it is understood."""
+    try:
+        parse(text)
+    except ValueError as wrong:
+        raise ValueError(f"is not a rule for names: {wrong}") from None
+    return text
+
+
+def header(text: str) -> str:
+    """Return the name of an HTTP header."""
+    if not _HEADER.fullmatch(text):
+        raise ValueError("is not the name of an HTTP header, such as X-Forwarded-For")
+    return text
+
+
+def eku(text: str) -> str:
+    """Return `clientAuth` or a dotted OID that may stand beside serverAuth."""
+    if text != "clientAuth" and not _OID.fullmatch(text):
+        raise ValueError("is neither clientAuth nor a dotted OID")
+    if text in _DANGEROUS_EKU:
+        raise ValueError(f"is {_DANGEROUS_EKU[text]}, which no server certificate may carry")
+    return text
+
+
+def path(text: str, *, configdir: Path, workdir: Path | None) -> Path:
+    """Return the absolute path; anchors replaced. `workdir` None: its own path is being read."""
+    anchors = {CONFIGDIR: configdir} | ({} if workdir is None else {WORKDIR: workdir})
+    offered = " or ".join(anchors)
+    found = _ANCHOR.fullmatch(text)
+    if found and found[1] in anchors:
+        return anchors[found[1]] / (found[2] or "")
+    if found:
+        raise ValueError(f"begins with an anchor that is not known here; known: {offered}")
+    if text.startswith("%"):
+        raise ValueError(f"begins with no anchor known here; known: {offered}, then a slash")
+    if not Path(text).is_absolute():
+        raise ValueError(f"is a relative path; write an absolute one, or begin it with {offered}")
+    return Path(text)
+
+
+def _ip_host(host: str) -> str:
+    """Return the address in front of a port, an IPv6 address in its brackets."""
+    bracketed = host.startswith("[") and host.endswith("]")
+    try:
+        found = ip_address(host[1:-1] if bracketed else host)
+    except ValueError:
+        raise ValueError(f"has {quoted(host)} in front of the port, no IP address") from None
+    if isinstance(found, IPv6Address) != bracketed:
+        raise ValueError("must have an IPv6 address, and only that, in brackets: [::1]:8443")
+    return f"[{found}]" if bracketed else str(found)
+
+
+def _port(text: str, *, least: int) -> int:
+    """Return the number of a port."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len("65535") else -1
+    if not least <= number <= LAST_PORT:
+        raise ValueError(f"has no port from {least} to {LAST_PORT} behind the last colon")
+    return number

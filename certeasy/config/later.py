@@ -1,0 +1,95 @@
+"""Keys and values that are known but not served: each is answered with when, or with what instead.
+
+Users of the product that came before know these names; "unknown key" would send them looking for a
+spelling mistake.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+from certeasy.settings import (
+    AuditSettings,
+    AuthoritySettings,
+    DatabaseSettings,
+    DnsProfile,
+    DnsZone,
+    EmbeddedSettings,
+    IssuancePolicy,
+    LogSettings,
+    PolicyBinding,
+    ServerSettings,
+    Settings,
+    TlsBundle,
+    TlsSettings,
+    WorkerSettings,
+)
+
+LATER = "comes later; this version does not have it"
+_ADCS = "belongs to the connector for ADCS, which comes later"
+_DATABASES = "belongs to databases other than sqlite, which come later"
+_SELF_ISSUED = "is not needed: the server issues to itself, in the same process"
+_QUEUE = "is not needed: the queue is in the database, and workers are woken at once"
+
+KEYS: Mapping[type[Struct], Mapping[str, str]] = {
+    Settings: {
+        "rate-limiting": LATER,
+        "renewal-info": LATER,
+        "license": LATER,
+        "source": "is not a key; it stands for the file itself",
+    },
+    ServerSettings: {
+        "read-header": "is called read-header-timeout",
+        "read": "is called read-timeout",
+        "write": "is called write-timeout",
+        "idle": "is called idle-timeout",
+    },
+    DatabaseSettings: dict.fromkeys(
+        (
+            "dsn",
+            "ping-timeout-sec",
+            "max-idle-conn",
+            "max-conn",
+            "conn-max-lifetime",
+            "conn-max-idle-time",
+            "noddl",
+        ),
+        _DATABASES,
+    ),
+    AuditSettings: {"rotate": LATER},
+    LogSettings: {"rotate": LATER, "services": LATER, "tags": LATER},
+    WorkerSettings: {
+        "worker-id": "is not needed: <workdir>/server_id names this node",
+        "idle-min": _QUEUE,
+        "idle-max": _QUEUE,
+        "queue-size": _QUEUE,
+    },
+    TlsSettings: {
+        "letsencrypt": LATER,
+        "acquire-timeout": _SELF_ISSUED,
+        "pki-poll-interval": _SELF_ISSUED,
+        "local-pki-cache-dir": "is not needed: every start issues a new certificate",
+    },
+    TlsBundle: {"letsencrypt": LATER},
+    DnsZone: {"authoritative": LATER, "dnssec": LATER},
+    AuthoritySettings: {"disable-ca-revocation": _ADCS},
+    EmbeddedSettings: {
+        "ca-name": _ADCS,
+        "certificate-template": _ADCS,
+        "default-timeout": _ADCS,
+        "certreq-path": _ADCS,
+        "certutil-path": _ADCS,
+        "password": "is not needed: the CA's key is wrapped by secrets.key-file",
+        "key-size": "is written key.size, with key.type: rsa",
+    },
+}
+
+VALUES: Mapping[tuple[type[Struct], str], frozenset[str]] = {
+    (Settings, "topology"): frozenset({"standby", "active-active"}),
+    (DatabaseSettings, "driver"): frozenset({"postgres", "sqlserver"}),
+    (AuthoritySettings, "type"): frozenset({"adcs", "adcs-native", "adcs-cli"}),
+    (TlsBundle, "mode"): frozenset({"acme", "letsencrypt"}),
+    (DnsProfile, "mode"): frozenset({"remote"}),
+    (PolicyBinding, "strategy"): frozenset({"round_robin"}),
+    (IssuancePolicy, "challenges"): frozenset({"dns-01", "tls-alpn-01"}),
+}

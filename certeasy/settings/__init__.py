@@ -1,0 +1,279 @@
+"""What can be set, and what holds when nothing is set.
+
+One frozen struct per section of config.yml; a field `read_timeout` is the key `read-timeout`
+there. Every default works when left alone, so a part can be handed its own struct in a test:
+`WorkerSettings(lease=timedelta(seconds=2))`. What the types cannot say (a path is absolute, a
+policy names a profile that exists) is checked where the file is read, in `certeasy.config`;
+whoever builds a struct by hand answers for it himself.
+
+Paths may begin with the anchor `%WORKDIR%`; `Settings` puts the directory in its place.
+"""
+
+from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr, replace
+
+WORKDIR = "%WORKDIR%"
+
+Network = IPv4Network | IPv6Network
+Curve = Literal["P-256", "P-384", "P-521"]
+Algorithm = Literal[
+    "RSA-SHA256",
+    "RSA-SHA384",
+    "RSA-SHA512",
+    "ECDSA-SHA256",
+    "ECDSA-SHA384",
+    "ECDSA-SHA512",
+    "ED25519",
+]
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Count = Annotated[int, Meta(ge=1, le=100_000)]
+RsaBits = Annotated[int, Meta(ge=2048, le=8192)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The listener for ACME clients, and what clients are told about this server."""
+
+    url: tuple[str, ...]
+    """Where clients reach it, `https://host[:port]`; every URL is built from the first."""
+    listen: str = "0.0.0.0:8443"
+    tls: bool = True
+    threads: Annotated[int, Meta(ge=1, le=256)] = 32
+    connection_limit: Count = 1000
+    read_header_timeout: timedelta = timedelta(seconds=5)
+    read_timeout: timedelta = timedelta(seconds=10)
+    write_timeout: timedelta = timedelta(seconds=30)
+    idle_timeout: timedelta = timedelta(seconds=60)
+    handshake_timeout: timedelta = timedelta(seconds=10)
+    max_body_bytes: Annotated[int, Meta(ge=8192, le=16 << 20)] = 1 << 20
+    shutdown_timeout: timedelta = timedelta(seconds=30)
+    remote_ip_header: str | None = None
+    trusted_proxies: tuple[Network, ...] = ()
+    finalize_wait: timedelta = timedelta(seconds=10)
+    order_lifetime: timedelta = timedelta(days=7)
+    terms_of_service: str | None = None
+    website: str | None = None
+
+
+class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The listener for health checks: plain HTTP, so loopback only."""
+
+    listen: str = "127.0.0.1:9443"
+
+
+class DatabaseSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Where the log and its projections are stored."""
+
+    driver: Literal["sqlite"] = "sqlite"
+    path: Path = Path(WORKDIR, "db.sqlite")
+
+
+class SecretsSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The file whose key wraps every secret kept in the database."""
+
+    key_file: Path = Path(WORKDIR, "secret.key")
+
+
+class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """This node's journal."""
+
+    enabled: bool = True
+    """Always true: the log is the state. The key exists so that `false` is answered in words."""
+    path: Path = Path(WORKDIR, "audit.log")
+    min_free_bytes: Annotated[int, Meta(ge=1 << 16, le=1 << 40)] = 64 << 20
+    """Changes are refused while the journal's disk has less room: one batch at its largest."""
+
+
+class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The operator's log lines; not the journal."""
+
+    level: Literal["debug", "info", "warning", "error", "off"] = "info"
+    format: Literal["json", "text"] = "json"
+    output: Literal["stderr", "stdout", "file"] = "stderr"
+    file: Path | None = None
+
+
+class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The threads that validate and issue."""
+
+    workers: Annotated[int, Meta(ge=1, le=256)] = 16
+    lease: timedelta = timedelta(seconds=30)
+    base_backoff: timedelta = timedelta(seconds=1)
+    max_backoff: timedelta = timedelta(minutes=2)
+    drain_timeout: timedelta = timedelta(seconds=30)
+    max_job_duration: timedelta = timedelta(minutes=5)
+    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 8
+
+
+class TlsBundle(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """One certificate of the server itself, and the hosts it is shown to."""
+
+    name: Name
+    hosts: tuple[str, ...]
+    mode: Literal["files", "pki"]
+    certificate: Path | None = None
+    """The chain in PEM, leaf first; mode files."""
+    key: Path | None = None
+    """The private key in PEM; mode files."""
+    authority: str | None = None
+    """The authority that issues it; mode pki."""
+
+
+class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The server's own certificates."""
+
+    bundles: tuple[TlsBundle, ...] = ()
+    renew_before: timedelta = timedelta(hours=720)
+    file_watch_interval: timedelta = timedelta(seconds=5)
+
+
+class DnsZone(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """How names under some suffixes are resolved: `hosts` first, then one of the other two."""
+
+    suffixes: tuple[str, ...] = (".",)
+    """Lower-case names without dots at the ends, or `.` for all; the longest match wins."""
+    system: bool = False
+    dns_server: tuple[str, ...] = ()
+    """`address:port`, tried in this order."""
+    protocol: Literal["udp", "tcp"] = "udp"
+    hosts: dict[str, str] = {}
+    """Lower-case NAME or `*.ZONE` to one IP address."""
+
+
+class IpPolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Which resolved addresses may be connected to: deny first; no allow list allows the rest."""
+
+    allow_cidrs: tuple[Network, ...] = ()
+    deny_cidrs: tuple[Network, ...] = ()
+
+
+class DnsProfile(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """How challenges are looked for."""
+
+    name: Name
+    mode: Literal["local"] = "local"
+    timeout: timedelta = timedelta(seconds=5)
+    zones: tuple[DnsZone, ...] = (DnsZone(system=True),)
+    resolved_ip_policy: IpPolicy = IpPolicy()
+    http_01_port: Port = 80
+    tls_alpn_01_port: Port = 443
+
+
+class KeySettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """A key to be made: `size` (bits) counts for rsa, `curve` for ecdsa."""
+
+    type: Literal["ecdsa", "rsa"] = "ecdsa"
+    size: RsaBits = 3072
+    curve: Curve = "P-256"
+
+
+class EmbeddedSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The CA inside this server, for tests and small labs."""
+
+    common_name: Annotated[str, Meta(min_length=1, max_length=64)] = "Certeasy Embedded CA"
+    key: KeySettings = KeySettings()
+    validity: timedelta = timedelta(days=3650)
+    certificate_validity: timedelta = timedelta(hours=2160)
+
+
+class AuthoritySettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Someone who signs certificates."""
+
+    name: Name
+    type: Literal["embedded", "fake"]
+    """`fake` is another word for `embedded`."""
+    policies: tuple[str, ...] = ()
+    """The issuance policies it may serve; empty: every policy bound to it."""
+    configuration: EmbeddedSettings = EmbeddedSettings()
+
+
+class NameRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Which DNS names may be ordered, in the grammar of `certeasy.settings.names`; deny wins."""
+
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
+class SignatureRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Which keys and signatures a CSR may carry."""
+
+    allowed_algorithms: tuple[Algorithm, ...] = (
+        "RSA-SHA256",
+        "RSA-SHA384",
+        "RSA-SHA512",
+        "ECDSA-SHA256",
+        "ECDSA-SHA384",
+        "ECDSA-SHA512",
+    )
+    min_rsa_bits: RsaBits = 2048
+    allowed_ec_curves: tuple[Curve, ...] = ("P-256", "P-384")
+
+
+class CsrRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What a CSR may ask for beside its names."""
+
+    allowed_extra_eku: tuple[str, ...] = ()
+    """`clientAuth` or dotted OIDs, beside serverAuth."""
+
+
+class IssuancePolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What is issued, for whom, and how they prove it."""
+
+    name: Name
+    dns_validation_profile: str = ""
+    """Its name; where the file leaves it out, the only profile there is."""
+    dns: NameRules = NameRules()
+    signature: SignatureRules = SignatureRules()
+    csr: CsrRules = CsrRules()
+    max_validity: timedelta | None = None
+    """Certificates live no longer than this; None: as long as the authority says."""
+    challenges: tuple[Literal["http-01"], ...] = ("http-01",)
+
+
+class PolicyBinding(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Which authority serves a policy; a list, because there will be failover between several."""
+
+    policy: str
+    authorities: tuple[str, ...]
+    strategy: Literal["first_available"] = "first_available"
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Everything config.yml says. Its paths are absolute and without anchors."""
+
+    workdir: Path
+    server: ServerSettings
+    topology: Literal["single"] = "single"
+    admin: AdminSettings = AdminSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    audit: AuditSettings = AuditSettings()
+    logs: LogSettings = LogSettings()
+    workers: WorkerSettings = WorkerSettings()
+    tls_certificate_manager: TlsSettings = TlsSettings()
+    dns_validation_profiles: tuple[DnsProfile, ...] = ()
+    authorities: tuple[AuthoritySettings, ...] = ()
+    issuance_policies: tuple[IssuancePolicy, ...] = ()
+    policy_bindings: tuple[PolicyBinding, ...] = ()
+    source: Path | None = None
+    """The file it was read from; not a key of the file."""
+
+    def __post_init__(self) -> None:
+        """Put the directory in the place of `%WORKDIR%`, so that no reader meets the anchor."""
+        at = self.workdir
+        force_setattr(self, "database", replace(self.database, path=_under(at, self.database.path)))
+        key_file = _under(at, self.secrets.key_file)
+        force_setattr(self, "secrets", replace(self.secrets, key_file=key_file))
+        force_setattr(self, "audit", replace(self.audit, path=_under(at, self.audit.path)))
+
+
+def _under(workdir: Path, path: Path) -> Path:
+    """Return the path with a leading `%WORKDIR%` replaced."""
+    if path.parts[:1] == (WORKDIR,):
+        return workdir.joinpath(*path.parts[1:])
+    return path
