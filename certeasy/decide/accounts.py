@@ -1,0 +1,59 @@
+"""What may happen to an account (RFC 8555 section 7.3)."""
+
+from certeasy.decide.decision import Decision, KeyUnused, Reader
+from certeasy.decide.problems import Problem, Refused
+from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.sealing import Sealed
+from projections.accounts import ACCOUNTS, VALID, Account
+
+
+def stream(account_id: str) -> str:
+    """Return the stream of an account's facts."""
+    return f"account/{account_id}"
+
+
+def signed_by(rows: Reader, account_id: str, thumbprint: str) -> Account:
+    """Return the account that a request is made for.
+
+    Every decision on an authenticated request begins here: the account is still valid, and the key
+    that signed is still its own. Raises Refused (unauthorized; accountDoesNotExist for an unknown
+    one).
+    """
+    account = rows.get(ACCOUNTS, account_id)
+    if account is None:
+        raise Refused(Problem.ACCOUNT_DOES_NOT_EXIST, f"There is no account {account_id}")
+    if account.status != VALID:
+        raise Refused(Problem.UNAUTHORIZED, f"The account {account_id} is {account.status}")
+    if account.thumbprint != thumbprint:
+        raise Refused(
+            Problem.UNAUTHORIZED, "The request was not signed with the account's present key"
+        )
+    return account
+
+
+def create(
+    _rows: Reader,
+    *,
+    account_id: str,
+    thumbprint: str,
+    jwk: dict[str, str],
+    contact: Sealed | None,
+    terms_agreed: bool,
+) -> Decision:
+    """Register a key. The guard fails if an account has it: then that one is the answer."""
+    fact = AccountCreated(account_id, thumbprint, jwk, terms_agreed, contact)
+    return Decision(((stream(account_id), fact),), (KeyUnused(thumbprint),))
+
+
+def change_contact(
+    rows: Reader, *, account_id: str, thumbprint: str, contact: Sealed | None
+) -> Decision:
+    """Replace the account's contacts (section 7.3.2)."""
+    signed_by(rows, account_id, thumbprint)
+    return Decision(((stream(account_id), AccountContactsChanged(account_id, contact)),))
+
+
+def deactivate(rows: Reader, *, account_id: str, thumbprint: str) -> Decision:
+    """Close the account (section 7.3.6)."""
+    signed_by(rows, account_id, thumbprint)
+    return Decision(((stream(account_id), AccountDeactivated(account_id)),))

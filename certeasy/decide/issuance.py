@@ -1,0 +1,73 @@
+"""What follows from what an authority was asked and answered."""
+
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.orders import stream
+from events.certificates import CertificateIssued, CertificateMismatched
+from events.orders import IssuanceFailed, IssuanceSubmitted, OrderInvalidated, Problem
+from events.registry import Event
+from projections.orders import ORDERS, PROCESSING, Order
+
+
+def certificate_stream(order_id: str) -> str:
+    """Return the stream of the facts about an order's certificate."""
+    return f"certificate/{order_id}"
+
+
+def submit(rows: Reader, order_id: str, authority: str) -> Decision:
+    """Record that the request is about to be handed over: from here on a certificate may exist."""
+    order = _processing(rows, order_id)
+    if order is None:
+        return Decision()
+    fact = IssuanceSubmitted(order.attempt + 1, authority, order.csr_sha256)
+    return Decision(((stream(order_id), fact),))
+
+
+def issued(rows: Reader, order_id: str, fact: CertificateIssued) -> Decision:
+    """Record a certificate that is what was ordered."""
+    if _processing(rows, order_id) is None:
+        return Decision()
+    return Decision(((certificate_stream(order_id), fact),))
+
+
+def mismatched(
+    rows: Reader, order_id: str, fact: CertificateMismatched, error: Problem
+) -> Decision:
+    """Record a certificate that is not what was ordered: it is kept as evidence, and the order has
+    failed."""
+    if _processing(rows, order_id) is None:
+        return Decision()
+    return Decision(
+        (
+            (certificate_stream(order_id), fact),
+            (stream(order_id), OrderInvalidated("authority", error)),
+        )
+    )
+
+
+def attempt_failed(rows: Reader, order_id: str, authority: str, reason: str) -> Decision:
+    """Record that an attempt surely made no certificate, and that another will follow."""
+    return _ended(rows, order_id, authority, reason, None)
+
+
+def refused(rows: Reader, order_id: str, authority: str, reason: str, error: Problem) -> Decision:
+    """Record that there will be no certificate. `reason` is everything, `error` what the client is
+    told."""
+    return _ended(rows, order_id, authority, reason, error)
+
+
+def _ended(
+    rows: Reader, order_id: str, authority: str, reason: str, error: Problem | None
+) -> Decision:
+    order = _processing(rows, order_id)
+    if order is None:
+        return Decision()
+    failed = IssuanceFailed(order.attempt, authority, reason, final=error is not None)
+    facts: list[tuple[str, Event]] = [(stream(order_id), failed)]
+    if error is not None:
+        facts.append((stream(order_id), OrderInvalidated("authority", error)))
+    return Decision(tuple(facts))
+
+
+def _processing(rows: Reader, order_id: str) -> Order | None:
+    order = rows.get(ORDERS, order_id)
+    return order if order is not None and order.status == PROCESSING else None

@@ -1,0 +1,200 @@
+"""What may happen to an order on its client's request (RFC 8555 section 7.4)."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from certeasy.decide.accounts import signed_by
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.problems import Problem, Refused
+from events.orders import (
+    ChallengeAccepted,
+    Identifier,
+    IssuanceSubmitted,
+    OfferedAuthorization,
+    OfferedChallenge,
+    OrderCreated,
+    OrderFinalized,
+)
+from events.registry import Event
+from projections.orders import (
+    INVALID,
+    ORDERS,
+    PENDING,
+    PROCESSING,
+    READY,
+    VALID,
+    Authorization,
+    Challenge,
+    Order,
+)
+
+EXPIRED = "expired"
+NOT_FOUND = 404
+
+
+def stream(order_id: str) -> str:
+    """Return the stream of an order's facts."""
+    return f"order/{order_id}"
+
+
+def of_account(rows: Reader, order_id: str, account_id: str) -> Order:
+    """Return an order that belongs to the account.
+
+    Raises Refused: malformed (404) if there is none, unauthorized (403) if it is another account's.
+    """
+    order = rows.get(ORDERS, order_id)
+    if order is None:
+        raise Refused(Problem.MALFORMED, "There is no such order", status=NOT_FOUND)
+    if order.account_id != account_id:
+        raise Refused(Problem.UNAUTHORIZED, "This order belongs to another account")
+    return order
+
+
+def authorization_of(order: Order, n: int) -> Authorization:
+    """Return authorization `n` of an order; Refused (malformed, 404) if it has none."""
+    if not 0 <= n < len(order.authorizations):
+        raise Refused(Problem.MALFORMED, "There is no such authorization", status=NOT_FOUND)
+    return order.authorizations[n]
+
+
+def challenge_of(order: Order, n: int, m: int) -> Challenge:
+    """Return challenge `m` of authorization `n`; Refused (malformed, 404) if there is none."""
+    authorization = authorization_of(order, n)
+    if not 0 <= m < len(authorization.challenges):
+        raise Refused(Problem.MALFORMED, "There is no such challenge", status=NOT_FOUND)
+    return authorization.challenges[m]
+
+
+def visible_status(order: Order, now: datetime) -> str:
+    """Return the status that clients see: an order that ran out before it was finalized is
+    invalid."""
+    return INVALID if has_expired(order, now) else order.status
+
+
+def authorization_status(order: Order, authorization: Authorization, now: datetime) -> str:
+    """Return the status that clients see: a pending authorization of an order that ran out is
+    expired."""
+    if authorization.status != PENDING:
+        return authorization.status
+    if has_expired(order, now):
+        return EXPIRED
+    return INVALID if order.status == INVALID else PENDING
+
+
+def has_expired(order: Order, now: datetime) -> bool:
+    """Whether an order ran out before its client was done."""
+    return order.status in {PENDING, READY} and datetime.fromisoformat(order.expires) <= now
+
+
+def new_order(
+    rows: Reader,
+    now: datetime,
+    *,
+    account_id: str,
+    thumbprint: str,
+    order_id: str,
+    names: Sequence[str],
+    challenges: Sequence[str],
+    tokens: Iterator[str],
+    lifetime: timedelta,
+    policy: str,
+    authority: str,
+) -> Decision:
+    """Open an order for canonical names, each to be proven by one of the challenge types.
+
+    `tokens` yields fresh challenge tokens. The names were held against the policy before.
+    """
+    signed_by(rows, account_id, thumbprint)
+    authorizations = tuple(_offer(name, challenges, tokens) for name in names)
+    fact = OrderCreated(
+        order_id=order_id,
+        account_id=account_id,
+        identifiers=tuple(Identifier("dns", name) for name in names),
+        authorizations=authorizations,
+        expires=f"{now + lifetime:%Y-%m-%dT%H:%M:%SZ}",
+        policy=policy,
+        authority=authority,
+    )
+    return Decision(((stream(order_id), fact),))
+
+
+def _offer(name: str, challenges: Sequence[str], tokens: Iterator[str]) -> OfferedAuthorization:
+    base = name.removeprefix("*.")
+    offered = tuple(OfferedChallenge(kind, next(tokens)) for kind in challenges)
+    return OfferedAuthorization(Identifier("dns", base), offered, wildcard=base != name)
+
+
+def accept_challenge(
+    rows: Reader,
+    now: datetime,
+    *,
+    account_id: str,
+    thumbprint: str,
+    order_id: str,
+    n: int,
+    m: int,
+) -> Decision:
+    """Begin to validate a challenge; one that was begun or ended before is answered as it
+    stands."""
+    signed_by(rows, account_id, thumbprint)
+    order = of_account(rows, order_id, account_id)
+    challenge = challenge_of(order, n, m)
+    if challenge.status != PENDING:
+        return Decision()
+    status = authorization_status(order, order.authorizations[n], now)
+    if status != PENDING:
+        raise Refused(Problem.MALFORMED, f"The challenge's authorization is {status}")
+    if any(other.status == PROCESSING for other in order.authorizations[n].challenges):
+        raise Refused(
+            Problem.MALFORMED, "Another challenge of this authorization is being validated"
+        )
+    return Decision(((stream(order_id), ChallengeAccepted(n, m)),))
+
+
+def finalize(
+    rows: Reader,
+    now: datetime,
+    *,
+    account_id: str,
+    thumbprint: str,
+    order_id: str,
+    csr: bytes,
+    names: Sequence[str],
+    submit_now: bool,
+) -> Decision:
+    """Take a request (DER) that was held against the order's `names` and the policy before.
+
+    The same request again is answered with the order as it stands; another one is refused, as is
+    one for an order that is not ready (orderNotReady). With `submit_now` the first submission to
+    the authority is recorded at once, for one that answers in this process.
+    """
+    signed_by(rows, account_id, thumbprint)
+    order = of_account(rows, order_id, account_id)
+    digest = hashlib.sha256(csr).hexdigest()
+    if order.status in {PROCESSING, VALID} and order.csr_sha256 == digest:
+        return Decision()
+    check_ready(order, now)
+    if [identifier.value for identifier in order.identifiers] != list(names):
+        raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
+    facts: list[tuple[str, Event]] = [(stream(order_id), OrderFinalized(csr, digest))]
+    if submit_now:
+        facts.append((stream(order_id), IssuanceSubmitted(1, order.authority, digest)))
+    return Decision(tuple(facts))
+
+
+def check_ready(order: Order, now: datetime) -> None:
+    """Return if the order may be finalized; Refused (orderNotReady) says in which state it is."""
+    status = visible_status(order, now)
+    if status == READY:
+        return
+    if has_expired(order, now):
+        detail = f"The order expired at {order.expires}; place a new one"
+    elif status == PENDING:
+        waiting = [a.identifier.value for a in order.authorizations if a.status != VALID]
+        detail = f"The order is not ready: still to be validated: {', '.join(waiting[:5])}"
+    elif status == INVALID:
+        detail = "The order has failed; place a new one"
+    else:
+        detail = "The order was finalized before, with another certificate signing request"
+    raise Refused(Problem.ORDER_NOT_READY, detail)

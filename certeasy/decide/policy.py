@@ -1,0 +1,146 @@
+"""Which policy an order falls under: the first one that permits all of its names.
+
+A policy counts if an authority serves it; policies are asked in the order of their bindings. What
+was chosen is written into the order; what it says is read anew when the order is finalized.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Protocol
+
+from msgspec import Struct
+
+from certeasy.decide.identifiers import show, split
+from certeasy.decide.problems import Problem, Refused, Subproblem
+from certeasy.decide.scope import NameRule, parse, permits
+from certeasy.settings import CsrRules, IssuancePolicy, PolicyBinding, SignatureRules
+
+_SHOWN = 20
+_POLICIES_SHOWN = 3
+
+
+class Signer(Protocol):
+    """What has to be known of an authority before it is asked for anything."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the settings."""
+        ...
+
+    @property
+    def in_process(self) -> bool:
+        """Whether it answers within a millisecond, without I/O."""
+        ...
+
+    @property
+    def copies_request(self) -> bool:
+        """Whether it copies subject and extensions out of the request."""
+        ...
+
+
+class Rules(Struct, frozen=True):
+    """All that holds for an order: what its policy says, and who signs.
+
+    `submit_now`: the authority is so quick that finalizing may begin to issue at once. `copied`:
+    it copies what the request says, so the request is looked at more closely.
+    """
+
+    policy: str
+    authority: str
+    challenges: tuple[str, ...]
+    signature: SignatureRules
+    csr: CsrRules
+    max_validity: timedelta | None
+    submit_now: bool
+    copied: bool
+    allow: tuple[NameRule, ...]
+    deny: tuple[NameRule, ...]
+
+
+class Policies:
+    """The policies that an authority serves, in the order of their bindings."""
+
+    def __init__(
+        self,
+        policies: Iterable[IssuancePolicy],
+        bindings: Iterable[PolicyBinding],
+        authorities: Iterable[Signer],
+    ) -> None:
+        by_name = {policy.name: policy for policy in policies}
+        signers = {signer.name: signer for signer in authorities}
+        self._rules = {
+            binding.policy: _rules(by_name[binding.policy], signers[binding.authorities[0]])
+            for binding in bindings
+        }
+
+    def choose(self, names: Sequence[str]) -> Rules:
+        """Return what holds for an order of these names: canonical, wildcards with their `*.`.
+
+        Raises Refused (rejectedIdentifier), naming each name that no policy permits, and why.
+        """
+        for rules in self._rules.values():
+            if all(_objection(rules, name) is None for name in names):
+                return rules
+        raise self._refusal(names)
+
+    def check(self, policy: str, names: Sequence[str]) -> Rules:
+        """Return what holds for an order that was created under this policy, as it is today.
+
+        Raises Refused: unauthorized if there is no such policy any more, rejectedIdentifier if it
+        does not permit all of the names any more.
+        """
+        rules = self._rules.get(policy)
+        if rules is None:
+            detail = f'The policy "{policy}" of this order is not in force any more; order again'
+            raise Refused(Problem.UNAUTHORIZED, detail)
+        for name in names:
+            if (objection := _objection(rules, name)) is not None:
+                detail = f'The name "{show(name)}" is {objection}'
+                raise Refused(Problem.REJECTED_IDENTIFIER, detail, identifier=name)
+        return rules
+
+    def _refusal(self, names: Sequence[str]) -> Refused:
+        bad = [told for name in names if (told := self._why(name)) is not None]
+        if not bad:
+            detail = "each of the names is permitted, but no policy permits all of them together"
+            return Refused(Problem.REJECTED_IDENTIFIER, detail)
+        first = bad[0]
+        if len(bad) == 1:
+            return Refused(Problem.REJECTED_IDENTIFIER, first.detail, identifier=first.identifier)
+        detail = f"{len(bad)} of the names are refused; the first: {first.detail}"
+        return Refused(Problem.REJECTED_IDENTIFIER, detail, subproblems=bad[:_SHOWN])
+
+    def _why(self, name: str) -> Subproblem | None:
+        """Return why no policy permits a name; None: some policy does."""
+        objections = []
+        for rules in self._rules.values():
+            if (objection := _objection(rules, name)) is None:
+                return None
+            objections.append(objection)
+        reasons = "; ".join(objections[:_POLICIES_SHOWN]) or "not allowed: there is no policy"
+        detail = f'The name "{show(name)}" is {reasons}'
+        return Subproblem.of(Problem.REJECTED_IDENTIFIER, detail, show(name))
+
+
+def _rules(policy: IssuancePolicy, signer: Signer) -> Rules:
+    return Rules(
+        policy=policy.name,
+        authority=signer.name,
+        challenges=policy.challenges,
+        signature=policy.signature,
+        csr=policy.csr,
+        max_validity=policy.max_validity,
+        submit_now=signer.in_process,
+        copied=signer.copies_request,
+        allow=tuple(parse(rule) for rule in policy.dns.allow),
+        deny=tuple(parse(rule) for rule in policy.dns.deny),
+    )
+
+
+def _objection(rules: Rules, name: str) -> str | None:
+    """Return what a policy has against a name, as the rest of a sentence; None: nothing."""
+    base, wildcard = split(name)
+    verdict = permits(rules.allow, rules.deny, base, wildcard=wildcard)
+    if verdict.permitted:
+        return None
+    return f'not allowed by policy "{rules.policy}": it {verdict.reason}'

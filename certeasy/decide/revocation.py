@@ -1,0 +1,61 @@
+"""What may happen to a certificate on its holder's request (RFC 8555 section 7.6)."""
+
+from certeasy.decide.accounts import signed_by
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.issuance import certificate_stream
+from certeasy.decide.problems import Problem, Refused
+from events.certificates import CertificateRevoked
+from projections.certificates import CERTIFICATES, Certificate
+
+REASONS = (
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    9,
+    10,
+)  # RFC 5280 section 5.3.1, without 6 (hold) and 8 (removeFromCRL)
+NOT_FOUND = 404
+
+
+def by_account(
+    rows: Reader, *, certificate_id: str, account_id: str, thumbprint: str, reason: int
+) -> Decision:
+    """Revoke on the word of the account that ordered the certificate."""
+    signed_by(rows, account_id, thumbprint)
+    certificate = _present(rows, certificate_id)
+    if certificate.account_id != account_id:
+        raise Refused(Problem.UNAUTHORIZED, "This certificate belongs to another account")
+    return _revoke(certificate, reason, "account")
+
+
+def by_certificate_key(
+    rows: Reader, *, certificate_id: str, spki_sha256: str, reason: int
+) -> Decision:
+    """Revoke on the word of whoever holds the certificate's private key."""
+    certificate = _present(rows, certificate_id)
+    if certificate.spki_sha256 != spki_sha256:
+        raise Refused(Problem.UNAUTHORIZED, "The request was not signed with the certificate's key")
+    return _revoke(certificate, reason, "certificate-key")
+
+
+def _present(rows: Reader, certificate_id: str) -> Certificate:
+    certificate = rows.get(CERTIFICATES, certificate_id)
+    if certificate is None:
+        raise Refused(Problem.MALFORMED, "This server issued no such certificate", status=NOT_FOUND)
+    return certificate
+
+
+def _revoke(certificate: Certificate, reason: int, by: str) -> Decision:
+    if certificate.revoked:
+        raise Refused(
+            Problem.ALREADY_REVOKED, f"The certificate was revoked at {certificate.revoked}"
+        )
+    if reason not in REASONS:
+        accepted = ", ".join(map(str, REASONS))
+        detail = f"Reason {reason} is not accepted; these are: {accepted}"
+        raise Refused(Problem.BAD_REVOCATION_REASON, detail)
+    fact = CertificateRevoked(certificate.id, certificate.serial, reason, by, certificate.names)
+    return Decision(((certificate_stream(certificate.id), fact),))
