@@ -1,0 +1,371 @@
+"""A node on its way into service. A start after a crash and any other start are the same.
+
+(1) The workdir's lock: one process per workdir.
+(2) The database's lock (SQLite is for one host): one node at a time on its file.
+(3) The identity, the database's format, the key that unwraps secrets.
+(4) The probe: journal and database tell the same story, or nothing is touched.
+(5) The journal is brought level, projections of another version are folded anew.
+(6) The writer's place is taken: a new epoch. Only then can anything be committed.
+(7) The facts of this start are committed: the node serves.
+"""
+
+import getpass
+import os
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from certeasy import __version__
+from certeasy.clock import Clock
+from certeasy.cluster import identity, secrets
+from certeasy.cluster.files import Held, create_empty, hold, refuse_link
+from certeasy.cluster.identity import Identity
+from certeasy.cluster.refusal import BootRefused
+from certeasy.cluster.secrets import Secrets
+from certeasy.commit import Command, Committer, Place, Standing
+from certeasy.commit import probe as probing
+from certeasy.commit.batch import LINES
+from certeasy.commit.rebuild import rebuild
+from certeasy.decide.decision import Decision, Reader
+from certeasy.ids import Ids
+from certeasy.log import logger
+from certeasy.settings import Settings
+from certeasy.store import DatabaseUnavailable, Head, PlaceLost, Server, Store
+from certeasy.store.schema import FORMAT
+from events.envelope import ZERO_HASH, Actor, BrokenLine, parse, timestamp
+from events.nodes import (
+    InstallationCreated,
+    LeaseTaken,
+    NodeRegistered,
+    NodeStarted,
+    NodeStopped,
+    SettingsLoaded,
+)
+from events.registry import Event, NewerSchema, UndecodableEvent, UnknownEvent
+from events.sealing import KEY_LENGTH, NONCE_LENGTH, Subject
+from journal.disk import Disk
+from journal.file import Journal
+from projections.fold import VERSION
+from projections.nodes import INSTALLATION, NODES
+
+log = logger("node")
+SYSTEM = Actor("system", "node")
+
+
+class Opened:
+    """A node that holds its locks and knows who it is; nothing has been written to the log yet."""
+
+    def __init__(
+        self,
+        who: Identity,
+        store: Store,
+        journal: Journal,
+        kept: Secrets,
+        topology: str,
+        locks: list[Held],
+    ) -> None:
+        self.identity = who
+        self.store = store
+        self.journal = journal
+        self.secrets = kept
+        self.topology = topology
+        self.epoch = 0
+        self.boot_id = ""
+        self.previous: str | None = None
+        self._locks = locks
+
+    def close(self) -> None:
+        """Give everything back, in the order that lets the next process in last."""
+        self.journal.close()
+        self.store.close()
+        for lock in reversed(self._locks):
+            lock.release()
+
+
+def open_node(
+    settings: Settings,
+    ids: Ids,
+    *,
+    make_store: Callable[[Path], Store] = Store.sqlite,
+    disk: Disk | None = None,
+) -> Opened:
+    """Do steps (1) to (3). `make_store` and `disk` are what the database and the journal stand on.
+
+    Raises BootRefused with what is wrong and what to do, DatabaseUnavailable while the database
+    cannot be asked, OSError where the workdir cannot be used.
+    """
+    settings.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    journal = Journal(settings.audit.path, keep_free=settings.audit.min_free_bytes, disk=disk)
+    database = settings.database.path.resolve()  # two names of one file must meet at one lock
+    locks: list[Held] = []
+    store = make_store(database)
+    try:
+        locks.append(_workdir_lock(journal.path))
+        locks.append(_database_lock(database, store))
+        fresh = _is_empty(database, store)
+        _refuse_empty_database(journal.path, database, fresh=fresh)
+        who = identity.find(settings.workdir, journal.path, ids)
+        if fresh:
+            create_empty(database)
+            store.create(ids.uuid())
+        _check_format(store.head())
+        _check_place(store, who)
+        kept = secrets.unlock(store, settings.secrets.key_file, ids)
+    except BaseException:
+        store.close()
+        for lock in reversed(locks):
+            lock.release()
+        raise
+    return Opened(who, store, journal, kept, settings.topology, locks)
+
+
+def level(node: Opened, *, most: int = LINES) -> Standing:
+    """Do steps (4) and (5): the end of this node's own history, journal and database level.
+
+    Raises BootRefused where the probe refuses.
+    """
+    who = node.identity
+    server = node.store.server(who.server_id)
+    found = probing.Found(who.server_id, who.key, tuple(who.boots), node.store.head(), server)
+    try:
+        mending = probing.check(found, node.store, node.journal.path, most=most)
+    except probing.ProbeRefused as refusal:
+        raise BootRefused(str(refusal)) from None
+    node.journal.open()
+    standing = probing.heal(found, mending, node.store, node.journal)
+    if node.store.head().projections != VERSION:
+        _fold_anew(node.store)
+    _check_topology(node)
+    return standing
+
+
+def _check_topology(node: Opened) -> None:
+    installation = node.store.get(INSTALLATION, node.store.head().installation_id)
+    if installation is not None and installation.topology != node.topology:
+        raise BootRefused(
+            f"this node is configured for topology {node.topology}, the installation"
+            f" {installation.installation_id} was set up as {installation.topology}: all its nodes"
+            " have the same; correct the configuration"
+        )
+
+
+def _fold_anew(store: Store) -> None:
+    log.warning("the projections are of another version; they are folded anew")
+    try:
+        rebuild(store)
+    except (BrokenLine, UnknownEvent, NewerSchema, UndecodableEvent, LookupError) as error:
+        raise BootRefused(
+            f"the projections are of another version, and the log cannot be folded anew: {error};"
+            " run the version that wrote it, or a newer one"
+        ) from error
+
+
+def take_place(node: Opened, clock: Clock, ids: Ids) -> Place:
+    """Do step (6): record this start, in the workdir first, and become the writer."""
+    who = node.identity
+    boot_id = ids.uuid()
+    who.record_start(boot_id)
+    now = timestamp(clock.now())
+    public = who.key.public
+    _check_place(node.store, who)
+    with node.store.transaction() as transaction:
+        head = transaction.head()
+        if node.store.server(who.server_id) is None:
+            transaction.register(
+                Server(
+                    who.server_id,
+                    who.hostname,
+                    public.kid,
+                    public.x,
+                    now,
+                    now,
+                    0,
+                    ZERO_HASH,
+                    boot_id,
+                    who.fingerprint,
+                )
+            )
+        transaction.started(who.server_id, boot_id, who.hostname, who.fingerprint, now)
+        node.epoch = transaction.take_place(who.server_id, head.epoch)
+    node.boot_id = boot_id
+    node.previous = head.writer if head.writer not in {"", who.server_id} else None
+    return Place(who.server_id, boot_id, node.epoch, who.key)
+
+
+def announce(
+    node: Opened, committer: Committer, settings: Settings, redacted: SettingsLoaded
+) -> None:
+    """Do step (7): commit the facts of this start. Raises what `Committer.submit` raises."""
+    committer.submit(Command(_facts_of_start(node, settings, redacted), SYSTEM))
+
+
+def farewell(node: Opened, committer: Committer) -> None:
+    """Commit that the node leaves service in good order."""
+    server_id = node.identity.server_id
+    fact = (f"node/{server_id}", NodeStopped(boot_id=node.boot_id))
+    committer.submit(Command(lambda _rows, _now: Decision((fact,)), SYSTEM))
+
+
+def accepting(standing: Standing, latest: str) -> Standing:
+    """Return the standing of a node whose operator accepts that the log's latest time is ahead."""
+    return msgspec.structs.replace(standing, accepted_at=latest)
+
+
+def next_seq(lines: list[tuple[int, bytes]]) -> int:
+    """Return the seq behind the last whole line of a journal's tail; 1 where there is none."""
+    for _, line in reversed(lines):
+        try:
+            return parse(line).envelope.seq + 1
+        except BrokenLine:
+            continue
+    return 1
+
+
+def operator(node: Opened, ids: Ids) -> Actor:
+    """Return the administrator at the keyboard: the system's user, sealed as personal data."""
+    key = ids.random(KEY_LENGTH)
+    name = _user()
+    subject = Subject(f"administrator/{ids.new()}", key)
+    with node.store.transaction() as transaction:
+        transaction.keep_subjects([(subject.subject, key)])
+    return Actor("administrator", sealed=subject.seal(name.encode(), ids.random(NONCE_LENGTH)))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a user id without a name, as in some containers
+        return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
+
+
+def _facts_of_start(
+    node: Opened, settings: Settings, redacted: SettingsLoaded
+) -> Callable[[Reader, datetime], Decision]:
+    who, head = node.identity, node.store.head()
+    public = who.key.public
+    stream = f"node/{who.server_id}"
+    last = node.store.last_of_type("settings.loaded")
+    known = (
+        None
+        if last is None
+        else msgspec.convert(parse(last).event, SettingsLoaded, from_attributes=True)
+    )
+
+    def decide(rows: Reader, _now: datetime) -> Decision:
+        facts: list[tuple[str, Event]] = []
+        if rows.get(INSTALLATION, head.installation_id) is None:
+            created = InstallationCreated(head.installation_id, public.kid, settings.topology)
+            facts.append(("installation", created))
+        if rows.get(NODES, who.server_id) is None:
+            registered = NodeRegistered(
+                head.installation_id, who.server_id, who.hostname, public.kid, public.x
+            )
+            facts.append((stream, registered))
+        if node.previous is not None:
+            facts.append((stream, LeaseTaken(node.epoch, node.previous)))
+        if known is None or known.sha256 != redacted.sha256:
+            facts.append((stream, redacted))
+        facts.append((stream, NodeStarted(node.boot_id, who.hostname, __version__, node.epoch)))
+        return Decision(tuple(facts))
+
+    return decide
+
+
+def _workdir_lock(audit_log: Path) -> Held:
+    path = audit_log.with_name(f"{audit_log.name}.lock")
+    refuse_link(path)
+    held = hold(path)
+    if held is None:
+        raise BootRefused(
+            f"another process is using the workdir of {audit_log} (it holds {path.name}): stop it"
+            " first, or give this node a workdir of its own"
+        )
+    return held
+
+
+def _database_lock(database: Path, store: Store) -> Held:
+    path = database.with_name(f"{database.name}.lock")
+    refuse_link(path)
+    held = hold(path)
+    if held is None:
+        raise BootRefused(
+            f"the database {database} is in use by {_writer(database, store)}: with topology"
+            " single one node runs at a time. Stop that one first; nodes that run together need"
+            " PostgreSQL or SQL Server, which come in a later version"
+        )
+    return held
+
+
+def _is_empty(database: Path, store: Store) -> bool:
+    """Whether there is nothing of ours yet; asking a file that is not there would make it."""
+    return not database.exists() or store.is_empty()
+
+
+def _writer(database: Path, store: Store) -> str:
+    try:
+        head = None if _is_empty(database, store) else store.head()
+    except DatabaseUnavailable:
+        head = None
+    if head is None or not head.writer:
+        return "another node"
+    return _named(store, head.writer)
+
+
+def _named(store: Store, server_id: str) -> str:
+    server = store.server(server_id)
+    return f"node {server_id}" + (f" on {server.hostname}" if server else "")
+
+
+def _check_place(store: Store, who: Identity) -> None:
+    """Refuse while the lease of another node, or of this one in another place, still runs."""
+    head = store.head()
+    left = head.lease_until - head.now
+    if left <= 0 or not head.writer:
+        return
+    if head.writer != who.server_id:
+        raise BootRefused(
+            f"{_named(store, head.writer)} has the writer's place for another {left:.0f} s; this"
+            f" is node {who.server_id} on {who.hostname}, and with topology single one node runs"
+            " at a time. Stop that one (in good order it gives the place back at once), or wait"
+            " until it runs out"
+        )
+    known = store.server(who.server_id)
+    if known is not None and known.fingerprint != who.fingerprint:
+        raise BootRefused(
+            f"node {who.server_id} last ran in another place (on {known.hostname}) and has the"
+            f" writer's place there for another {left:.0f} s; this is {who.workdir} on"
+            f" {who.hostname}. Stop that one; if it is gone, try again when that time is over"
+        )
+
+
+def _refuse_empty_database(audit_log: Path, database: Path, *, fresh: bool) -> None:
+    if fresh and audit_log.exists() and audit_log.stat().st_size:
+        installation = probing.installation_of(audit_log)
+        raise BootRefused(
+            f"the database {database} is empty, but the journal {audit_log} belongs to"
+            f" installation {installation or 'unknown'}: check the database settings (a wrong"
+            " database, most likely); rebuilding a lost database from journals ('certeasy journal"
+            " restore') comes in a later version"
+        )
+
+
+def _check_format(head: Head) -> None:
+    if head.format != FORMAT:
+        raise BootRefused(
+            f"the database has format {head.format}, this version ({__version__}) writes format"
+            f" {FORMAT}: run the version that wrote it, or a newer one"
+        )
+
+
+__all__ = [
+    "BootRefused",
+    "Opened",
+    "PlaceLost",
+    "announce",
+    "farewell",
+    "level",
+    "open_node",
+    "take_place",
+]

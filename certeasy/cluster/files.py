@@ -1,0 +1,116 @@
+"""Small files, whole or absent and readable by nobody else; and locks that die with their process.
+
+What is written is never a symbolic link: a link laid where one of these files belongs would have
+this process write, or create, a file of somebody else's choosing.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+from certeasy.cluster.refusal import BootRefused
+from journal.disk import sync_folder
+
+OWNER_ONLY = 0o600
+OTHERS = 0o077
+_PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+NEWLINE = b"\n"
+
+
+def refuse_link(path: Path) -> None:
+    """Raise BootRefused where a symbolic link stands for a file that this node writes or trusts."""
+    if path.is_symlink():
+        raise BootRefused(
+            f"{path} is a symbolic link to {path.readlink()}: this file must stand in its folder"
+            " itself; put it there, or name its real place in the configuration"
+        )
+
+
+def openness(path: Path) -> str | None:
+    """Return what is wrong with the mode of a private file, in one line, or None if it is private.
+
+    Windows has no such modes: there the folder's access list counts.
+    """
+    if os.name == "nt" or not path.exists():
+        return None
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & OTHERS:
+        return None
+    return f"{path} has mode {mode:04o}: others than its owner can use it; set it to 0600"
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Create a file of mode 0600 with this content, durably; FileExistsError if it is there."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.exists() or path.is_symlink():
+        draft.unlink()
+        raise FileExistsError(f"{path} is there already")
+    draft.rename(path)
+    sync_folder(path.parent)
+
+
+def create_empty(path: Path) -> None:
+    """Create a file of mode 0600 without content, if there is none."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | _PLAIN, OWNER_ONLY))
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a small file of mode 0600, durably.
+
+    What an interrupted call left behind stays a line of its own.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _PLAIN, OWNER_ONLY)
+    with os.fdopen(descriptor, "r+b") as file:
+        begun = file.read()
+        torn = bool(begun) and not begun.endswith(NEWLINE)
+        file.write(NEWLINE * torn + line.encode() + NEWLINE)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+class Held:
+    """A lock that the operating system gives back when the process ends, however it ends."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def release(self) -> None:
+        """Give the lock back. The file stays: without it two processes could lock two files."""
+        self._file.close()
+
+
+def hold(path: Path) -> Held | None:
+    """Take the lock on this file (created if need be), or return None if another process has it.
+
+    Raises OSError where the file cannot be locked at all, as on some network file systems.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN, OWNER_ONLY)
+    file = os.fdopen(descriptor, "r+b")
+    try:
+        _lock(file)
+    except (BlockingIOError, PermissionError):  # POSIX says the one, Windows the other
+        file.close()
+        return None
+    except BaseException:
+        file.close()
+        raise
+    return Held(file)
+
+
+def _lock(file: IO[bytes]) -> None:
+    if os.name == "nt":
+        import msvcrt  # noqa: PLC0415 - only there
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+    else:
+        import fcntl  # noqa: PLC0415 - not on Windows
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

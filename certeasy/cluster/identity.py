@@ -1,0 +1,106 @@
+"""The node's identity, kept in its workdir: `server_id`, the signing key, the starts it has made.
+
+An id is never minted over a journal, and a journal never continued with another key: a workdir that
+lacks one of them lost it, and only its owner can say where it is.
+"""
+
+import hashlib
+import platform
+import socket
+import uuid
+from pathlib import Path
+
+from certeasy.cluster.files import append_line, refuse_link, write_once
+from certeasy.cluster.refusal import BootRefused
+from certeasy.ids import Ids
+from events.signing import SigningKey
+
+KEY_FILE = Path("keys") / "signing.pem"
+BOOTS_FILE = "boot_ids"
+SEED_LENGTH = 32
+
+
+class Identity:
+    """Who this node is. `boots` are the ids of all the starts that this workdir has made."""
+
+    def __init__(self, workdir: Path, server_id: str, key: SigningKey, boots: list[str]) -> None:
+        self.workdir = workdir
+        self.server_id = server_id
+        self.key = key
+        self.boots = boots
+        self.hostname = socket.gethostname()
+        self.fingerprint = host_fingerprint(workdir)
+
+    def record_start(self, boot_id: str) -> None:
+        """Write down a start, durably, before anybody else hears of it."""
+        append_line(self.workdir / BOOTS_FILE, boot_id)
+        self.boots.append(boot_id)
+
+
+def find(workdir: Path, audit_log: Path, ids: Ids) -> Identity:
+    """Return the identity that the workdir holds, or a new one in a workdir that never had any.
+
+    Raises BootRefused where parts are missing, and OSError where the workdir cannot be read or
+    written.
+    """
+    id_file, key_file, boots = workdir / "server_id", workdir / KEY_FILE, workdir / BOOTS_FILE
+    for path in (audit_log, id_file, key_file, boots):
+        refuse_link(path)
+    journalled = audit_log.exists() and audit_log.stat().st_size > 0
+    if not id_file.exists():
+        if journalled:
+            raise BootRefused(
+                f"{id_file} is missing beside the journal {audit_log}: a node's id is never made"
+                " anew over a journal; put the file back from where it went, or use a workdir of"
+                " its own for a new node"
+            )
+        return _new(workdir, ids)
+    server_id = _read_id(id_file)
+    if not key_file.exists():
+        raise BootRefused(
+            f"the signing key {key_file} of node {server_id} is missing; put it back, or start a"
+            " new node in a workdir of its own (a lost key means a new identity)"
+        )
+    known = boots.read_text("ascii", "replace").split() if boots.exists() else []
+    return Identity(workdir, server_id, _read_key(key_file), known)
+
+
+def _new(workdir: Path, ids: Ids) -> Identity:
+    """Make a new identity: the key first, so that an id never stands without its key."""
+    key_file = workdir / KEY_FILE
+    key_file.parent.mkdir(mode=0o700, exist_ok=True)
+    if key_file.exists():  # a crash between the two files
+        key = _read_key(key_file)
+    else:
+        key = SigningKey.from_seed(ids.random(SEED_LENGTH))
+        write_once(key_file, key.to_pem())
+    server_id = ids.uuid()
+    write_once(workdir / "server_id", server_id.encode() + b"\n")
+    return Identity(workdir, server_id, key, [])
+
+
+def _read_id(path: Path) -> str:
+    text = path.read_bytes().decode("ascii", "replace").strip()
+    try:
+        if str(uuid.UUID(text)) == text and uuid.UUID(text).version == 4:  # noqa: PLR2004
+            return text
+    except ValueError:
+        pass
+    raise BootRefused(
+        f"{path} holds {text[:40]!r}, which is no UUID v4; put the node's own id back"
+    )
+
+
+def _read_key(path: Path) -> SigningKey:
+    try:
+        return SigningKey.from_pem(path.read_bytes())
+    except (ValueError, TypeError) as error:
+        raise BootRefused(
+            f"{path} is not a signing key ({error}); put the node's own key back"
+        ) from None
+
+
+def host_fingerprint(workdir: Path) -> str:
+    """Return what changes when a workdir is copied elsewhere: host and place (SHA-256, hex)."""
+    parts = (socket.gethostname(), platform.node(), str(workdir.resolve()))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

@@ -1,0 +1,5 @@
+"""Why a node does not go into service."""
+
+
+class BootRefused(Exception):
+    """The node must not run as things are. One line names both sides and the remedy."""

@@ -1,0 +1,491 @@
+"""The committer: the one way to change anything.
+
+One thread takes everything that is waiting and stores it in one database transaction, then in the
+journal with one write and one sync, and only then answers. What arrives meanwhile is the next
+batch; there is no timer. The rules it keeps:
+
+(1) No answer leaves before its events are committed in the database and on disk in the journal.
+(2) The database is the moment it happens. The journal is never ahead of it, and at most one batch
+    behind.
+(3) What the thread remembers of the log's end moves only after COMMIT.
+(4) A command that is refused, or that cannot be stored, harms nobody else in its batch.
+(5) After any error of the journal or of COMMIT nothing is accepted before catching up has
+    succeeded.
+(6) A node that has lost the writer's place, or its own history, stops.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import msgspec
+
+from certeasy.clock import Clock
+from certeasy.commit.batch import Batch, End
+from certeasy.commit.chain import BrokenChain, after
+from certeasy.commit.command import (
+    Command,
+    Committed,
+    NonceUsed,
+    Pending,
+    PoisonousCommand,
+    TrackingReader,
+    Unavailable,
+)
+from certeasy.commit.from_log import from_log
+from certeasy.commit.hot import HotRows
+from certeasy.commit.watch import Watch
+from certeasy.log import logger
+from certeasy.store import (
+    CommitUnknown,
+    DatabaseUnavailable,
+    Head,
+    HistoryLost,
+    NonceStored,
+    PlaceLost,
+    Store,
+    Transaction,
+)
+from certeasy.store.schema import FORMAT
+from events.envelope import timestamp
+from events.signing import SigningKey
+from journal.file import Journal, JournalClosed, JournalTouched, NoRoom
+from projections.accounts import Account
+from projections.certificates import Certificate
+from projections.fold import streams_of
+from projections.tables import Key, Table, WorkingRows
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+BATCH = 256
+QUEUE = 2048
+HEARTBEAT = 5.0  # seconds between renewals of the lease while nothing is committed
+SEEN = 60.0  # seconds between updates of servers.last_seen
+CLOCK_SKEW = timedelta(seconds=5)  # behind the log's latest time without a word
+NONCE_SLACK = timedelta(minutes=1)  # nonces are kept so much longer, for clocks that are set back
+
+log = logger("committer")
+
+
+LOST = (PlaceLost, HistoryLost, JournalTouched)  # nothing that waiting or trying again mends
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Who commits: the node, this start of it, and the epoch in which it has the writer's place."""
+
+    server_id: str
+    boot_id: str
+    epoch: int
+    key: SigningKey
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Where the probe found this node: the end of its own history in the database."""
+
+    seq: int
+    prev: str
+    accepted_at: str = ""  # a latest time ahead of the clock that an administrator has accepted
+
+
+class Committer:
+    """Stores commands, one batch after the other."""
+
+    def __init__(self, store: Store, journal: Journal, clock: Clock) -> None:
+        """Put the parts together; nothing happens before `start`."""
+        self.watch = Watch()
+        self.listeners: list[Callable[[Committed], None]] = []
+        self.on_stop: Callable[[str], None] = lambda _reason: None
+        self.stopped: str | None = "the node is starting"
+        self.fault: str | None = None  # why the thread had to end, if it had to
+        self._store = store
+        self._journal = journal
+        self._clock = clock
+        self._hot = HotRows()
+        self._queue: queue.Queue[Pending | None] = queue.Queue(QUEUE)
+        self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
+        self._closing = False
+        self._beaten = self._seen = 0.0
+        self._trouble: str | None = None  # why nothing is accepted before catching up
+        self._refusing: str | None = None  # why the last batch was refused, nothing stored
+
+    # -- for everybody -------------------------------------------------------------------------
+
+    def start(self, place: Place, standing: Standing) -> None:
+        """Begin to commit from where the probe found this node."""
+        self._place = place
+        self._seq, self._prev = standing.seq, standing.prev
+        self._in_journal = (standing.seq, standing.prev)
+        self._maybe: tuple[int, str] | None = None  # where we are if an unanswered COMMIT was kept
+        self._accepted_at = standing.accepted_at
+        self._beaten = self._seen = self._clock.monotonic()
+        self.stopped = None
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Store what is waiting, release the writer's place and end the thread. Further commands
+        are refused."""
+        self._closing = True
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        self.stopped = self.stopped or "the node is stopping"
+        self._refuse_waiting()
+
+    def submit(self, command: Command) -> Committed:
+        """Return once the command's events are in the database and on disk in the journal.
+
+        The decision is first made here, on rows as they are now: what is refused never waits, and
+        the committer decides again only where a row has changed since. Raises what the decider
+        raises, GuardFailed or NonceUsed where the moment refused it, PoisonousCommand if it cannot
+        be stored, and Unavailable if nothing can be stored now, or if it is unknown whether it was.
+        """
+        return self._enqueue(self._prepared(command)).wait()
+
+    def get(self, table: Table[S], *key: str) -> S | None:
+        """Return a row as it is now, from memory where it was changed lately, else from the
+        database."""
+        state = self._hot.get(table, key)
+        return self._store.get(table, *key) if state is None else state
+
+    def account_with_key(self, thumbprint: str) -> Account | None:
+        """Return the account with this key, or None."""
+        return self._store.account_with_key(thumbprint)
+
+    def certificate_with_serial(self, serial: str) -> Certificate | None:
+        """Return the certificate with this serial (lower-case hex), or None."""
+        return self._store.certificate_with_serial(serial)
+
+    def certificate_with_sha256(self, fingerprint: str) -> Certificate | None:
+        """Return the certificate with this SHA-256 (lower-case hex), or None."""
+        return self._store.certificate_with_sha256(fingerprint)
+
+    def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[str]:
+        """Return ids of an account's orders, oldest first, from behind `after`."""
+        return self._store.orders_of(account_id, after, most)
+
+    def trouble(self) -> str | None:
+        """Return why nothing is accepted at the moment, or None."""
+        return self.stopped or self._trouble or self._refusing
+
+    def _prepared(self, command: Command) -> Pending:
+        if self.stopped is not None or self._closing:
+            raise Unavailable(self.stopped or "the node is stopping")
+        reader = TrackingReader(self)
+        try:
+            decision = command.decide(reader, self._clock.now())
+        except DatabaseUnavailable as error:
+            raise Unavailable(str(error)) from error
+        return Pending(command, decision, reader.reads)
+
+    def _enqueue(self, pending: Pending) -> Pending:
+        try:
+            self._queue.put_nowait(pending)
+        except queue.Full:
+            raise Unavailable(f"{QUEUE} changes are waiting to be stored") from None
+        if self.stopped is not None:  # the thread may have ended between the check and the put
+            self._refuse_waiting()
+        return pending
+
+    def _refuse_waiting(self) -> None:
+        while True:
+            try:
+                pending = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if pending is not None:
+                pending.fail(Unavailable(self.stopped or "the node is stopping"))
+
+    # -- the thread ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while self._turn():
+                pass
+            self._release()
+        except LOST as error:
+            self._end(f"{error}; the node stops")
+        except BaseException as error:
+            log.exception("the committer met something it does not know")
+            self._end(f"the committer met something it does not know: {error!r}")
+
+    def _end(self, reason: str) -> None:
+        log.error(reason)
+        self.stopped = self.fault = reason
+        self._journal.close()
+        self._refuse_waiting()
+        self.on_stop(reason)
+
+    def _turn(self) -> bool:
+        """Take what is waiting, or look after the lease; return False when told to stop."""
+        batch, go_on = self._take()
+        try:
+            if self._trouble is not None:
+                self._catch_up()
+            if batch:
+                self._commit(batch)
+            self._look_after()
+            self._refusing = None
+        except Unavailable as error:
+            if error.reason != self._refusing:
+                log.error("nothing is accepted: %s", error.reason)
+            self._refusing = error.reason
+            for pending in batch:
+                pending.fail(error)
+        except BaseException as error:
+            for pending in batch:
+                pending.fail(Unavailable(f"the node stops: {error}"))
+            raise
+        return go_on
+
+    def _take(self) -> tuple[list[Pending], bool]:
+        wait = 1.0 if self._trouble or self._refusing else HEARTBEAT
+        batch: list[Pending] = []
+        try:
+            pending = self._queue.get(timeout=wait)
+            while pending is not None:
+                batch.append(pending)
+                if len(batch) == BATCH:
+                    return batch, True
+                pending = self._queue.get_nowait()
+        except queue.Empty:
+            return batch, True
+        return batch, False  # the None that `stop` sends
+
+    def _commit(self, commands: Sequence[Pending]) -> None:
+        """Store the commands and answer them; what cannot be stored is bisected out."""
+        try:
+            batch = self._store_batch(commands)
+        except (Unavailable, *LOST):
+            raise
+        except Exception as error:  # noqa: BLE001 - of whatever kind: one of them cannot be stored
+            if len(commands) == 1:
+                self._take_out(commands[0], error)
+                return
+            middle = len(commands) // 2
+            self._commit(commands[:middle])
+            self._commit(commands[middle:])
+            return
+        self._moved(batch)
+        self._write_journal(batch)
+        self._answer(batch)
+
+    def _take_out(self, pending: Pending, error: Exception) -> None:
+        """Answer the one command that cannot be stored, if it is to blame and not the database."""
+        if isinstance(error, NonceStored):
+            pending.fail(NonceUsed(str(error)))
+            return
+        log.error("a command cannot be stored: %r", error)
+        pending.fail(PoisonousCommand(f"it cannot be stored: {error}"))
+        self._beat()
+
+    def _store_batch(self, commands: Sequence[Pending]) -> Batch:
+        self._check_room()
+        try:
+            with self._store.transaction() as transaction:
+                batch = self._decide(transaction, commands)
+                transaction.keep_nonces(batch.nonces.items())
+                if batch.records:
+                    self._keep(transaction, batch)
+                self._maybe = (batch.end.seq, batch.end.prev)
+        except DatabaseUnavailable as error:
+            self._maybe = None
+            raise Unavailable(str(error)) from error
+        except CommitUnknown as error:
+            self._trouble = str(error)
+            raise Unavailable(f"outcome unknown: {error}") from error
+        except BaseException:
+            self._maybe = None
+            raise
+        return batch
+
+    def _decide(self, transaction: Transaction, commands: Sequence[Pending]) -> Batch:
+        head = self._lock(transaction)
+        end = End(head.position, head.hash, self._seq, self._prev)
+        rows = WorkingRows(lambda table, key: self._loaded(transaction, table, key))
+        batch = Batch(
+            transaction,
+            rows,
+            end,
+            server_id=self._place.server_id,
+            key=self._place.key,
+            at=self._time(head.at),
+            current=self,
+            versions=self._hot.versions,
+        )
+        batch.run(commands)
+        return batch
+
+    def _lock(self, transaction: Transaction) -> Head:
+        head = transaction.lock(self._place.server_id, self._place.epoch)
+        if head.format != FORMAT:
+            raise PlaceLost(
+                f"the database was brought to format {head.format}, this version writes {FORMAT}"
+            )
+        return head
+
+    def _loaded(self, transaction: Transaction, table: Table[Any], key: Key) -> Any:
+        """Return a row for a decision: from memory, or as the log made it.
+
+        What the tables say is good enough to show, but nothing is decided on it: whoever can write
+        to the database could make an order ready there that nothing was proven for.
+        """
+        state = self._hot.get(table, key)
+        if state is not None:
+            return state
+        state = transaction.load(table, key)
+        streams = streams_of(table, key)
+        if state is None or not streams:
+            return state
+        true = from_log(transaction, self._place.key.public, table, key, streams)
+        if true != state:
+            log.error("the row of %s %s is not what the log says; the log counts", table.name, key)
+        self._hot.update({table: {key: true}}, {})
+        return true
+
+    def _keep(self, transaction: Transaction, batch: Batch) -> None:
+        transaction.append(batch.records)
+        transaction.store(batch.rows.changes())
+        transaction.keep_subjects(batch.subject_keys)
+        new = (batch.end.seq, batch.end.prev)
+        place = self._place
+        transaction.advance(place.server_id, place.boot_id, (self._seq, self._prev), new)
+        transaction.move_head(batch.records[-1])
+
+    def _moved(self, batch: Batch) -> None:
+        """COMMIT has succeeded: remember the new end."""
+        self._seq, self._prev, self._maybe = batch.end.seq, batch.end.prev, None
+        self._hot.update(batch.rows.changes(), batch.versions)
+        self._beaten = self._clock.monotonic()
+
+    def _write_journal(self, batch: Batch) -> None:
+        if not batch.records:
+            return
+        try:
+            self._journal.append([record.line for record in batch.records])
+        except (OSError, JournalClosed) as error:
+            self._trouble = f"the journal cannot be written: {error}"
+            unknown = Unavailable(f"outcome unknown: {self._trouble}")
+            for pending, _ in batch.answers:
+                pending.fail(unknown)
+            raise unknown from error
+        self._in_journal = (self._seq, self._prev)
+
+    def _answer(self, batch: Batch) -> None:
+        for pending, outcome in batch.answers:
+            if isinstance(outcome, Committed):
+                pending.succeed(outcome)
+                self._tell(outcome)
+            else:
+                pending.fail(outcome)
+
+    def _tell(self, committed: Committed) -> None:
+        self.watch.tell(committed)
+        for listener in self.listeners:
+            try:
+                listener(committed)
+            except Exception:
+                log.exception("a listener failed; what was committed stands")
+
+    # -- keeping whole -------------------------------------------------------------------------
+
+    def _check_room(self) -> None:
+        """Refuse before COMMIT while the journal's disk is too full to be sure of writing it."""
+        try:
+            self._journal.check_room()
+        except (NoRoom, OSError) as error:
+            raise Unavailable(str(error)) from error
+
+    def _catch_up(self) -> None:
+        """Find out what the database has kept, write to the journal what it lacks, and go on.
+
+        The boot probe does the same: a crash takes the same road as a start.
+        """
+        self._beat()
+        try:
+            mine = self._store.server(self._place.server_id)
+        except DatabaseUnavailable as error:
+            raise Unavailable(str(error)) from error
+        if mine is None or (mine.seq, mine.hash) not in ((self._seq, self._prev), self._maybe):
+            raise HistoryLost(
+                f"the database does not have node {self._place.server_id} where it was left"
+            )
+        self._seq, self._prev, self._maybe = mine.seq, mine.hash, None
+        self._hot.clear()
+        try:
+            self._journal.reopen()
+            missing = self._missing()
+            if missing:
+                self._journal.append(missing)
+        except (OSError, DatabaseUnavailable) as error:
+            raise Unavailable(f"the journal cannot catch up: {error}") from error
+        self._in_journal = (self._seq, self._prev)
+        log.warning("caught up: %d lines were written to the journal", len(missing))
+        self._trouble = None
+
+    def _missing(self) -> list[bytes]:
+        """Return the lines that the journal lacks, once they are known to be this node's own."""
+        place = self._place
+        lines = list(self._store.lines_of(place.server_id, self._in_journal[0]))
+        try:
+            end = after(self._in_journal, lines, place.server_id, place.key.public)
+        except BrokenChain as error:
+            raise HistoryLost(
+                f"the database's lines do not continue the journal: {error}"
+            ) from error
+        if end != (self._seq, self._prev):
+            raise HistoryLost(f"the database's lines end at seq {end[0]}, not at {self._seq}")
+        return lines
+
+    def _look_after(self) -> None:
+        """Renew the lease, tell that the node lives, forget old nonces: all in the one writing
+        thread."""
+        now = self._clock.monotonic()
+        if not self._refusing and now - self._beaten < HEARTBEAT and now - self._seen < SEEN:
+            return
+        self._check_room()
+        self._beat(seen=now - self._seen >= SEEN)
+
+    def _beat(self, *, seen: bool = False) -> None:
+        """Commit a transaction that changes nothing but the lease, and what is `seen` of this node.
+
+        Raises Unavailable where that cannot be done.
+        """
+        now, wall = self._clock.monotonic(), self._clock.now()
+        try:
+            with self._store.transaction() as transaction:
+                self._time(self._lock(transaction).at)
+                if seen:
+                    transaction.seen(self._place.server_id, timestamp(wall))
+                    transaction.drop_nonces(int((wall - NONCE_SLACK).timestamp()))
+        except (DatabaseUnavailable, CommitUnknown) as error:
+            raise Unavailable(str(error)) from error
+        self._beaten = now
+        if seen:
+            self._seen = now
+
+    def _time(self, latest: str) -> str:
+        """Return the time of this batch: the clock's, and never before the log's latest."""
+        now = self._clock.now()
+        at = timestamp(now)
+        if at >= latest:
+            return at
+        ahead = datetime.fromisoformat(latest) - now
+        if ahead > CLOCK_SKEW and latest != self._accepted_at:
+            raise Unavailable(
+                f"the clock ({at}) is {ahead.total_seconds():.0f} s behind the log's latest time"
+                f" ({latest}): set the clock right, or stop the node and run 'certeasy clock"
+                " accept'"
+            )
+        return latest
+
+    def _release(self) -> None:
+        """Let another node take the place at once."""
+        try:
+            with self._store.transaction() as transaction:
+                transaction.release_place(self._place.server_id, self._place.epoch)
+        except (DatabaseUnavailable, CommitUnknown) as error:
+            log.warning("the writer's place was not released, it runs out by itself: %s", error)
+        self.stopped = "the node is stopping"
+        self._journal.close()

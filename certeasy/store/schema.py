@@ -1,0 +1,130 @@
+"""All tables: the log, what is durable beside it, and the projections as they are declared.
+
+Texts are compared byte by byte on every database; ids are lower-case only. The application may
+insert and read `events`, nothing else.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from projections.fold import TABLES
+from projections.tables import Column, Table
+
+FORMAT = 1  # raised when an older version must no longer write to this database
+
+metadata = sa.MetaData()
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("server_id", sa.String(36), nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("stream", sa.String(80), nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("type", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("line", sa.LargeBinary, nullable=False),
+    sa.UniqueConstraint("server_id", "seq", name="events_server_seq"),
+    sa.UniqueConstraint("stream", "version", name="events_stream_version"),
+)
+
+log_head = sa.Table(
+    "log_head",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("writer", sa.String(36), nullable=False),
+    sa.Column(
+        "lease_until", sa.Float(53), nullable=False
+    ),  # seconds since 1970 by the database's clock
+    sa.Column("format", sa.Integer, nullable=False),
+    sa.Column("installation_id", sa.String(36), nullable=False),
+    sa.Column(
+        "projections", sa.Integer, nullable=False
+    ),  # projections.fold.VERSION of the stored rows
+)
+
+servers = sa.Table(
+    "servers",
+    metadata,
+    sa.Column("server_id", sa.String(36), primary_key=True),
+    sa.Column("hostname", sa.String(255), nullable=False),
+    sa.Column("kid", sa.String(43), nullable=False),
+    sa.Column("x", sa.String(43), nullable=False),
+    sa.Column("first_seen", sa.String(32), nullable=False),
+    sa.Column("last_seen", sa.String(32), nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Column("boot_id", sa.String(36), nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+)
+
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("wrapped", sa.LargeBinary, nullable=False),
+)
+
+subject_keys = sa.Table(
+    "subject_keys",
+    metadata,
+    sa.Column("subject", sa.String(128), primary_key=True),
+    sa.Column("key", sa.LargeBinary, nullable=False),
+)
+
+used_nonces = sa.Table(
+    "used_nonces",
+    metadata,
+    sa.Column("nonce", sa.String(64), primary_key=True),
+    sa.Column("expires", sa.BigInteger, nullable=False),  # seconds since 1970
+    sqlite_with_rowid=False,
+)
+
+# What is shared by nodes that run together, and no decision: not in the log.
+
+job_leases = sa.Table(
+    "job_leases",
+    metadata,
+    sa.Column("job_id", sa.String(40), primary_key=True),
+    sa.Column("attempt", sa.BigInteger, nullable=False),
+    sa.Column("until", sa.BigInteger, nullable=False),  # microseconds since 1970
+    sqlite_with_rowid=False,
+)
+
+redeemed_nonces = sa.Table(
+    "redeemed_nonces",
+    metadata,
+    sa.Column("nonce", sa.String(64), primary_key=True),
+    sa.Column("expires", sa.BigInteger, nullable=False),  # seconds since 1970
+    sqlite_with_rowid=False,
+)
+
+_KINDS: dict[str, sa.types.TypeEngine[Any]] = {
+    "integer": sa.BigInteger(),
+    "bytes": sa.LargeBinary(),
+}
+
+
+def _column(column: Column, *, key: bool) -> sa.Column[Any]:
+    kind = _KINDS.get(column.kind) or sa.String(column.size)
+    return sa.Column(
+        column.name, kind, primary_key=key, nullable=column.nullable, autoincrement=False
+    )
+
+
+def declare(table: Table[Any], into: sa.MetaData, prefix: str = "") -> sa.Table:
+    """Return the database table for a projection's declaration."""
+    name = prefix + table.name
+    columns = [_column(column, key=column.name in table.key) for column in table.columns]
+    indexes = [sa.Index(f"{name}_{'_'.join(index)}", *index) for index in table.indexes]
+    return sa.Table(name, into, *columns, *indexes, sqlite_with_rowid=False)
+
+
+projected = {table: declare(table, metadata) for table in TABLES}

@@ -1,0 +1,188 @@
+"""The statements of the committer and of single look-ups, built and compiled once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from certeasy.store import schema
+from certeasy.store.dialects import database_seconds, upsert
+from projections.accounts import ACCOUNTS
+from projections.certificates import CERTIFICATES
+
+LEASE_SECONDS = 15.0
+HEAD = (
+    "position",
+    "hash",
+    "at",
+    "epoch",
+    "writer",
+    "lease_until",
+    "format",
+    "installation_id",
+    "projections",
+)
+
+
+class Prepared:
+    """A statement compiled once, run on the driver's own cursor.
+
+    SQLAlchemy's way from a statement to the cursor costs several times what a short statement does.
+    """
+
+    def __init__(self, statement: sa.ClauseElement, dialect: sa.Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        if not isinstance(compiled, SQLCompiler):
+            raise TypeError(f"not a statement with values: {statement}")
+        self.sql = str(compiled)
+        binds = compiled.binds
+        self._fixed = {
+            name: value for name, value in compiled.params.items() if not binds[name].required
+        }
+        self._order = tuple(compiled.positiontup or ()) if compiled.positional else None
+
+    def values(self, given: Mapping[str, object]) -> Any:
+        """Return the driver's parameters for one run."""
+        if self._order is None:
+            return {**self._fixed, **given}
+        if not self._fixed:
+            return tuple([given[name] for name in self._order])
+        every = {**self._fixed, **given}
+        return tuple([every[name] for name in self._order])
+
+    def run(self, cursor: Any, given: Mapping[str, object]) -> Any:
+        """Execute once; return the cursor."""
+        cursor.execute(self.sql, self.values(given))
+        return cursor
+
+    def run_many(self, cursor: Any, rows: Sequence[Mapping[str, object]]) -> None:
+        """Execute once per row, with one call of the driver."""
+        if len(rows) == 1:
+            cursor.execute(self.sql, self.values(rows[0]))
+        else:
+            cursor.executemany(self.sql, [self.values(row) for row in rows])
+
+
+class Statements:
+    """Every statement the committer uses, built and compiled once for one dialect."""
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        def made(statement: sa.ClauseElement) -> Prepared:
+            return Prepared(statement, dialect)
+
+        head, servers = schema.log_head, schema.servers
+        now = database_seconds(dialect)
+        every = [head.c[name] for name in HEAD]
+        self.head = made(sa.select(*every, now))
+        self.lock = made(
+            sa.update(head)
+            .where(head.c.epoch == sa.bindparam("mine"), head.c.writer == sa.bindparam("me"))
+            .values(lease_until=now + LEASE_SECONDS)
+            .returning(*every, now)
+        )
+        self.take = made(
+            sa.update(head)
+            .where(head.c.epoch == sa.bindparam("old"))
+            .values(
+                epoch=head.c.epoch + 1,
+                writer=sa.bindparam("me"),
+                lease_until=now + LEASE_SECONDS,
+            )
+            .returning(head.c.epoch)
+        )
+        self.release = made(
+            sa.update(head)
+            .where(head.c.epoch == sa.bindparam("mine"), head.c.writer == sa.bindparam("me"))
+            .values(lease_until=0.0)
+        )
+        self.move = made(
+            sa.update(head).values(
+                position=sa.bindparam("new_position"),
+                hash=sa.bindparam("new_hash"),
+                at=sa.bindparam("new_at"),
+            )
+        )
+        self.advance = made(
+            sa.update(servers)
+            .where(
+                servers.c.server_id == sa.bindparam("me"),
+                servers.c.seq == sa.bindparam("old_seq"),
+                servers.c.hash == sa.bindparam("old_hash"),
+                servers.c.boot_id == sa.bindparam("boot"),
+            )
+            .values(seq=sa.bindparam("new_seq"), hash=sa.bindparam("new_hash"))
+        )
+        self.seen = made(
+            sa.update(servers)
+            .where(servers.c.server_id == sa.bindparam("me"))
+            .values(last_seen=sa.bindparam("at"))
+        )
+        self.boot = made(
+            sa.update(servers)
+            .where(servers.c.server_id == sa.bindparam("me"))
+            .values(
+                boot_id=sa.bindparam("boot"),
+                hostname=sa.bindparam("host"),
+                fingerprint=sa.bindparam("print"),
+                last_seen=sa.bindparam("at_now"),
+            )
+        )
+        self.version = made(
+            sa.select(sa.func.max(schema.events.c.version)).where(
+                schema.events.c.stream == sa.bindparam("stream")
+            )
+        )
+        self.stream = made(
+            sa.select(schema.events.c.line)
+            .where(schema.events.c.stream == sa.bindparam("stream"))
+            .order_by(schema.events.c.version)
+        )
+        self.append = made(sa.insert(schema.events))
+        self.nonces = made(sa.insert(schema.used_nonces))
+        self.old_nonces = made(
+            sa.delete(schema.used_nonces).where(
+                schema.used_nonces.c.expires < sa.bindparam("before")
+            )
+        )
+        self.register = made(sa.insert(servers))
+        self.projections = made(sa.update(head).values(projections=sa.bindparam("version")))
+        self.secret = made(sa.insert(schema.secrets))
+        self.keys = made(sa.insert(schema.subject_keys))
+        self.account = made(
+            sa.select(schema.projected[ACCOUNTS].c.id).where(
+                schema.projected[ACCOUNTS].c.thumbprint == sa.bindparam("thumbprint")
+            )
+        )
+        self.upserts = {
+            table: made(upsert(dialect, columns, table.key))
+            for table, columns in schema.projected.items()
+        }
+        self.deletes = {
+            table: made(
+                sa.delete(columns).where(
+                    *[columns.c[name] == sa.bindparam(f"k_{name}") for name in table.key]
+                )
+            )
+            for table, columns in schema.projected.items()
+        }
+        self.rows = {
+            table: made(
+                sa.select(*columns.c).where(
+                    *[columns.c[name] == sa.bindparam(name) for name in table.key]
+                )
+            )
+            for table, columns in schema.projected.items()
+        }
+        accounts, certificates = schema.projected[ACCOUNTS], schema.projected[CERTIFICATES]
+        self.by_thumbprint = made(sa.select(*accounts.c).where(_equal(accounts.c.thumbprint)))
+        self.by_serial = made(sa.select(*certificates.c).where(_equal(certificates.c.serial)))
+        self.by_sha256 = made(sa.select(*certificates.c).where(_equal(certificates.c.sha256)))
+        self.subject_key = made(
+            sa.select(schema.subject_keys.c.key).where(_equal(schema.subject_keys.c.subject))
+        )
+        self.integrity_error: type[Exception] = dialect.loaded_dbapi.IntegrityError
+
+
+def _equal(column: sa.Column[Any]) -> sa.ColumnElement[bool]:
+    return column == sa.bindparam("value")

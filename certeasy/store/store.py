@@ -1,0 +1,362 @@
+"""The shared database, as the rest of the server sees it.
+
+The log, its projections, and what is durable beside them.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+from weakref import WeakSet
+
+import msgspec
+import sqlalchemy as sa
+
+from certeasy.store import schema
+from certeasy.store.dialects import begin
+from certeasy.store.engine import sqlite_reader, sqlite_writer
+from certeasy.store.errors import CommitUnknown, DatabaseUnavailable, reported
+from certeasy.store.shadow import Shadow, ordered_rows
+from certeasy.store.statements import Prepared, Statements
+from certeasy.store.transaction import Head, Server, Transaction
+from projections.accounts import ACCOUNTS, Account
+from projections.certificates import CERTIFICATES, Certificate
+from projections.fold import VERSION
+from projections.jobs import JOBS, Job
+from projections.orders import ORDERS
+from projections.tables import Key, Table
+
+S = TypeVar("S", bound=msgspec.Struct)
+PAGE = 1000
+
+
+class Store:
+    """One database. Reading is for every thread; `transaction` is for the committer alone."""
+
+    def __init__(self, writer: sa.Engine, reader: sa.Engine) -> None:
+        self.writer = writer
+        self.reader = reader
+        self._statements = Statements(writer.dialect)
+        self._lock = threading.Lock()  # around the one writing connection
+        self._local = threading.local()
+        self._lent: WeakSet[_Lent] = WeakSet()
+        self._writer_connection: sa.Connection | None = None
+        self._driver_error: type[Exception] = writer.dialect.loaded_dbapi.Error
+        orders = schema.projected[ORDERS]
+        self._orders_of = (
+            sa.select(orders.c.id)
+            .where(
+                orders.c.account_id == sa.bindparam("account"), orders.c.id > sa.bindparam("after")
+            )
+            .order_by(orders.c.id)
+            .limit(sa.bindparam("most"))
+        )
+
+    @classmethod
+    def sqlite(cls, path: Path) -> "Store":
+        """Open (or create, empty) the SQLite file. Nothing is read or written yet."""
+        return cls(sqlite_writer(path), sqlite_reader(path))
+
+    def close(self) -> None:
+        """Close every connection."""
+        for lent in list(self._lent):
+            lent.close()
+        if self._writer_connection is not None:
+            self._writer_connection.close()
+            self._writer_connection = None
+        self.reader.dispose()
+        self.writer.dispose()
+
+    # -- making ----------------------------------------------------------------------------------
+
+    def create(self, installation_id: str) -> None:
+        """Make the tables and the head of an empty log, all or nothing, if they are not there."""
+        with reported(), self._lock, self.writer.begin() as connection:
+            schema.metadata.create_all(connection)
+            if connection.execute(sa.select(schema.log_head.c.id)).first() is None:
+                connection.execute(sa.insert(schema.log_head), _empty_head(installation_id))
+
+    def is_empty(self) -> bool:
+        """Whether this database has no tables of ours yet."""
+        with reported():
+            return not sa.inspect(self.reader).has_table(schema.log_head.name)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Open the writing transaction, committed at the end of the block.
+
+        Raises DatabaseUnavailable where nothing was stored, CommitUnknown where only COMMIT failed.
+        Any other exception from inside the block rolls back and goes on its way. There is one
+        writing connection: a second thread waits until it is free.
+        """
+        with self._lock:
+            with reported():
+                driver = self._writing()
+            cursor = driver.cursor()
+            try:
+                with reported():
+                    for statement in begin(self.writer.dialect):
+                        cursor.execute(statement)
+                    yield Transaction(cursor, self._statements)
+            except BaseException:
+                self._roll_back(driver)
+                raise
+            finally:
+                _quietly(cursor.close)
+            try:
+                driver.commit()
+            except self._driver_error as error:
+                self._roll_back(driver)
+                raise CommitUnknown(f"COMMIT failed: {error}") from error
+
+    def _writing(self) -> Any:
+        """Return the driver's own writing connection, which is kept."""
+        if self._writer_connection is None:
+            self._writer_connection = self.writer.connect()
+        return self._writer_connection.connection.dbapi_connection
+
+    def _roll_back(self, driver: Any) -> None:
+        """Roll back; a connection that cannot even do that is given up."""
+        try:
+            driver.rollback()
+        except self._driver_error:
+            connection, self._writer_connection = self._writer_connection, None
+            if connection is not None:
+                connection.invalidate()
+                _quietly(connection.close)
+
+    @contextmanager
+    def aside(self) -> Iterator[sa.Connection]:
+        """Open a writing transaction for what is no decision: leases, and nonces used at the door.
+
+        Committed at the end of the block. Raises DatabaseUnavailable; then it may be stored or not.
+        """
+        with reported(), self._lock, self.writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def refolding(self) -> Iterator[tuple[Shadow, Iterator[bytes]]]:
+        """Open shadow tables in this database and all lines to fold into them: one transaction."""
+        with reported(), self._lock, self.writer.begin() as connection:
+            yield Shadow(connection), self.lines(0)
+
+    @contextmanager
+    def snapshot(
+        self,
+    ) -> Iterator[
+        tuple[Shadow, Iterator[bytes], Callable[[Table[Any]], Iterator[tuple[Any, ...]]]]
+    ]:
+        """Open shadow tables in a file of their own, and this database as it is at this moment."""
+        with TemporaryDirectory(prefix="certeasy-check-") as folder, self.reader.connect() as live:
+            aside = sqlite_writer(Path(folder, "shadow.sqlite"), durable=False)
+            live.exec_driver_sql("BEGIN")
+            try:
+                with aside.begin() as connection:
+                    yield (
+                        Shadow(connection),
+                        self._all_lines(live),
+                        lambda table: ordered_rows(live, schema.projected[table], table.key),
+                    )
+            finally:
+                live.exec_driver_sql("ROLLBACK")
+                aside.dispose()
+
+    def _all_lines(self, connection: sa.Connection) -> Iterator[bytes]:
+        table = schema.events
+        page = sa.select(table.c.position, table.c.line).order_by(table.c.position).limit(PAGE)
+        after = 0
+        while rows := connection.execute(page.where(table.c.position > after)).all():
+            for _position, line in rows:
+                yield as_line(line)
+            after = rows[-1][0]
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def get(self, table: Table[S], *key: str) -> S | None:
+        """Return a projected row by primary key, or None."""
+        row = self._look_up(self._statements.rows[table], dict(zip(table.key, key, strict=True)))
+        return None if row is None else table.to_state(row)
+
+    def account_with_key(self, thumbprint: str) -> Account | None:
+        """Return the account with this key, or None."""
+        row = self._look_up(self._statements.by_thumbprint, {"value": thumbprint})
+        return None if row is None else ACCOUNTS.to_state(row)
+
+    def certificate_with_serial(self, serial: str) -> Certificate | None:
+        """Return a certificate with this serial (lower-case hex), or None."""
+        row = self._look_up(self._statements.by_serial, {"value": serial})
+        return None if row is None else CERTIFICATES.to_state(row)
+
+    def certificate_with_sha256(self, fingerprint: str) -> Certificate | None:
+        """Return the certificate with this SHA-256 (lower-case hex), or None."""
+        row = self._look_up(self._statements.by_sha256, {"value": fingerprint})
+        return None if row is None else CERTIFICATES.to_state(row)
+
+    def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[str]:
+        """Return ids of an account's orders, oldest first, from behind `after`."""
+        values = {"account": account_id, "after": after, "most": most}
+        return [str(row[0]) for row in self._all(self._orders_of, values)]
+
+    def jobs(self) -> list[Job]:
+        """Return all work that is left to do, oldest first."""
+        table = schema.projected[JOBS]
+        rows = self._all(sa.select(*table.c).order_by(table.c.position), {})
+        return [JOBS.to_state(row) for row in rows]
+
+    def head(self) -> Head:
+        """Return the end of the log; raises DatabaseUnavailable."""
+        row = self._look_up(self._statements.head, {})
+        if row is None:
+            raise DatabaseUnavailable(
+                "the database has no log head: it was never set up, or is damaged"
+            )
+        return Head(*row)
+
+    def server(self, server_id: str) -> Server | None:
+        """Return a node's row, or None."""
+        return next((server for server in self.servers() if server.server_id == server_id), None)
+
+    def servers(self) -> list[Server]:
+        """Return all nodes, the one seen last first."""
+        table = schema.servers
+        rows = self._all(sa.select(*table.c).order_by(table.c.last_seen.desc()), {})
+        return [Server(*row) for row in rows]
+
+    def secret(self, name: str) -> bytes | None:
+        """Return a secret as it was wrapped, or None."""
+        table = schema.secrets
+        row = self._one(sa.select(table.c.wrapped).where(table.c.name == name), {})
+        return None if row is None else row[0]
+
+    def has_secrets(self) -> bool:
+        """Whether any secret is kept."""
+        return self._one(sa.select(schema.secrets.c.name).limit(1), {}) is not None
+
+    def subject_key(self, subject: str) -> bytes | None:
+        """Return a subject's key, or None if there is none or it was erased."""
+        row = self._look_up(self._statements.subject_key, {"value": subject})
+        return None if row is None else row[0]
+
+    def lines(self, after: int, *, until: int | None = None) -> Iterator[bytes]:
+        """Yield lines in order of position, from behind `after` up to and with `until`."""
+        table = schema.events
+        page = sa.select(table.c.position, table.c.line).order_by(table.c.position).limit(PAGE)
+        while rows := self._all(page.where(table.c.position > after), {}):
+            for position, line in rows:
+                if until is not None and position > until:
+                    return
+                yield as_line(line)
+            after = rows[-1][0]
+
+    def lines_of(self, server_id: str, after_seq: int) -> Iterator[bytes]:
+        """Yield one node's lines in order of seq, from behind `after_seq`."""
+        table = schema.events
+        page = (
+            sa.select(table.c.seq, table.c.line)
+            .where(table.c.server_id == server_id)
+            .order_by(table.c.seq)
+            .limit(PAGE)
+        )
+        while rows := self._all(page.where(table.c.seq > after_seq), {}):
+            for _seq, line in rows:
+                yield as_line(line)
+            after_seq = rows[-1][0]
+
+    def last_line(self) -> bytes | None:
+        """Return the line with the highest position, or None if the log is empty."""
+        table = schema.events
+        row = self._one(sa.select(table.c.line).order_by(table.c.position.desc()).limit(1), {})
+        return None if row is None else as_line(row[0])
+
+    def has_stream(self, stream: str) -> bool:
+        """Whether the log has an event of this stream."""
+        row = self._look_up(self._statements.version, {"stream": stream})
+        return row is not None and row[0] is not None
+
+    def last_of_type(self, kind: str) -> bytes | None:
+        """Return the newest line of an event type, or None."""
+        table = schema.events
+        query = (
+            sa.select(table.c.line)
+            .where(table.c.type == kind)
+            .order_by(table.c.position.desc())
+            .limit(1)
+        )
+        row = self._one(query, {})
+        return None if row is None else as_line(row[0])
+
+    def _look_up(self, statement: Prepared, values: dict[str, object]) -> tuple[Any, ...] | None:
+        """Run a prepared statement that finds at most one row."""
+        with reported():
+            driver = self._reading().connection.dbapi_connection
+            if driver is None:
+                raise DatabaseUnavailable("the reading connection is gone")
+            cursor = driver.cursor()
+            try:
+                row: tuple[Any, ...] | None = statement.run(cursor, values).fetchone()
+            finally:
+                cursor.close()
+        return row
+
+    def _one(self, statement: Any, values: dict[str, object]) -> tuple[Any, ...] | None:
+        with reported():
+            row = self._reading().execute(statement, values).first()
+        return None if row is None else tuple(row)
+
+    def _all(self, statement: Any, values: dict[str, object]) -> list[tuple[Any, ...]]:
+        with reported():
+            return [tuple(row) for row in self._reading().execute(statement, values).all()]
+
+    def _reading(self) -> sa.Connection:
+        """Return this thread's own reading connection: opening one costs more than to read."""
+        lent: _Lent | None = getattr(self._local, "lent", None)
+        if lent is None or lent.connection.closed or lent.connection.invalidated:
+            self._local.lent = lent = _Lent(self.reader.connect())
+            self._lent.add(lent)
+        return lent.connection
+
+
+def as_line(stored: object) -> bytes:
+    """Return a line as bytes: who changes a row by hand may leave a text, to be found as such."""
+    return stored if isinstance(stored, bytes) else str(stored).encode("utf-8", "replace")
+
+
+class _Lent:
+    """A thread's reading connection; it is closed when its thread has ended."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    def close(self) -> None:
+        _quietly(self.connection.close)
+
+    __del__ = close
+
+
+def _quietly(close: Callable[[], object]) -> None:
+    """Leave a broken connection behind: what matters was raised already."""
+    with suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError):
+        close()
+
+
+def _empty_head(installation_id: str) -> dict[str, object]:
+    return {
+        "id": 1,
+        "position": 0,
+        "hash": "0" * 64,
+        "at": "",
+        "epoch": 0,
+        "writer": "",
+        "lease_until": 0.0,
+        "format": schema.FORMAT,
+        "installation_id": installation_id,
+        "projections": VERSION,
+    }
+
+
+__all__ = ["Head", "Key", "Server", "Store", "Transaction"]
