@@ -1,0 +1,186 @@
+"""Lists for an auditor: the nodes and their keys, the log's head, the events about something.
+
+From the database where there is one, else from the journals. Neither proves anything.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from certeasy.audit import show as showing
+from certeasy.audit.columns import LINES, NODES
+from certeasy.audit.database import Database, ServerRow
+from certeasy.audit.verifying import Given
+from events.envelope import BrokenLine, Record, parse
+from events.nodes import InstallationCreated, NodeEndorsed, NodeRegistered
+from events.registry import NewerSchema, UndecodableEvent
+from events.signing import PublicKey
+from journal.breaks import JournalBroken, Line
+from journal.file import read_tail
+from journal.heads import Head, head_of
+from journal.lines import read_journal
+
+_TELLING = (
+    b'"type":"installation.created"',
+    b'"type":"node.registered"',
+    b'"type":"node.endorsed"',
+)
+
+
+class NodeKey(msgspec.Struct, frozen=True):
+    """A node and its public key; `first_seen` is when it registered."""
+
+    server_id: str
+    hostname: str
+    kid: str
+    x: str
+    first_seen: str
+    endorsed: bool
+
+
+@contextmanager
+def _database(given: Given) -> Iterator[Database | None]:
+    if given.database is None or not given.database.exists():
+        yield None
+        return
+    database = Database(given.database)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def nodes(given: Given) -> list[NodeKey]:
+    """Return the nodes that have registered, in the order in which they did.
+
+    Raises JournalBroken where their keys are none.
+    """
+    with _database(given) as database:
+        if database is None:
+            return _checked(_nodes_of(_lines(given)), str(given.journals[0][-1]))
+        rows = database.typed(
+            NODES,
+            "SELECT server_id, hostname, kid, x, first_seen, endorsed FROM nodes"
+            " ORDER BY first_seen, server_id",
+        )
+    found = [
+        NodeKey(server_id, hostname, kid, x, first_seen, endorsed=endorsed == 1)
+        for server_id, hostname, kid, x, first_seen, endorsed in rows
+    ]
+    return _checked(found, str(given.database))
+
+
+def _checked(nodes: list[NodeKey], file: str) -> list[NodeKey]:
+    """Return the nodes; raises JournalBroken for one whose key is none, or not of its id."""
+    for node in nodes:
+        try:
+            kid = PublicKey(node.x).kid
+        except ValueError:
+            raise JournalBroken(f"node {node.server_id} has no public key", file=file) from None
+        if kid != node.kid:
+            reason = f"node {node.server_id} has the public key {kid}, but the key id {node.kid}"
+            raise JournalBroken(reason, file=file)
+    return nodes
+
+
+def _nodes_of(lines: Iterable[Line]) -> list[NodeKey]:
+    records = [_parsed(line) for line in lines if any(mark in line.data for mark in _TELLING)]
+    registered: list[tuple[NodeRegistered, str]] = []
+    endorsed: set[str] = set()
+    for record in sorted(records, key=lambda record: record.envelope.position):
+        try:
+            fact = record.event
+        except (NewerSchema, UndecodableEvent):
+            continue
+        if isinstance(fact, InstallationCreated | NodeEndorsed):
+            endorsed.add(fact.kid)
+        elif isinstance(fact, NodeRegistered):
+            registered.append((fact, record.envelope.at))
+    return [
+        NodeKey(fact.server_id, fact.hostname, fact.kid, fact.x, at, fact.kid in endorsed)
+        for fact, at in registered
+    ]
+
+
+def head(given: Given) -> Head | None:
+    """Return the log's last line as a head, None for an empty log."""
+    with _database(given) as database:
+        if database is None:
+            ends = [record for files in given.journals if (record := _end(files))]
+            last = max(ends, key=lambda record: record.envelope.position, default=None)
+            return head_of(last) if last else None
+        return _head_of(database)
+
+
+def _head_of(database: Database) -> Head | None:
+    standing = database.standing()
+    if standing.trouble:
+        raise JournalBroken(standing.trouble, file=database.name)
+    rows = database.typed(
+        LINES, "SELECT position, line FROM events WHERE position = ?", (standing.position,)
+    )
+    for position, line in rows:
+        return head_of(_parsed(Line(database.name, 0, 0, line), position))
+    return None
+
+
+def servers(given: Given) -> list[ServerRow]:
+    """Return the nodes, the one seen last first; from journals, as they were seen in them."""
+    with _database(given) as database:
+        if database is not None:
+            return database.servers()
+    ends = {
+        end.envelope.server_id: end.envelope for files in given.journals if (end := _end(files))
+    }
+    found = [
+        ServerRow(
+            node.server_id,
+            node.hostname,
+            node.kid,
+            node.x,
+            node.first_seen,
+            ends[node.server_id].at,
+            ends[node.server_id].seq,
+        )
+        for node in _nodes_of(_lines(given))
+        if node.server_id in ends
+    ]
+    return sorted(found, key=lambda server: server.last_seen, reverse=True)
+
+
+def show(given: Given, kind: str, value: str) -> list[showing.Entry]:
+    """Return the events about something, by position; ValueError as `show.wanted` raises it."""
+    with _database(given) as database:
+        if database is None:
+            return [
+                showing.entry(record)
+                for record in showing.from_journals(lambda: _lines(given), kind, value)
+            ]
+        open_ = showing.opener(database)
+        records = showing.from_database(database, kind, value)
+        return [showing.entry(record, open_) for record in records]
+
+
+def _lines(given: Given) -> Iterator[Line]:
+    for files in given.journals:
+        yield from read_journal(files)
+
+
+def _end(files: list[Path]) -> Record | None:
+    """Return a journal's last whole line."""
+    for file in reversed(files):
+        lines = read_tail(file).lines
+        if lines:
+            return _parsed(Line(str(file), 0, lines[-1][0], lines[-1][1]))
+    return None
+
+
+def _parsed(line: Line, position: int = 0) -> Record:
+    try:
+        return parse(line.data)
+    except BrokenLine as error:
+        raise JournalBroken(
+            str(error), file=line.file, line=line.number, position=position
+        ) from None

@@ -1,0 +1,200 @@
+"""Who, when and why: the events about an order, a serial, a name or an account.
+
+From journals in two readings: the first finds the orders and accounts that are meant, the second
+shows their lines. From a database by its look-up columns. Neither proves anything: that is `audit
+verify`.
+"""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from certeasy.audit.columns import LINES, SUBJECT_KEYS, Columns
+from certeasy.audit.database import Database
+from certeasy.audit.stories import story
+from events.certificates import CertificateIssued
+from events.envelope import BrokenLine, Record, parse
+from events.orders import OrderCreated
+from events.registry import Event, NewerSchema, UndecodableEvent, UnknownEvent
+from events.sealing import Sealed, Subject, Unreadable
+from journal.breaks import JournalBroken, Line
+
+ORDER, SERIAL, NAME, ACCOUNT = "order", "serial", "name", "account"
+KINDS = (ORDER, SERIAL, NAME, ACCOUNT)
+UNREADABLE = (UnknownEvent, NewerSchema, UndecodableEvent)
+
+Open = Callable[[Sealed], str | None]
+
+
+class Who(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who did it. `clear` is what was sealed about them (JSON), if its key is at hand."""
+
+    kind: str
+    id: str = ""
+    sealed: bool = False
+    clear: str | None = None
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One event as it is shown; `at` is RFC 3339 in UTC."""
+
+    position: int
+    at: str
+    server_id: str
+    seq: int
+    stream: str
+    type: str
+    actor: Who
+    what: str
+
+
+def keep_sealed(sealed: Sealed) -> str | None:
+    """Open nothing: the keys are in the database."""
+    del sealed
+    return None
+
+
+def wanted(kind: str, value: str) -> str:
+    """Return a value as the log spells it; raises ValueError for a serial that is no number."""
+    value = value.strip().lower()
+    if kind == SERIAL:
+        digits = f"{int(value.replace(':', ''), 16):x}"
+        return digits.zfill(len(digits) + len(digits) % 2)
+    return value.rstrip(".")
+
+
+def from_journals(read: Callable[[], Iterable[Line]], kind: str, value: str) -> list[Record]:
+    """Return the records about something, by position; each call of `read` reads all journals.
+
+    Raises JournalBroken at a line that cannot be read, ValueError as `wanted` does.
+    """
+    value = wanted(kind, value)
+    telling = (_parsed(line) for line in read() if value.encode() in line.data)
+    streams = _streams(kind, value, telling)
+    found = [_parsed(line) for line in read() if _stream_of(line.data) in streams]
+    return sorted(found, key=lambda record: record.envelope.position)
+
+
+def _stream_of(line: bytes) -> str:
+    """Return a line's stream without reading the rest: nothing before it holds such text."""
+    return line.partition(b'"stream":"')[2].partition(b'"')[0].decode(errors="replace")
+
+
+def _streams(kind: str, value: str, records: Iterable[Record]) -> set[str]:
+    """Return the streams that are about something, from records that may tell."""
+    if kind == ORDER:
+        return _streams_of(value)
+    streams = {f"account/{value}"} if kind == ACCOUNT else set[str]()
+    for record in records:
+        if record.envelope.type not in ("order.created", "certificate.issued"):
+            continue
+        fact = _fact(record)
+        if fact is not None and _is_about(fact, kind, value):
+            streams |= _streams_of(record.envelope.stream.partition("/")[2])
+    return streams
+
+
+def _streams_of(order_id: str) -> set[str]:
+    return {f"order/{order_id}", f"certificate/{order_id}"}
+
+
+def _is_about(fact: Event, kind: str, value: str) -> bool:
+    if isinstance(fact, CertificateIssued):
+        return kind == SERIAL and fact.serial == value
+    if isinstance(fact, OrderCreated):
+        if kind == ACCOUNT:
+            return fact.account_id == value
+        return kind == NAME and any(name.value == value for name in fact.identifiers)
+    return False
+
+
+def from_database(database: Database, kind: str, value: str) -> list[Record]:
+    """Return the records about something, by position.
+
+    Raises JournalBroken where the file is damaged, ValueError as `wanted` does.
+    """
+    value = wanted(kind, value)
+    streams = {f"account/{value}"} if kind == ACCOUNT else set[str]()
+    for order_id in _orders(database, kind, value):
+        streams |= _streams_of(order_id)
+    query = "SELECT position, line FROM events WHERE stream = ?"
+    found = [row for stream in streams for row in database.typed(LINES, query, (stream,))]
+    return [_parsed(Line(database.name, 0, 0, line), position) for position, line in sorted(found)]
+
+
+_ORDERS = {
+    ORDER: (Columns("orders", id=str), "SELECT ?"),
+    SERIAL: (Columns("certificates", id=str), "SELECT id FROM certificates WHERE serial = ?"),
+    NAME: (Columns("order_names", order_id=str), "SELECT order_id FROM order_names WHERE name = ?"),
+    ACCOUNT: (Columns("orders", id=str), "SELECT id FROM orders WHERE account_id = ?"),
+}
+
+
+def _orders(database: Database, kind: str, value: str) -> list[str]:
+    columns, query = _ORDERS[kind]
+    return [row[0] for row in database.typed(columns, query, (value,))]
+
+
+def opener(database: Database) -> Open:
+    """Return how sealed data is opened with the subjects' keys that the database has."""
+
+    def open_(sealed: Sealed) -> str | None:
+        query = "SELECT key FROM subject_keys WHERE subject = ?"
+        rows = database.typed(SUBJECT_KEYS, query, (sealed.subject,))
+        if not rows:
+            return None
+        try:
+            return Subject(sealed.subject, rows[0][0]).open(sealed).decode()
+        except (Unreadable, ValueError):
+            return None
+
+    return open_
+
+
+def entry(record: Record, open_: Open = keep_sealed) -> Entry:
+    """Return a record as it is shown; what this version cannot read is shown by its type."""
+    line = record.envelope
+    fact = _fact(record)
+    what = _contact(fact, open_) if fact else f"{line.type} (a newer version wrote it)"
+    return Entry(
+        line.position,
+        line.at,
+        line.server_id,
+        line.seq,
+        line.stream,
+        line.type,
+        _who(record, open_),
+        what,
+    )
+
+
+def _contact(fact: Event, open_: Open) -> str:
+    sealed = getattr(fact, "contact", None)
+    if not isinstance(sealed, Sealed):
+        return story(fact)
+    return f"{story(fact)}: {open_(sealed) or 'sealed'}"
+
+
+def _who(record: Record, open_: Open) -> Who:
+    try:
+        actor = record.actor
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return Who("unreadable")
+    clear = open_(actor.sealed) if actor.sealed else None
+    return Who(actor.kind, actor.id, actor.sealed is not None, clear)
+
+
+def _fact(record: Record) -> Event | None:
+    try:
+        return record.event
+    except UNREADABLE:
+        return None
+
+
+def _parsed(line: Line, position: int = 0) -> Record:
+    try:
+        return parse(line.data)
+    except BrokenLine as error:
+        raise JournalBroken(
+            str(error), file=line.file, line=line.number, position=position
+        ) from None

@@ -1,0 +1,136 @@
+"""What an event says, as a sentence: the *what* and the *why* of `audit show`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.certificates import CertificateIssued, CertificateMismatched, CertificateRevoked
+from events.nodes import (
+    AuthorityCertificateSeen,
+    ClockSetBack,
+    InstallationCreated,
+    JournalRefilled,
+    LeaseTaken,
+    NodeEndorsed,
+    NodeRegistered,
+    NodeStarted,
+    NodeStopped,
+    RequestRefused,
+    SettingsLoaded,
+    TlsCertificateInstalled,
+)
+from events.orders import (
+    ChallengeAccepted,
+    ChallengeFailed,
+    ChallengeValidated,
+    IssuanceFailed,
+    IssuanceSubmitted,
+    OrderCreated,
+    OrderFinalized,
+    OrderInvalidated,
+    OrderReady,
+)
+from events.registry import Event, name_of
+
+REASONS = {  # RFC 5280 section 5.3.1
+    0: "unspecified",
+    1: "key compromise",
+    2: "CA compromise",
+    3: "affiliation changed",
+    4: "superseded",
+    5: "cessation of operation",
+    9: "privilege withdrawn",
+    10: "AA compromise",
+}
+
+
+def story(fact: Event) -> str:
+    """Return what happened, in one sentence without its subject."""
+    tell = _STORIES.get(type(fact))
+    return tell(fact) if tell else name_of(fact)[0]
+
+
+def _account_created(fact: AccountCreated) -> str:
+    contact = "with a contact" if fact.contact else "without a contact"
+    return f"registered an account {contact}, key {fact.thumbprint}"
+
+
+def _order_created(fact: OrderCreated) -> str:
+    names = ", ".join(identifier.value for identifier in fact.identifiers)
+    return f"ordered a certificate for {names} under policy {fact.policy}, from {fact.authority}"
+
+
+def _challenge_accepted(fact: ChallengeAccepted) -> str:
+    return f"asked to be validated (authorization {fact.authorization}, challenge {fact.challenge})"
+
+
+def _challenge_validated(fact: ChallengeValidated) -> str:
+    return f"control was proven (authorization {fact.authorization}): {_seen(fact.evidence)}"
+
+
+def _challenge_failed(fact: ChallengeFailed) -> str:
+    why = f"{fact.error.detail}; {_seen(fact.evidence)}"
+    return f"control was not proven (authorization {fact.authorization}): {why}"
+
+
+def _issuance_failed(fact: IssuanceFailed) -> str:
+    after = "given up" if fact.final else "to be tried again"
+    return f"attempt {fact.attempt} at {fact.authority} failed, {after}: {fact.reason}"
+
+
+def _certificate_issued(fact: CertificateIssued) -> str:
+    return (
+        f"{fact.authority} issued certificate {fact.serial} for {', '.join(fact.names)},"
+        f" valid from {fact.not_before} to {fact.not_after}"
+    )
+
+
+def _revoked(fact: CertificateRevoked) -> str:
+    reason = REASONS.get(fact.reason, str(fact.reason))
+    by = "the account" if fact.by == "account" else "the certificate's key"
+    return f"revoked certificate {fact.serial}: {reason}; signed by {by}"
+
+
+def _seen(evidence: dict[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in evidence.items()) or "no evidence"
+
+
+def _refused(fact: RequestRefused) -> str:
+    names = f" for {', '.join(fact.names)}" if fact.names else ""
+    return f"was refused {fact.count} times{names} ({fact.kind}): {fact.detail}"
+
+
+_STORIES: dict[type[Event], Callable[[Any], str]] = {
+    InstallationCreated: lambda f: (
+        f"installation {f.installation_id} began, anchored in key {f.kid}"
+    ),
+    NodeRegistered: lambda f: f"node {f.server_id} on {f.hostname} registered key {f.kid}",
+    NodeEndorsed: lambda f: f"node {f.server_id} was endorsed with key {f.kid}",
+    NodeStarted: lambda f: f"{f.software} started on {f.hostname}",
+    NodeStopped: lambda _: "the server stopped",
+    LeaseTaken: lambda f: f"took the writer's place, epoch {f.epoch}",
+    SettingsLoaded: lambda f: f"runs with the configuration {f.sha256}",
+    JournalRefilled: lambda f: f"seq {f.first_seq} to {f.last_seq} were put back: {f.reason}",
+    ClockSetBack: lambda f: f"the clock says {f.clock}, the log {f.latest}: accepted",
+    AuthorityCertificateSeen: lambda f: f"{f.authority} has the certificate {f.sha256}",
+    TlsCertificateInstalled: lambda f: (
+        f"{f.authority} gave the server its own certificate for {', '.join(f.hosts)},"
+        f" valid to {f.not_after}"
+    ),
+    RequestRefused: _refused,
+    AccountCreated: _account_created,
+    AccountContactsChanged: lambda f: "set contacts" if f.contact else "dropped all contacts",
+    AccountDeactivated: lambda _: "closed the account",
+    OrderCreated: _order_created,
+    ChallengeAccepted: _challenge_accepted,
+    ChallengeValidated: _challenge_validated,
+    ChallengeFailed: _challenge_failed,
+    OrderReady: lambda _: "everything is proven, the order is ready",
+    OrderFinalized: lambda f: f"sent the signing request {f.csr_sha256}",
+    IssuanceSubmitted: lambda f: f"attempt {f.attempt}: submitted to {f.authority}",
+    IssuanceFailed: _issuance_failed,
+    OrderInvalidated: lambda f: f"the order has ended ({f.source}): {f.error.detail}",
+    CertificateIssued: _certificate_issued,
+    CertificateMismatched: lambda f: f"what {f.authority} returned was given to nobody: {f.reason}",
+    CertificateRevoked: _revoked,
+}
