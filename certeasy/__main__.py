@@ -1,0 +1,5 @@
+"""`python -m certeasy`: the same as `certeasy`."""
+
+from certeasy.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""The ACME wire: RFC 8555 over HTTP."""

@@ -1,0 +1,188 @@
+"""Accounts: to register, to be found again, to change and to leave. RFC 8555 section 7.3."""
+
+import functools
+from datetime import datetime
+from typing import Never
+
+import falcon
+import msgspec
+
+from certeasy.acme import messages, responses
+from certeasy.acme.directory import check_empty
+from certeasy.acme.messages import NewAccount, read
+from certeasy.acme.requests import Signed
+from certeasy.acme.site import Desk
+from certeasy.commit import GuardFailed
+from certeasy.decide import accounts, contacts
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.problems import Problem, Refused
+from events.sealing import Sealed
+from projections.accounts import ACCOUNTS, DEACTIVATED, VALID, Account
+
+_CONTACTS = msgspec.json.Decoder(tuple[str, ...])
+
+
+class _Accounts:
+    """What both resources of accounts do."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def _contacts(self, account: Account) -> tuple[str, ...]:
+        """Return the contacts in clear; of an account that was erased, none."""
+        clear = self._desk.site.subjects.open(account.contact)
+        return () if clear is None else _CONTACTS.decode(clear)
+
+    def _show(self, resp: falcon.Response, account: Account, status: int = 200) -> None:
+        urls = self._desk.urls
+        shown = messages.Account(
+            status=account.status,
+            contact=self._contacts(account),
+            orders=urls.orders(account.id),
+            terms_of_service_agreed=account.terms_agreed,
+        )
+        responses.answer(resp, shown, status=status, location=urls.account(account.id))
+
+
+class NewAccountResource(_Accounts):
+    """A key registers itself, or asks which account it has."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Create an account: 201; or find the key's own: 200, with all of it in either case."""
+        signed = self._desk.door.admit(req, "key")
+        wish = read(messages.NEW_ACCOUNT, signed.payload)
+        existing = self._existing(signed)
+        if existing is not None:
+            self._show(resp, existing)
+            return
+        if wish.only_return_existing:
+            raise Refused(Problem.ACCOUNT_DOES_NOT_EXIST, "This key has no account here")
+        try:
+            self._show(resp, self._create(req, signed, wish), 201)
+        except GuardFailed:
+            # The same key registered itself a moment ago, by another request.
+            self._show(resp, self._existing(signed) or _vanished())
+
+    def _existing(self, signed: Signed) -> Account | None:
+        account = self._desk.committer.account_with_key(signed.key.thumbprint)
+        if account is not None and account.status != VALID:
+            detail = f"The account of this key is {account.status}"
+            raise Refused(Problem.UNAUTHORIZED, detail)
+        return account
+
+    def _create(self, req: falcon.Request, signed: Signed, wish: NewAccount) -> Account:
+        desk = self._desk
+        self._check_terms(agreed=bool(wish.terms_of_service_agreed))
+        whom = contacts.checked(wish.contact or ())
+        account_id = desk.site.ids.new()
+        subject, key = desk.site.subjects.new(f"account/{account_id}")
+        contact = desk.site.subjects.seal(subject, msgspec.json.encode(whom)) if whom else None
+        decide = functools.partial(
+            accounts.create,
+            account_id=account_id,
+            thumbprint=signed.key.thumbprint,
+            jwk=signed.key.to_jwk(),
+            contact=contact,
+            terms_agreed=bool(wish.terms_of_service_agreed),
+        )
+        committed = desk.commit(
+            signed,
+            desk.actor_for(req, account_id, subject),
+            lambda rows, _now: decide(rows),
+            ((subject.subject, key),),
+        )
+        return committed.get(ACCOUNTS, account_id) or _vanished()
+
+    def _check_terms(self, *, agreed: bool) -> None:
+        """RFC 8555 section 7.3.3."""
+        terms = self._desk.site.settings.server.terms_of_service
+        if terms is not None and not agreed:
+            raise Refused(
+                Problem.USER_ACTION_REQUIRED,
+                f"Agree to the terms of service first ({terms}): send termsOfServiceAgreed",
+                link=("terms-of-service", terms),
+            )
+
+
+class AccountResource(_Accounts):
+    """An account, for itself alone."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, account_id: str) -> None:
+        """Show the account, change its contacts, or close it."""
+        signed = own(self._desk, req, account_id)
+        if not signed.payload:
+            self._show(resp, self._present(account_id))
+            return
+        wish = read(messages.ACCOUNT_UPDATE, signed.payload)
+        if wish.status == DEACTIVATED:
+            self._show(resp, self._deactivated(req, signed, account_id))
+            return
+        # Other members and other states are those of the whole object, which some clients send.
+        account = self._present(account_id)
+        if wish.contact is not None:
+            whom = contacts.checked(wish.contact)
+            if whom != self._contacts(account):
+                account = self._changed(req, signed, account_id, whom)
+        self._show(resp, account)
+
+    def _present(self, account_id: str) -> Account:
+        return self._desk.committer.get(ACCOUNTS, account_id) or _vanished()
+
+    def _deactivated(self, req: falcon.Request, signed: Signed, account_id: str) -> Account:
+        def decide(rows: Reader, _now: datetime) -> Decision:
+            return accounts.deactivate(
+                rows, account_id=account_id, thumbprint=signed.key.thumbprint
+            )
+
+        desk = self._desk
+        committed = desk.commit(signed, desk.actor(req, account_id), decide)
+        return committed.get(ACCOUNTS, account_id) or _vanished()
+
+    def _changed(
+        self, req: falcon.Request, signed: Signed, account_id: str, whom: tuple[str, ...]
+    ) -> Account:
+        desk, contact = self._desk, self._sealed(account_id, whom)
+
+        def decide(rows: Reader, _now: datetime) -> Decision:
+            return accounts.change_contact(
+                rows, account_id=account_id, thumbprint=signed.key.thumbprint, contact=contact
+            )
+
+        committed = desk.commit(signed, desk.actor(req, account_id), decide)
+        return committed.get(ACCOUNTS, account_id) or _vanished()
+
+    def _sealed(self, account_id: str, whom: tuple[str, ...]) -> Sealed | None:
+        if not whom:
+            return None
+        subject = self._desk.site.subjects.get(f"account/{account_id}")
+        if subject is None:
+            raise Refused(Problem.UNAUTHORIZED, "The person behind this account was erased")
+        return self._desk.site.subjects.seal(subject, msgspec.json.encode(whom))
+
+
+class OrdersOfAccount:
+    """The list of an account's orders, the newest last. RFC 8555 section 7.1.2.1."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, account_id: str) -> None:
+        """Show the first of them."""
+        check_empty(own(self._desk, req, account_id))
+        urls = self._desk.urls
+        found = self._desk.committer.orders_of(account_id)
+        responses.answer(resp, messages.Orders(tuple(map(urls.order, found))))
+
+
+def own(desk: Desk, req: falcon.Request, account_id: str) -> Signed:
+    """Let an account in to what is its own. Raises Refused: 404, or 403 for another's."""
+    signed = desk.door.admit(req)
+    if signed.account_id != account_id:
+        if desk.committer.get(ACCOUNTS, account_id) is None:
+            raise Refused(Problem.MALFORMED, "There is no such account", status=404)
+        raise Refused(Problem.UNAUTHORIZED, "This account belongs to another key")
+    return signed
+
+
+def _vanished() -> Never:
+    raise LookupError("an account that was just there is gone")

@@ -1,0 +1,83 @@
+"""What must be proven, and the client's word that it can be. RFC 8555 section 7.5."""
+
+from datetime import datetime
+
+import falcon
+
+from certeasy.acme import messages, rendering, responses
+from certeasy.acme.messages import read
+from certeasy.acme.orders import account_of, vanished
+from certeasy.acme.site import Desk
+from certeasy.decide import orders
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.problems import Problem, Refused
+from projections.orders import ORDERS, PENDING, Order
+
+
+class AuthorizationResource:
+    """What must be proven for one name of an order."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, place: tuple[str, int]) -> None:
+        """Show it. Taking it back (RFC 8555 section 7.5.2) is not offered yet, and says so."""
+        desk = self._desk
+        signed = desk.door.admit(req)
+        if signed.payload:
+            wish = read(messages.AUTHORIZATION_UPDATE, signed.payload)
+            raise _unwanted(wish.status)
+        order_id, n = place
+        order = orders.of_account(desk.committer, order_id, account_of(signed))
+        one = orders.authorization_of(order, n)
+        shown = rendering.authorization(order, n, desk.urls, desk.clock.now())
+        responses.answer(resp, shown, retry_after=rendering.retry_authorization(one))
+
+
+class ChallengeResource:
+    """One way to prove it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_post(
+        self, req: falcon.Request, resp: falcon.Response, place: tuple[str, int, int]
+    ) -> None:
+        """Show the challenge; with an object as payload, begin to look whether it is met."""
+        desk = self._desk
+        signed = desk.door.admit(req)
+        account_id = account_of(signed)
+        order_id, n, m = place
+        order = orders.of_account(desk.committer, order_id, account_id)
+        one = orders.challenge_of(order, n, m)
+        if signed.payload:
+            read(messages.CHALLENGE_RESPONSE, signed.payload)
+            # One that was accepted before is answered as it stands, without a commit.
+            if one.status == PENDING:
+
+                def decide(rows: Reader, now: datetime) -> Decision:
+                    return orders.accept_challenge(
+                        rows,
+                        now,
+                        account_id=account_id,
+                        thumbprint=signed.key.thumbprint,
+                        order_id=order_id,
+                        n=n,
+                        m=m,
+                    )
+
+                committed = desk.commit(signed, desk.actor(req, account_id), decide)
+                order = committed.get(ORDERS, order_id) or vanished()
+        self._show(resp, order, n, m)
+
+    def _show(self, resp: falcon.Response, order: Order, n: int, m: int) -> None:
+        urls = self._desk.urls
+        retry_after = rendering.retry_challenge(order.authorizations[n].challenges[m])
+        responses.answer(resp, rendering.challenge(order, n, m, urls), retry_after=retry_after)
+        responses.add_link(resp, "up", urls.authorization(order.id, n))
+
+
+def _unwanted(status: str | None) -> Refused:
+    if status == "deactivated":
+        return Refused(Problem.MALFORMED, "Authorizations cannot be deactivated here yet")
+    return Refused(Problem.MALFORMED, "An authorization is shown to a POST-as-GET, with no payload")

@@ -1,0 +1,103 @@
+"""Certificates: to be fetched with their chain, and to be revoked. RFC 8555 sections 7.4.2, 7.6."""
+
+import hashlib
+from datetime import datetime
+from functools import lru_cache
+
+import falcon
+
+from certeasy.acme import messages
+from certeasy.acme.directory import check_empty
+from certeasy.acme.jws import AccountKey
+from certeasy.acme.messages import read
+from certeasy.acme.orders import account_of
+from certeasy.acme.requests import Signed
+from certeasy.acme.site import Desk
+from certeasy.decide import orders, public_keys, revocation
+from certeasy.decide.chains import chain_pem
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.problems import Problem, Refused
+from events.envelope import Actor
+from projections.certificates import CERTIFICATES, ISSUERS, Certificate
+
+PEM_CHAIN = "application/pem-certificate-chain"
+ISSUERS_KEPT = 256
+
+
+class CertificateResource:
+    """A certificate and its chain, for the account that ordered it, as long as there is a log."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._issuer = lru_cache(maxsize=ISSUERS_KEPT)(self._read_issuer)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, order_id: str) -> None:
+        """Show it: the leaf first, each issuer after it, the root left out."""
+        desk = self._desk
+        signed = desk.door.admit(req)
+        check_empty(signed)
+        orders.of_account(desk.committer, order_id, account_of(signed))
+        certificate = desk.committer.get(CERTIFICATES, order_id)
+        if certificate is None:
+            raise Refused(Problem.MALFORMED, "This order has no certificate", status=404)
+        resp.content_type = PEM_CHAIN
+        resp.data = chain_pem(certificate.certificate, map(self._issuer, certificate.chain))
+
+    def _read_issuer(self, sha256: str) -> bytes:
+        issuer = self._desk.committer.get(ISSUERS, sha256)
+        if issuer is None:
+            raise LookupError(f"the log names an issuer {sha256} that it does not have")
+        return issuer.certificate
+
+
+class RevokeResource:
+    """Revokes a certificate on the word of its account, or of whoever holds its key."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Revoke: 200, and no body."""
+        desk = self._desk
+        signed = desk.door.admit(req, "either")
+        wish = read(messages.REVOCATION, signed.payload)
+        certificate = self._certificate(wish.certificate)
+        reason = wish.reason or 0
+
+        def decide(rows: Reader, _now: datetime) -> Decision:
+            if signed.account_id is None:
+                return revocation.by_certificate_key(
+                    rows,
+                    certificate_id=certificate.id,
+                    spki_sha256=_spki_sha256(signed.key),
+                    reason=reason,
+                )
+            return revocation.by_account(
+                rows,
+                certificate_id=certificate.id,
+                account_id=signed.account_id,
+                thumbprint=signed.key.thumbprint,
+                reason=reason,
+            )
+
+        desk.commit(signed, self._actor(req, signed, certificate), decide)
+        resp.data = b""
+
+    def _certificate(self, encoded: str) -> Certificate:
+        der = messages.der(encoded, "The certificate")
+        found = self._desk.committer.certificate_with_sha256(hashlib.sha256(der).hexdigest())
+        if found is None:
+            detail = "This certificate was not issued here"
+            raise Refused(Problem.MALFORMED, detail, status=404)
+        return found
+
+    def _actor(self, req: falcon.Request, signed: Signed, certificate: Certificate) -> Actor:
+        """Return who acts: an account, or the holder of the key, who is known by it alone."""
+        if signed.account_id is not None:
+            return self._desk.actor(req, signed.account_id)
+        sealed = self._desk.actor(req, certificate.account_id).sealed
+        return Actor("certificate-key", signed.key.thumbprint, sealed)
+
+
+def _spki_sha256(key: AccountKey) -> str:
+    return hashlib.sha256(public_keys.spki(key.public_key)).hexdigest()

@@ -1,0 +1,69 @@
+"""Where clients begin: the directory, and nonces. RFC 8555 sections 7.1.1 and 7.2."""
+
+import falcon
+import msgspec
+
+from certeasy.acme.messages import Directory, DirectoryMeta
+from certeasy.acme.nonces import Nonces
+from certeasy.acme.requests import Signed
+from certeasy.acme.responses import JSON
+from certeasy.acme.site import Desk
+from certeasy.decide.problems import Problem, Refused
+
+
+def check_empty(signed: Signed) -> None:
+    """Return if a request only asks to see something: a POST-as-GET. RFC 8555 section 6.3."""
+    if signed.payload:
+        detail = "This is asked with a POST-as-GET: the payload is the empty string"
+        raise Refused(Problem.MALFORMED, detail)
+
+
+class DirectoryResource:
+    """Lists what exists, and nothing else."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._door = desk.door
+        urls, server = desk.urls, desk.site.settings.server
+        meta = DirectoryMeta(server.terms_of_service, server.website)
+        directory = Directory(
+            new_nonce=urls.new_nonce,
+            new_account=urls.new_account,
+            new_order=urls.new_order,
+            revoke_cert=urls.revoke_cert,
+            meta=meta if meta != DirectoryMeta() else None,
+        )
+        self._directory = msgspec.json.encode(directory)
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """Show it; unsigned."""
+        resp.content_type = JSON
+        resp.data = self._directory
+
+    on_head = on_get
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Show it to an account. RFC 8555 section 6.3."""
+        check_empty(self._door.admit(req))
+        self.on_get(req, resp)
+
+
+class NewNonce:
+    """Gives a nonce to whoever asks: HEAD is 200, GET is 204, and some clients only know one."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._nonces: Nonces = desk.site.nonces
+        self._door = desk.door
+
+    def on_head(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """Give one."""
+        resp.set_header("Replay-Nonce", self._nonces.issue())
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Give one."""
+        self.on_head(req, resp)
+        resp.status = 204
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Take an account's nonce and give it another, as every POST does."""
+        check_empty(self._door.admit(req))
+        resp.status = 204

@@ -1,0 +1,218 @@
+"""Orders: to place one, to look at it, to finalize it. RFC 8555 section 7.4."""
+
+import hashlib
+import threading
+from datetime import datetime
+from typing import Never
+
+import falcon
+
+from certeasy.acme import messages, rendering, responses
+from certeasy.acme.directory import check_empty
+from certeasy.acme.messages import NewOrder, read
+from certeasy.acme.requests import Signed
+from certeasy.acme.site import Desk
+from certeasy.decide import csr, identifiers, orders
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.policy import Rules
+from certeasy.decide.problems import Problem, Refused
+from events.envelope import Actor
+from projections.orders import ORDERS, PROCESSING, VALID, Order
+
+MOST_HELD = 4
+"""One of so many threads may hold a finalize while the authority is at work."""
+_RFC_REFUSALS = frozenset({Problem.REJECTED_IDENTIFIER, Problem.UNSUPPORTED_IDENTIFIER})
+
+
+def account_of(signed: Signed) -> str:
+    """Return the account that signed; requests without one do not get here."""
+    if signed.account_id is None:
+        raise AssertionError("the door lets only accounts in here")
+    return signed.account_id
+
+
+class NewOrderResource:
+    """An account asks for a certificate."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Place an order: 201."""
+        desk = self._desk
+        signed = desk.door.admit(req)
+        wish = read(messages.NEW_ORDER, signed.payload)
+        _check_wishes(wish)
+        actor = desk.actor(req, account_of(signed))
+        names, rules = self._permitted(wish, actor)
+        order = self._placed(signed, actor, names, rules)
+        shown = rendering.order(order, desk.urls, desk.clock.now())
+        responses.answer(resp, shown, status=201, location=desk.urls.order(order.id))
+
+    def _permitted(self, wish: NewOrder, actor: Actor) -> tuple[tuple[str, ...], Rules]:
+        """Return the names and what holds for them; a refusal is written down."""
+        try:
+            names = identifiers.names(wish.identifiers)
+        except Refused as refused:
+            if refused.problem in _RFC_REFUSALS:
+                # What is no DNS name may be an e-mail address: it is not written down.
+                self._desk.site.refused(actor, "identifier", refused.problem.urn, ())
+            raise
+        try:
+            return names, self._desk.policies.choose(names)
+        except Refused as refused:
+            self._desk.site.refused(actor, "policy", refused.detail, names)
+            raise
+
+    def _placed(self, signed: Signed, actor: Actor, names: tuple[str, ...], rules: Rules) -> Order:
+        desk = self._desk
+        account_id, order_id = account_of(signed), desk.site.ids.new()
+        tokens = [desk.site.ids.token() for _ in range(len(names) * len(rules.challenges))]
+        lifetime = desk.site.settings.server.order_lifetime
+
+        def decide(rows: Reader, now: datetime) -> Decision:
+            return orders.new_order(
+                rows,
+                now,
+                account_id=account_id,
+                thumbprint=signed.key.thumbprint,
+                order_id=order_id,
+                names=names,
+                challenges=rules.challenges,
+                tokens=iter(tokens),
+                lifetime=lifetime,
+                policy=rules.policy,
+                authority=rules.authority,
+            )
+
+        return desk.commit(signed, actor, decide).get(ORDERS, order_id) or vanished()
+
+
+def _check_wishes(wish: NewOrder) -> None:
+    """Refuse what we would have to leave out in silence. RFC 8555 section 7.4."""
+    if wish.not_before is not None or wish.not_after is not None:
+        detail = "notBefore and notAfter are not taken; the policy says how long it will be valid"
+        raise Refused(Problem.MALFORMED, detail)
+    if wish.profile is not None:
+        detail = f'There is no profile "{identifiers.show(wish.profile)}", nor any other here'
+        raise Refused(Problem.INVALID_PROFILE, detail)
+
+
+class OrderResource:
+    """An order, for the account that placed it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, order_id: str) -> None:
+        """Show it."""
+        signed = self._desk.door.admit(req)
+        check_empty(signed)
+        show(
+            self._desk, resp, orders.of_account(self._desk.committer, order_id, account_of(signed))
+        )
+
+
+def show(desk: Desk, resp: falcon.Response, order: Order) -> None:
+    """Answer with an order; half of the clients depend on Location being its URL."""
+    shown = rendering.order(order, desk.urls, desk.clock.now())
+    responses.answer(
+        resp,
+        shown,
+        location=desk.urls.order(order.id),
+        retry_after=rendering.retry_order(order),
+    )
+
+
+class FinalizeResource:
+    """The certificate request of an order that is ready.
+
+    While the authority is quick, the answer is held until the certificate is there: one request
+    instead of several. Some clients poll by finalizing again; the same request changes nothing.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        server = desk.site.settings.server
+        self._desk = desk
+        self._wait = server.finalize_wait.total_seconds()
+        self._holding = threading.BoundedSemaphore(max(1, server.threads // MOST_HELD))
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, order_id: str) -> None:
+        """Take the request: 200, and the order as it is now."""
+        desk = self._desk
+        signed = desk.door.admit(req)
+        der = csr.from_base64url(read(messages.FINALIZE, signed.payload).csr)
+        order = orders.of_account(desk.committer, order_id, account_of(signed))
+        if not _was_finalized_with(order, der):
+            orders.check_ready(order, desk.clock.now())
+            actor = desk.actor(req, account_of(signed))
+            rules = self._checked(order, signed, der, actor)
+            order = self._finalized(signed, actor, order, der, rules)
+        show(desk, resp, order)
+
+    def _checked(self, order: Order, signed: Signed, der: bytes, actor: Actor) -> Rules:
+        """Hold the request against the order and what its policy says today."""
+        names = [identifier.value for identifier in order.identifiers]
+        try:
+            rules = self._desk.policies.check(order.policy, names)
+            request = csr.parse(der)
+            csr.check(request, names, rules.signature, rules.csr, copied=rules.copied)
+            csr.check_not_account_key(request, signed.key.thumbprint)
+        except Refused as refused:
+            self._desk.site.refused(actor, "csr", refused.problem.urn, names)
+            raise
+        return rules
+
+    def _finalized(
+        self, signed: Signed, actor: Actor, order: Order, der: bytes, rules: Rules
+    ) -> Order:
+        desk = self._desk
+
+        def decide(rows: Reader, now: datetime) -> Decision:
+            return orders.finalize(
+                rows,
+                now,
+                account_id=order.account_id,
+                thumbprint=signed.key.thumbprint,
+                order_id=order.id,
+                csr=der,
+                names=[identifier.value for identifier in order.identifiers],
+                submit_now=rules.submit_now,
+            )
+
+        committed = desk.commit(signed, actor, decide)
+        latest = committed.get(ORDERS, order.id) or vanished()
+        if rules.submit_now and committed.records:
+            desk.site.issue_now(latest)
+            return self._now(order.id)
+        return self._held(latest)
+
+    def _held(self, order: Order) -> Order:
+        """Wait for the order to end, if a thread can be spared, and return it as it is then."""
+        if order.status != PROCESSING or not self._holding.acquire(blocking=False):
+            return order
+        watch = self._desk.committer.watch
+        # Known only from here on: what made the order ready could still be told until our own
+        # change was committed. What has ended since then is seen by looking once more.
+        ended = watch.register(order.id)
+        try:
+            if self._now(order.id).status == PROCESSING:
+                ended.wait(self._wait)
+        finally:
+            watch.forget(order.id, ended)
+            self._holding.release()
+        return self._now(order.id)
+
+    def _now(self, order_id: str) -> Order:
+        return self._desk.committer.get(ORDERS, order_id) or vanished()
+
+
+def _was_finalized_with(order: Order, der: bytes) -> bool:
+    return order.status in (PROCESSING, VALID) and (
+        order.csr_sha256 == hashlib.sha256(der).hexdigest()
+    )
+
+
+def vanished() -> Never:
+    """Say that a row is gone that nobody may remove."""
+    raise LookupError("an order that was just there is gone")

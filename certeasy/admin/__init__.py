@@ -1,0 +1,1 @@
+"""What is for the operator alone, on a listener of its own."""

@@ -1,0 +1,59 @@
+"""`/healthz`: the process lives. `/readyz`: it can take orders now, and if not, why."""
+
+from collections.abc import Callable, Mapping
+
+import falcon
+import msgspec
+
+Check = Callable[[], str | None]
+"""Returns None if all is well, else the reason in one line."""
+
+
+class Readiness:
+    """The checks behind /readyz, by name. A check that raises has failed."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self.checks = dict(checks)
+
+    def failures(self) -> dict[str, str | None]:
+        """Run all checks; return each one's reason, or None where it is well."""
+        results: dict[str, str | None] = {}
+        for name, check in self.checks.items():
+            try:
+                results[name] = check()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the check has failed
+                results[name] = f"the check itself failed: {error}"
+        return results
+
+
+class _Alive:
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        _answer(response, {"status": "ok"}, ready=True)
+
+
+class _Ready:
+    def __init__(self, readiness: Readiness) -> None:
+        self._readiness = readiness
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        failures = self._readiness.failures()
+        ready = not any(failures.values())
+        checks = {name: reason or "ok" for name, reason in failures.items()}
+        _answer(
+            response, {"status": "ready" if ready else "not ready", "checks": checks}, ready=ready
+        )
+
+
+def build(readiness: Readiness) -> falcon.App[falcon.Request, falcon.Response]:
+    """Return the WSGI application of the admin listener."""
+    app = falcon.App()
+    app.add_route("/healthz", _Alive())
+    app.add_route("/readyz", _Ready(readiness))
+    return app
+
+
+def _answer(response: falcon.Response, body: object, *, ready: bool) -> None:
+    response.status = falcon.HTTP_200 if ready else falcon.HTTP_503
+    response.content_type = "application/json"
+    response.cache_control = ["no-store"]
+    response.data = msgspec.json.encode(body) + b"\n"

@@ -1,0 +1,283 @@
+"""The one place where everything is put together.
+
+`Application` is a node: `open` takes it into service step by step, `close` out of it in the reverse
+order. A test builds it as `serve` does, with another clock if it likes.
+"""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from certeasy import config
+from certeasy.acme.app import Site
+from certeasy.acme.app import build as build_acme
+from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
+from certeasy.admin import health
+from certeasy.ca import Authority
+from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
+from certeasy.clock import Clock, SystemClock
+from certeasy.cluster import boot, identity
+from certeasy.cluster.files import openness, refuse_link
+from certeasy.cluster.secrets import Secrets
+from certeasy.commit import Command, Committed, Committer, Unavailable
+from certeasy.commit.subjects import Subjects
+from certeasy.decide.decision import Decision, Reader
+from certeasy.ids import Ids, RandomIds
+from certeasy.jobs import schedule
+from certeasy.jobs.issuance import Issuance
+from certeasy.jobs.leases import MemoryLeases
+from certeasy.jobs.refusals import Refusals
+from certeasy.jobs.schedule import Schedule
+from certeasy.jobs.validation import Validation
+from certeasy.jobs.workers import Perform, Workers
+from certeasy.log import logger
+from certeasy.settings import DnsProfile, Settings
+from certeasy.store import DatabaseUnavailable
+from certeasy.tls.own import OwnCertificates
+from certeasy.validate import Validator
+from certeasy.validate.http01 import Http01Validator
+from certeasy.validate.resolve import Resolver
+from events.nodes import AuthorityCertificateSeen, SettingsLoaded, TlsCertificateInstalled
+from projections.certificates import ISSUERS
+from projections.jobs import ISSUE, VALIDATE, Job
+from projections.orders import ORDERS, Order
+
+if TYPE_CHECKING:
+    import falcon
+
+NONCE_SECRET = 32
+log = logger("node")
+
+
+class Application:
+    """One node, put together. `acme` and `admin` are its WSGI applications, once it is open."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock | None = None, ids: Ids | None = None
+    ) -> None:
+        """Nothing is touched before `open`."""
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.ids = ids or RandomIds(self.clock)
+        self.readiness = health.Readiness({"node": lambda: "the node is starting"})
+        self.admin = health.build(self.readiness)
+        self.on_stop: Callable[[str], None] = lambda _reason: None
+        self._closing = threading.Lock()
+        self._closed = True  # nothing to close before `open` has succeeded
+
+    def open(self) -> None:
+        """Take the node into service: everything but the listeners.
+
+        Raises BootRefused with what is wrong and what to do, DatabaseUnavailable while the database
+        cannot be asked, Unavailable while nothing can be committed, OSError where the workdir
+        cannot be used, NoCertificate where a bundle has none. After any of these nothing is left
+        open.
+        """
+        self.node = boot.open_node(self.settings, self.ids)
+        try:
+            self._enter()
+        except BaseException:
+            if hasattr(self, "committer"):
+                self.committer.stop()
+            self.node.close()
+            raise
+
+    def _enter(self) -> None:
+        settings, node = self.settings, self.node
+        for private in (settings.secrets.key_file, settings.workdir / identity.KEY_FILE):
+            if (wrong := openness(private)) is not None:
+                log.warning("%s", wrong)
+        standing = boot.level(node)
+        nonce_secret = node.secrets.get_or_make("nonces", self.ids.random(NONCE_SECRET))
+        self.authorities = self._authorities(node.secrets)
+        self.committer = Committer(node.store, node.journal, self.clock)
+        self.committer.on_stop = self._stopped
+        self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
+        redacted = SettingsLoaded(config.fingerprint(settings), dict(config.redacted(settings)))
+        boot.announce(node, self.committer, settings, redacted)
+        self._see_issuers()
+        self.refusals = Refusals(self.committer, self.clock)
+        self.own_certificates = OwnCertificates(
+            settings.tls_certificate_manager,
+            self.authorities,
+            self.clock,
+            node.identity.server_id,
+            self._installed,
+        )
+        self.workers = self._workers()
+        self.acme = self._acme(nonce_secret)
+        self.workers.start(self.committer)
+        self.schedule = Schedule()
+        self.schedule.every(schedule.LOOK_AROUND, self.workers.look_around)
+        self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
+        self.schedule.start()
+        self.readiness.checks = self._checks()
+        self._closed = False
+
+    def close(self) -> bool:
+        """Take the node out of service; return whether all work came to its end within
+        drain-timeout."""
+        with self._closing:
+            if self._closed:
+                return True
+            self._closed = True
+        self.readiness.checks = {"node": lambda: "the node is stopping"}
+        drained = self.workers.stop(self.settings.workers.drain_timeout.total_seconds())
+        self.schedule.stop()
+        try:
+            boot.farewell(self.node, self.committer)
+        except Unavailable as error:
+            log.warning("the stop could not be recorded: %s", error)
+        self.committer.stop()
+        self.node.close()
+        return drained
+
+    # -- the parts -----------------------------------------------------------------------------
+
+    def _authorities(self, secrets: Secrets) -> dict[str, Authority]:
+        authorities: dict[str, Authority] = {}
+        for each in self.settings.authorities:
+            name, chosen = f"authority/{each.name}", each.configuration
+            stored = secrets.get(name)
+            if stored is None:
+                self._refuse_second_ca(each.name)
+                stored = secrets.get_or_make(name, generate(chosen, self.clock, self.ids).encode())
+            keys = EmbeddedKeys.decode(stored)
+            authorities[each.name] = EmbeddedAuthority(
+                each.name, keys, chosen, self.clock, self.ids
+            )
+            self._publish_root(each.name, keys.root_pem)
+        return authorities
+
+    def _refuse_second_ca(self, name: str) -> None:
+        """An authority that the log knows has keys; without them it is lost, not new."""
+        if self.node.store.has_stream(f"authority/{name}"):
+            raise boot.BootRefused(
+                f"the log knows certificates of authority {name!r}, but the database (secrets)"
+                " has no keys of it any more: restore the database from a backup, or give the new"
+                " authority another name"
+            )
+
+    def _publish_root(self, name: str, pem: bytes) -> None:
+        """Lay an embedded CA's root where an administrator finds it to hand it to clients."""
+        path = root_file(self.settings, name)
+        refuse_link(path)
+        if not path.exists() or path.read_bytes() != pem:
+            draft = path.with_name(f".{path.name}.new")
+            draft.unlink(missing_ok=True)
+            draft.write_bytes(pem)
+            draft.replace(path)
+
+    def _workers(self) -> Workers:
+        policies = {policy.name: policy for policy in self.settings.issuance_policies}
+        validation = Validation(self.committer, self._validators())
+        issuance = Issuance(
+            self.committer,
+            self.clock,
+            self.node.identity.server_id,
+            self.authorities,
+            policies,
+            self.settings.workers.max_attempts,
+        )
+        perform: dict[str, Perform] = {VALIDATE: validation.perform, ISSUE: issuance.perform}
+        return Workers(
+            self.settings.workers,
+            MemoryLeases(),
+            self.clock,
+            self.node.store.jobs,
+            perform,
+            self._is_issued_now,
+        )
+
+    def _is_issued_now(self, committed: Committed, job: Job) -> bool:
+        """Whether the request that finalized an order has it issued in its own thread."""
+        if job.kind != ISSUE:
+            return False
+        order = committed.get(ORDERS, job.order_id)
+        authority = None if order is None else self.authorities.get(order.authority)
+        return authority is not None and authority.in_process
+
+    def _issue_now(self, order: Order) -> None:
+        self.workers.do_now(Job(order.id, ISSUE, order.id, order.account_id, order.position))
+
+    def _validators(self) -> dict[tuple[str, str], Validator]:
+        profiles = {
+            profile.name: _http01(profile) for profile in self.settings.dns_validation_profiles
+        }
+        return {
+            (policy.name, "http-01"): profiles[policy.dns_validation_profile]
+            for policy in self.settings.issuance_policies
+        }
+
+    def _acme(self, nonce_secret: bytes) -> "falcon.App[falcon.Request, falcon.Response]":
+        site = Site(
+            settings=self.settings,
+            clock=self.clock,
+            ids=self.ids,
+            committer=self.committer,
+            nonces=Nonces(
+                nonce_secret, MemoryRedeemedNonces(self.clock), self.clock, self.ids.random
+            ),
+            subjects=Subjects(self.node.store, self.ids),
+            authorities=self.authorities,
+            refused=self.refusals.note,
+            issue_now=self._issue_now,
+        )
+        return build_acme(site)
+
+    def _checks(self) -> dict[str, health.Check]:
+        return {
+            "database": self._database_reason,
+            "journal": lambda: (
+                None if self.node.journal.is_open else f"{self.node.journal.path} is closed"
+            ),
+            "role": self.committer.trouble,
+        }
+
+    def _database_reason(self) -> str | None:
+        try:
+            self.node.store.head()
+        except DatabaseUnavailable as error:
+            return str(error)
+        return None
+
+    # -- facts of the node itself --------------------------------------------------------------
+
+    def _see_issuers(self) -> None:
+        """Record the authorities' certificates, so that chains can be rebuilt from the log."""
+        for authority in self.authorities.values():
+            for certificate in authority.issuers():
+                self._commit(_seen(authority.name, certificate))
+
+    def _installed(self, fact: TlsCertificateInstalled) -> None:
+        stream = f"tls/{fact.bundle}"
+        self._commit(lambda _rows, _now: Decision(((stream, fact),)))
+
+    def _commit(self, decide: Callable[[Reader, datetime], Decision]) -> None:
+        self.committer.submit(Command(decide, boot.SYSTEM))
+
+    def _stopped(self, reason: str) -> None:
+        self.on_stop(reason)
+
+
+def root_file(settings: Settings, authority: str) -> Path:
+    """Return where the root certificate (PEM) of an embedded authority is found."""
+    return settings.workdir / f"{authority}.root.pem"
+
+
+def _seen(authority: str, certificate: bytes) -> Callable[[Reader, datetime], Decision]:
+    sha256 = hashlib.sha256(certificate).hexdigest()
+    fact = AuthorityCertificateSeen(authority, sha256, certificate)
+
+    def decide(rows: Reader, _now: datetime) -> Decision:
+        known = rows.get(ISSUERS, sha256) is not None
+        return Decision() if known else Decision(((f"authority/{authority}", fact),))
+
+    return decide
+
+
+def _http01(profile: DnsProfile) -> Validator:
+    return Http01Validator(profile, Resolver(profile))

@@ -1,0 +1,61 @@
+"""`certeasy COMMAND`: what an administrator types.
+
+Commands are loaded when they are called for, so that those of an auditor need no server's
+libraries. Exit codes: 0 done, 1 refused, failed or broken, 2 the command line is wrong.
+"""
+
+import importlib
+from collections.abc import Sequence
+
+import click
+
+from certeasy import __version__
+
+COMMANDS = {  # name: (module, attribute, the help text of the listing)
+    "serve": ("certeasy.cli.serve", "serve", "Run the server."),
+    "demo": ("certeasy.cli.demo", "demo", "Show a first certificate, from nothing."),
+    "validate": ("certeasy.cli.validate", "validate", "Check a configuration; change nothing."),
+    "audit": ("certeasy.cli.audit", "audit", "Look at the log, and prove that it is whole."),
+    "projections": (
+        "certeasy.cli.projections",
+        "projections",
+        "Compare the tables with the log, or fold them anew.",
+    ),
+    "journal": ("certeasy.cli.journal", "journal", "Mend a node's journal."),
+    "clock": ("certeasy.cli.clock", "clock", "Accept a clock that is behind the log."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which they are met."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, or None if there is none of that name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        return command if isinstance(command, click.Command) else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="certeasy")
+def group() -> None:
+    """An ACME server in front of Microsoft AD CS, whose state is a signed log."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    group(args=arguments, prog_name="certeasy")

@@ -1,0 +1,79 @@
+"""What several commands share: the configuration file, and how errors are told."""
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn, ParamSpec, TypeVar
+
+import click
+
+from certeasy import config
+from certeasy.settings import Settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+with_config = click.option(
+    "-f",
+    "--config",
+    "config_file",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The configuration, config.yml.",
+)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the command with a message on stderr."""
+    click.echo(f"certeasy: {message}", err=True)
+    raise SystemExit(code)
+
+
+def read(config_file: Path) -> Settings:
+    """Read the configuration, or end the command with every mistake, one per line."""
+    with _mistakes_told():
+        return config.load(config_file)
+
+
+def read_for_service(config_file: Path) -> Settings:
+    """Read the configuration and look at what it names on the disk, as a node is about to do.
+
+    Ends the command with every mistake, one per line. Nothing is created or changed.
+    """
+    from certeasy.cli import preflight  # noqa: PLC0415 - an auditor's commands need no TLS
+
+    with _mistakes_told():
+        settings, page = config.load_page(config_file)
+        preflight.check(settings, page)
+        page.raise_if_wrong()
+        return settings
+
+
+@contextmanager
+def _mistakes_told() -> Iterator[None]:
+    try:
+        yield
+    except config.ConfigurationError as error:
+        for mistake in error.mistakes:
+            click.echo(str(mistake), err=True)
+        raise SystemExit(1) from None
+
+
+def told(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Turn these exceptions, and any OSError, into a one-line message and exit code 1."""
+
+    caught: tuple[type[Exception], ...] = (*kinds, OSError)
+
+    def wrap(command: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(command)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return command(*args, **kwargs)
+            except caught as error:
+                fail(str(error))
+
+        return run
+
+    return wrap

@@ -1,0 +1,63 @@
+"""What a configuration names on the disk, looked at before a node starts. Nothing is created or
+changed."""
+
+import os
+from pathlib import Path
+
+from certeasy.config import Page
+from certeasy.serve.contexts import TlsMaterial, UnusableCertificate, server_context
+from certeasy.settings import Settings, TlsBundle
+
+
+def check(settings: Settings, page: Page) -> None:
+    """Note on the page every directory that cannot be written, and every certificate that is
+    none."""
+    _check_folder(page, "workdir", settings.workdir)
+    for key, path in (
+        ("database.path", settings.database.path),
+        ("audit.path", settings.audit.path),
+        ("secrets.key-file", settings.secrets.key_file),
+    ):
+        if path.is_dir():
+            page.add(key, f"{path} is a directory")
+        elif not path.is_relative_to(settings.workdir):
+            _check_folder(page, key, path.parent, made=False)
+    if settings.logs.output == "file" and settings.logs.file is not None:
+        _check_folder(page, "logs.file", settings.logs.file.parent, made=False)
+    if settings.server.tls:
+        for n, bundle in enumerate(settings.tls_certificate_manager.bundles):
+            _check_bundle(page, f"tls-certificate-manager.bundles[{n}]", bundle)
+
+
+def _check_folder(page: Page, key: str, folder: Path, *, made: bool = True) -> None:
+    """The directory can be written, or (`made`) made below one that can."""
+    there = folder
+    while made and not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.exists():
+        page.add(key, f"the directory {there} does not exist")
+    elif not there.is_dir():
+        page.add(key, f"{there} is no directory")
+    elif not os.access(there, os.W_OK | os.X_OK):
+        page.add(key, f"the directory {there} cannot be written by this user")
+
+
+def _check_bundle(page: Page, key: str, bundle: TlsBundle) -> None:
+    if bundle.certificate is None or bundle.key is None:
+        return  # not of mode files
+    chain = _read(page, f"{key}.certificate", bundle.certificate)
+    secret = _read(page, f"{key}.key", bundle.key)
+    if chain is None or secret is None:
+        return
+    try:
+        server_context(TlsMaterial(chain, secret, bundle.hosts))
+    except UnusableCertificate as error:
+        page.add(key, str(error))
+
+
+def _read(page: Page, key: str, path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        page.add(key, f"{path} cannot be read: {error.strerror}")
+        return None

@@ -1,0 +1,84 @@
+"""`certeasy projections`: the tables against the log they were folded from."""
+
+import time
+from pathlib import Path
+
+import click
+
+from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.progress import progress_bar
+from certeasy.clock import SystemClock
+from certeasy.cluster import boot
+from certeasy.cluster.boot import BootRefused
+from certeasy.commit import rebuild as folding
+from certeasy.ids import RandomIds
+from certeasy.store import DatabaseUnavailable, Store
+from events.envelope import BrokenLine
+from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
+
+SHOWN = 20
+UNREADABLE = (BrokenLine, NewerSchema, UndecodableEvent, UnknownEvent, LookupError)
+
+
+@click.group()
+def projections() -> None:
+    """Compare the tables with the log, or fold them anew."""
+
+
+@projections.command(epilog="Example: certeasy projections check -f /etc/certeasy/config.yml")
+@with_config
+@told(DatabaseUnavailable, *UNREADABLE)
+def check(config_file: Path) -> None:
+    """Fold the log aside and compare with the tables in use. May be run beside the server.
+
+    Exit codes: 0 they agree, 1 they differ (each row is named) or cannot be compared.
+    """
+    store = _existing(read(config_file).database.path)
+    try:
+        total = store.head().position
+        begun = time.perf_counter()
+        with progress_bar("folding", total) as progress:
+            done, different = folding.check(store, progress)
+    finally:
+        store.close()
+    _say("folded", done, begun)
+    for difference in different[:SHOWN]:
+        click.echo(str(difference), err=True)
+    if different:
+        fail(
+            f"{len(different)} rows are not what the log says; "
+            "'certeasy projections rebuild' folds them anew"
+        )
+    click.echo("the tables are what the log says")
+
+
+@projections.command(epilog="Example: certeasy projections rebuild -f /etc/certeasy/config.yml")
+@with_config
+@told(BootRefused, DatabaseUnavailable, *UNREADABLE)
+def rebuild(config_file: Path) -> None:
+    """Fold the log into new tables and put them in the place of those in use. Stop the server
+    first.
+
+    Exit codes: 0 done, 1 refused or failed (the old tables stay).
+    """
+    settings = read(config_file)
+    _existing(settings.database.path).close()
+    node = boot.open_node(settings, RandomIds(SystemClock()))
+    try:
+        begun = time.perf_counter()
+        with progress_bar("folding", node.store.head().position) as progress:
+            done = folding.rebuild(node.store, progress)
+    finally:
+        node.close()
+    _say("rebuilt from", done, begun)
+
+
+def _existing(path: Path) -> Store:
+    if not path.exists():
+        fail(f"there is no database at {path}")
+    return Store.sqlite(path)
+
+
+def _say(what: str, done: int, begun: float) -> None:
+    seconds = max(time.perf_counter() - begun, 1e-9)
+    click.echo(f"{what} {done} events in {seconds:.1f} s ({done / seconds:,.0f} events/s)")

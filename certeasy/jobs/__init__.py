@@ -1,0 +1,2 @@
+"""Work outside any transaction: validating challenges, having certificates issued, looking after
+the clock."""

@@ -1,0 +1,41 @@
+"""What happens by the clock: looking around for work, summing up refusals, the server's own
+certificate."""
+
+from collections.abc import Callable
+from datetime import UTC
+
+from apscheduler.schedulers.background import (  # type: ignore[import-untyped] # it has no types
+    BackgroundScheduler,
+)
+
+LOOK_AROUND = 30  # seconds
+SUMMARIZE = 60
+CERTIFICATES = 3600
+
+
+class Schedule:
+    """Periodic work of one node, on threads of its own."""
+
+    def __init__(self) -> None:
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+
+    def every(self, seconds: float, work: Callable[[], None]) -> None:
+        """Do something periodically; a run that takes too long is followed by the next, not
+        overtaken."""
+        self._scheduler.add_job(
+            work,
+            "interval",
+            seconds=seconds,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
+
+    def start(self) -> None:
+        """Begin."""
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """End, after what is running."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)

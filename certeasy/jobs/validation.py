@@ -1,0 +1,80 @@
+"""Validating a challenge, as a job: look at the network, then have the outcome decided and
+committed."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import msgspec
+
+from certeasy.commit import Command, Committer
+from certeasy.decide import validation as deciding
+from certeasy.decide.problems import Refused
+from certeasy.jobs.workers import TryAgain
+from certeasy.validate import Failed, Validator
+from events.envelope import Actor
+from events.orders import Problem
+from projections.accounts import ACCOUNTS
+from projections.jobs import Job
+from projections.orders import ORDERS, PENDING, PROCESSING
+
+ATTEMPTS = 3  # what may pass by itself (a timeout, SERVFAIL) is looked at so often before it counts
+SYSTEM = Actor("system", "validation")
+
+Validators = Mapping[tuple[str, str], Validator]
+
+
+class Validation:
+    """Performs jobs of kind `validate`. `validators` are by policy and challenge type."""
+
+    def __init__(self, committer: Committer, validators: Validators) -> None:
+        self._committer = committer
+        self._validators = validators
+
+    def perform(self, job: Job, attempt: int, _fresh: bool) -> None:
+        """Look once. Raises TryAgain where a failure may pass, and what `submit` raises."""
+        order_id, n, m = parts_of(job.id)
+        order = self._committer.get(ORDERS, order_id)
+        if order is None:
+            return
+        account = self._committer.get(ACCOUNTS, order.account_id)
+        if account is None:
+            return
+        authorization = order.authorizations[n]
+        challenge = authorization.challenges[m]
+        if order.status != PENDING or challenge.status != PROCESSING:
+            return  # it has its outcome, or the order has failed by another name
+        validator = self._validators.get((order.policy, challenge.type))
+        if validator is None:
+            raise TryAgain(f"no policy {order.policy!r} in the settings validates {challenge.type}")
+        name = authorization.identifier.value
+        asked = deciding.Asked(name, challenge.token, account.thumbprint)
+        expected = f"{challenge.token}.{account.thumbprint}"
+        result = validator.validate(name, challenge.token, expected)
+        evidence: dict[str, object] = msgspec.to_builtins(result.evidence)
+        if isinstance(result, Failed):
+            if result.transient and attempt < ATTEMPTS:
+                raise TryAgain(result.detail)
+            error = Problem(result.problem.urn, result.detail, result.problem.status)
+            decide = partial(
+                deciding.failed,
+                order_id=order_id,
+                n=n,
+                m=m,
+                asked=asked,
+                error=error,
+                evidence=evidence,
+            )
+        else:
+            decide = partial(
+                deciding.validated, order_id=order_id, n=n, m=m, asked=asked, evidence=evidence
+            )
+        try:
+            self._committer.submit(Command(lambda rows, _now: decide(rows), SYSTEM))
+        except Refused:  # the order ended meanwhile: there is nothing left to record
+            return
+
+
+def parts_of(job_id: str) -> tuple[str, int, int]:
+    """Return order, authorization and challenge of a job `<order>-<n>-<m>`."""
+    order_id, n, m = job_id.split("-")
+    return order_id, int(n), int(m)

@@ -1,0 +1,163 @@
+"""A node from start to stop: the admin listener first, then the node, then the listener for
+clients.
+
+While the database cannot be asked, or nothing can be committed, the start waits, /readyz tells why,
+and the log says it once. On the way out the order is reversed, and no request that was begun goes
+unanswered.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+
+from certeasy.app import Application
+from certeasy.commit import Unavailable
+from certeasy.log import logger
+from certeasy.serve import listener as listening
+from certeasy.serve.contexts import Certificates, TlsMaterial, UnusableCertificate
+from certeasy.serve.limits import Limits
+from certeasy.serve.listener import Listener
+from certeasy.serve.stopping import StopRequest
+from certeasy.settings import ServerSettings, Settings
+from certeasy.store import DatabaseUnavailable
+from certeasy.tls.own import OwnCertificates
+
+WAIT = 2.0  # seconds between two attempts to start while the database is away
+ADMIN_LIMITS = Limits(threads=2, connection_limit=50)
+SWITCH_INTERVAL = 0.001  # seconds; the default of 5 ms lets the committer wait for busy threads
+
+log = logger("main")
+Ready = Callable[["Node"], None]
+
+
+class Node:
+    """A running node: its application and its listeners."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Begin with the admin listener, so that /healthz and /readyz answer from the first moment.
+
+        Raises OSError where its address cannot be listened on.
+        """
+        self.settings = settings
+        self.application = Application(settings)
+        self.admin = listening.start(
+            self.application.admin, settings.admin.listen, ADMIN_LIMITS, name="admin"
+        )
+        self.acme: Listener | None = None
+        self._certificates: Certificates | None = None
+
+    def open(self, stop: StopRequest) -> bool:
+        """Open node and listener; wait while the database is away. False if asked to stop
+        meanwhile.
+
+        Raises what `Application.open` raises for what waiting does not mend.
+        """
+        self.application.on_stop = stop.ask
+        said = ""
+        while True:
+            try:
+                self.application.open()
+                break
+            except (DatabaseUnavailable, Unavailable) as error:
+                reason = str(error)
+                self.application.readiness.checks = {"node": _saying(reason)}
+                if reason != said:
+                    log.error("the node cannot start yet, it keeps trying: %s", reason)
+                said = reason
+                if stop.asked_within(WAIT):
+                    return False
+        try:
+            self.acme = self._listen()
+        except BaseException:
+            self.application.close()
+            raise
+        return True
+
+    def _listen(self) -> Listener:
+        server = self.settings.server
+        if server.tls:
+            own = self.application.own_certificates
+            self._certificates = Certificates(materials(own))
+            watch = self.settings.tls_certificate_manager.file_watch_interval
+            self.application.schedule.every(watch.total_seconds(), self._refresh)
+        return listening.start(
+            self.application.acme, server.listen, limits_of(server), self._certificates, name="acme"
+        )
+
+    def _refresh(self) -> None:
+        """Take new certificates into use, on a schedule."""
+        own = self.application.own_certificates
+        if own.refresh() and self._certificates is not None:
+            try:
+                self._certificates.replace(materials(own))
+            except UnusableCertificate as error:
+                log.error("the new certificate cannot be used, the old one stays: %s", error)
+
+    def alive(self) -> bool:
+        """Whether both listeners run and the node commits."""
+        return self.admin.running and (self.acme is None or self.acme.running)
+
+    def close(self) -> bool:
+        """Drain and close everything; return whether all that was begun came to its end in time."""
+        begun = time.monotonic()
+        clean = True
+        if self.acme is not None:
+            self.acme.stop_accepting()
+            clean = self.acme.drain(self.settings.server.shutdown_timeout.total_seconds())
+            self.acme.close()
+        clean = self.application.close() and clean
+        self.admin.close()
+        log.info("stopped after %.1f s", time.monotonic() - begun)
+        return clean
+
+
+def _saying(reason: str) -> Callable[[], str | None]:
+    return lambda: reason
+
+
+def limits_of(server: ServerSettings) -> Limits:
+    """Return the listener's limits that the settings ask for."""
+    return Limits(
+        threads=server.threads,
+        connection_limit=server.connection_limit,
+        max_body_bytes=server.max_body_bytes,
+        trusted_proxies=server.trusted_proxies,
+        handshake_timeout=server.handshake_timeout,
+        read_header_timeout=server.read_header_timeout,
+        read_timeout=server.read_timeout,
+        write_timeout=server.write_timeout,
+        idle_timeout=server.idle_timeout,
+    )
+
+
+def materials(own: OwnCertificates) -> list[TlsMaterial]:
+    """Return the server's own certificates as the listener takes them."""
+    return [TlsMaterial(each.chain_pem, each.key_pem, each.hosts) for each in own.all()]
+
+
+def run(settings: Settings, stop: StopRequest, ready: Ready = lambda _node: None) -> int:
+    """Serve until asked to stop; return the exit code: 0 after an orderly stop, 1 if the node had
+    to end.
+
+    `ready` is called once, when clients are served. Raises what `Node` and `Node.open` raise.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    node = Node(settings)
+    try:
+        if not node.open(stop):
+            return 0
+        ready(node)
+        alive = stop.wait(node.alive)
+        fault = node.application.committer.fault if alive else "a listener has died"
+        if fault is None:
+            log.info("stopping: %s", stop.reason)
+    finally:
+        clean = node.close()
+    if fault is not None:
+        log.error("the node ended: %s", fault)
+        return 1
+    if not clean:
+        log.warning(
+            "not all work came to its end in time; what was begun goes on at the next start"
+        )
+    return 0

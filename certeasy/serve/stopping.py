@@ -1,0 +1,57 @@
+"""The end of a server: who may ask for it.
+
+SIGTERM, SIGINT and, on Windows, Ctrl-Break ask for an orderly end. A second one means it: the
+process ends at once, as the system would have done without us.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+LOOK_AROUND = 0.5
+"""Seconds between two looks whether the server still lives; also what lets Windows see Ctrl-C."""
+
+
+class StopRequest:
+    """Somebody wants us to stop. Set by a signal, by the Windows service, or by a test."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+        self.reason = ""
+
+    def ask(self, reason: str) -> None:
+        """Ask for the end; `reason` goes into the log. The first one counts."""
+        self.reason = self.reason or reason
+        self._asked.set()
+
+    def asked_within(self, seconds: float) -> bool:
+        """Wait for so long; return whether the end was asked for."""
+        return self._asked.wait(seconds)
+
+    def wait(self, alive: Callable[[], bool]) -> bool:
+        """Wait until the end is asked for (True), or until `alive()` no longer holds (False)."""
+        while not self._asked.wait(LOOK_AROUND):
+            if not alive():
+                return False
+        return True
+
+
+@contextlib.contextmanager
+def stop_on_signals(request: StopRequest) -> Iterator[None]:
+    """Let the signals that end a process ask `request` first. For the main thread only."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGBREAK"):
+        numbers.append(signal.SIGBREAK)
+
+    def first(number: int, _: object) -> None:
+        # The second one finds what the system does by itself.
+        signal.signal(number, signal.SIG_DFL)
+        request.ask(signal.Signals(number).name)
+
+    before = {number: signal.signal(number, first) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
