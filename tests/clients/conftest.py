@@ -1,0 +1,24 @@
+"""One server per test process, for real ACME clients to speak to.
+
+`CERTEASY_TEST_SERVER=pebble` drives the same clients against Pebble: where one fails against both,
+it is our driver that is wrong.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.make.acme_server import AcmeServer
+from tests.make.certeasy_server import certeasy
+from tests.make.pebble import pebble
+
+SERVERS = {"certeasy": certeasy, "pebble": pebble}
+CHOSEN = os.environ.get("CERTEASY_TEST_SERVER", "certeasy")  # noqa: TID251 - not the server's
+
+
+@pytest.fixture(scope="session")
+def acme_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeServer]:
+    """A running ACME server."""
+    with SERVERS[CHOSEN](tmp_path_factory.mktemp("server")) as server:
+        yield server

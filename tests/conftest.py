@@ -1,0 +1,14 @@
+"""What holds for every test: how hard Hypothesis looks for counter-examples.
+
+`--hypothesis-profile=night` looks long; on CI the examples are the same at each run.
+"""
+
+import os
+
+from hypothesis import settings
+
+# No deadlines: on a shared machine they tell how busy it is, not how good the code.
+settings.register_profile("dev", deadline=None, max_examples=100)
+settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
+settings.register_profile("night", deadline=None, max_examples=5000)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")  # noqa: TID251 - not the server's

@@ -1,0 +1,181 @@
+"""A small real DNS server on loopback, UDP and TCP on one port, which answers from a dict.
+
+    with DnsServer({"web.lab.test": ["A 127.0.0.1"], "*.lab.test": ["TXT hello"]}) as dns:
+        ...  # dns.endpoint is "127.0.0.1:40123"
+
+A record is its type and its text. A name may also map to one word: an error code such as
+"SERVFAIL", or "SILENCE" (no answer at all), or to a callable that returns its records anew for
+every question. `records` may be changed while the server runs. What does not fit into a datagram is
+answered truncated.
+"""
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+Records = Sequence[str] | Callable[[], Sequence[str]]
+
+LOOPBACK = "127.0.0.1"
+DATAGRAM = 512
+TTL = 60
+MAX_ALIASES = 16
+
+
+class DnsServer:
+    """Serves from a thread of its own between `with` and its end."""
+
+    def __init__(self, records: Mapping[str, Records]) -> None:
+        self.records = dict(records)
+        self.asked: list[tuple[str, str, str]] = []
+        """Every question so far: name, type, "udp" or "tcp"."""
+        self._udp, self._tcp = _both_on_one_port()
+        self._wake, self._stop = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="dns-server", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port, the same for UDP and TCP."""
+        port: int = self._udp.getsockname()[1]
+        return port
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens, as ADDRESS:PORT."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._stop.send(b"x")
+        self._thread.join()
+        for endpoint in (self._udp, self._tcp, self._wake, self._stop):
+            endpoint.close()
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            for endpoint in (self._udp, self._tcp, self._wake):
+                selector.register(endpoint, selectors.EVENT_READ)
+            while True:
+                ready = [key.fileobj for key, _ in selector.select()]
+                if self._wake in ready:
+                    return
+                # What comes off the wire may be anything; a client that goes away is no event.
+                with contextlib.suppress(OSError, dns.exception.DNSException):
+                    if self._udp in ready:
+                        self._by_udp()
+                    if self._tcp in ready:
+                        self._by_tcp()
+
+    def _by_udp(self) -> None:
+        query, client = self._udp.recvfrom(4096)
+        reply = self._reply(query, "udp")
+        if reply is None:
+            return
+        try:
+            wire = reply.to_wire(max_size=DATAGRAM)
+        except dns.exception.TooBig:
+            reply.answer.clear()
+            reply.flags |= dns.flags.TC
+            wire = reply.to_wire()
+        self._udp.sendto(wire, client)
+
+    def _by_tcp(self) -> None:
+        connection, _ = self._tcp.accept()
+        with connection, connection.makefile("rb") as stream:
+            connection.settimeout(1)
+            length = int.from_bytes(stream.read(2), "big")
+            reply = self._reply(stream.read(length), "tcp")
+            if reply is not None:
+                wire = reply.to_wire()
+                connection.sendall(len(wire).to_bytes(2, "big") + wire)
+
+    def _reply(self, wire: bytes, transport: str) -> dns.message.Message | None:
+        query = dns.message.from_wire(wire)
+        (question,) = query.question
+        name = question.name.to_text(omit_final_dot=True).lower()
+        kind = dns.rdatatype.to_text(question.rdtype)
+        self.asked.append((name, kind, transport))
+        reply = dns.message.make_response(query, recursion_available=True)
+        for owner, records in self._chain(name, kind):
+            if records == ["SILENCE"]:
+                return None
+            if len(records) == 1 and " " not in records[0]:
+                reply.set_rcode(dns.rcode.from_text(records[0]))
+            else:
+                _add(reply, owner, records, kind)
+        return reply
+
+    def _chain(self, name: str, kind: str) -> Iterator[tuple[str, list[str]]]:
+        """Yield the name's records, then those of each alias that this server knows."""
+        for step in range(MAX_ALIASES):
+            records = self._find(name)
+            if records is None:
+                if step == 0:
+                    yield name, ["NXDOMAIN"]
+                return
+            yield name, records
+            alias = next((r.split(" ", 1)[1] for r in records if r.startswith("CNAME ")), None)
+            if alias is None or kind == "CNAME":
+                return
+            name = alias.rstrip(".").lower()
+
+    def _find(self, name: str) -> list[str] | None:
+        candidates = [name]
+        while "." in name:
+            name = name.partition(".")[2]
+            candidates.append("*." + name)
+        for candidate in candidates:
+            if candidate in self.records:
+                records = self.records[candidate]
+                return list(records() if callable(records) else records)
+        return None
+
+
+def _add(reply: dns.message.Message, owner: str, records: list[str], kind: str) -> None:
+    """Put those of `records` that answer a question for `kind` into the reply."""
+    fitting: dict[str, list[str]] = {}
+    for record in records:
+        its_kind, _, text = record.partition(" ")
+        if its_kind in (kind, "CNAME"):
+            value = f'"{text}"' if its_kind == "TXT" else text
+            fitting.setdefault(its_kind, []).append(value)
+    for its_kind, values in fitting.items():
+        reply.answer.append(
+            dns.rrset.from_text_list(
+                owner + ".", TTL, "IN", its_kind, values, origin=dns.name.root, relativize=False
+            )
+        )
+
+
+def _both_on_one_port() -> tuple[socket.socket, socket.socket]:
+    while True:
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            udp.bind((LOOPBACK, 0))
+            tcp.bind(udp.getsockname())
+            tcp.listen()
+        except OSError:
+            udp.close()
+            tcp.close()
+        else:
+            return udp, tcp

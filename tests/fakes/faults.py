@@ -1,0 +1,181 @@
+"""A disk and a database that fail where a test says: before anything happened, or after all of it.
+
+    faults.arm("commit", before(out_of_service))     # COMMIT fails, and nothing was kept
+    faults.arm("commit", after(out_of_service))      # COMMIT fails, but it was kept
+
+Steps of the database: look up, begin, lock, insert, rows, advance, move, commit, rollback. Steps of
+the disk: open, write, sync, truncate, free.
+"""
+
+import errno
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from certeasy.store import Store
+from journal.disk import OsDisk
+
+
+class Action:
+    """What was about to be done; called, it is done. `data` is what was to be written, if any."""
+
+    def __init__(self, do: Callable[..., Any], data: bytes = b"") -> None:
+        self._do = do
+        self.data = data
+
+    def __call__(self, *part: bytes) -> Any:
+        return self._do(*part)
+
+
+Fault = Callable[[Action], Any]
+
+
+class Faults:
+    """Which steps fail, and how often. One stands behind the disk and the database of a node."""
+
+    def __init__(self) -> None:
+        self._armed: dict[str, list[Fault]] = {}
+        self.met: list[str] = []
+
+    def arm(self, step: str, fault: Fault, *, times: int = 1) -> None:
+        """Let the step go wrong this way, the next so many times."""
+        self._armed.setdefault(step, []).extend([fault] * times)
+
+    def disarm(self) -> None:
+        """Let everything go well from now on."""
+        self._armed.clear()
+
+    def do(self, step: str, action: Action) -> Any:
+        armed = self._armed.get(step)
+        if not armed:
+            return action()
+        self.met.append(step)
+        return armed.pop(0)(action)
+
+
+def before(error: Callable[[], Exception]) -> Fault:
+    """Fail, and nothing was done."""
+
+    def fault(_action: Action) -> None:
+        raise error()
+
+    return fault
+
+
+def after(error: Callable[[], Exception]) -> Fault:
+    """Fail, but all of it was done."""
+
+    def fault(action: Action) -> None:
+        action()
+        raise error()
+
+    return fault
+
+
+def io_error() -> OSError:
+    return OSError(errno.EIO, "input/output error")
+
+
+def no_space() -> OSError:
+    return OSError(errno.ENOSPC, "no space left on device")
+
+
+def database_error(code: int = sqlite3.SQLITE_IOERR) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(f"made by a test, code {code}")
+    error.sqlite_errorcode = code
+    return error
+
+
+class FaultyDisk(OsDisk):
+    """The real disk, which fails when told."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+
+    def open(self, path: Path) -> int:
+        return int(self.faults.do("open", Action(lambda: super(FaultyDisk, self).open(path))))
+
+    def write(self, descriptor: int, offset: int, data: bytes) -> int:
+        def write(part: bytes = data) -> int:
+            return super(FaultyDisk, self).write(descriptor, offset, part)
+
+        return int(self.faults.do("write", Action(write, data)))
+
+    def sync(self, descriptor: int) -> None:
+        self.faults.do("sync", Action(lambda: super(FaultyDisk, self).sync(descriptor)))
+
+    def truncate(self, descriptor: int, length: int) -> None:
+        self.faults.do(
+            "truncate", Action(lambda: super(FaultyDisk, self).truncate(descriptor, length))
+        )
+
+    def free(self, path: Path) -> int:
+        return int(self.faults.do("free", Action(lambda: super(FaultyDisk, self).free(path))))
+
+
+_STEPS = {
+    "BEGIN": "begin",
+    "UPDATE log_head SET lease_until=": "lock",
+    "INSERT INTO events": "insert",
+    "INSERT INTO orders": "rows",
+    "UPDATE servers SET seq": "advance",
+    "UPDATE log_head SET position": "move",
+}
+
+
+class _Cursor:
+    def __init__(self, cursor: sqlite3.Cursor, faults: Faults) -> None:
+        self._cursor = cursor
+        self._faults = faults
+
+    def execute(self, sql: str, values: Any = ()) -> Any:
+        return self._faults.do(_step(sql), Action(lambda: self._cursor.execute(sql, values)))
+
+    def executemany(self, sql: str, rows: Any) -> Any:
+        return self._faults.do(_step(sql), Action(lambda: self._cursor.executemany(sql, rows)))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
+
+
+def _step(sql: str, steps: Mapping[str, str] = _STEPS) -> str:
+    return next((step for start, step in steps.items() if sql.startswith(start)), "other")
+
+
+class _Connection:
+    def __init__(self, connection: Any, faults: Faults) -> None:
+        self._connection = connection
+        self._faults = faults
+
+    def cursor(self) -> _Cursor:
+        return _Cursor(self._connection.cursor(), self._faults)
+
+    def commit(self) -> None:
+        self._faults.do("commit", Action(self._connection.commit))
+
+    def rollback(self) -> None:
+        self._faults.do("rollback", Action(self._connection.rollback))
+
+
+class FaultyStore(Store):
+    """The real database, whose writing connection fails when told."""
+
+    faults: Faults
+
+    @classmethod
+    def made_with(cls, faults: Faults) -> Callable[[Path], Store]:
+        def make(path: Path) -> Store:
+            store = cls.sqlite(path)
+            assert isinstance(store, FaultyStore)
+            store.faults = faults
+            return store
+
+        return make
+
+    def _look_up(self, *statement: Any) -> Any:
+        look_up = Action(lambda: super(FaultyStore, self)._look_up(*statement))
+        return self.faults.do("look up", look_up)
+
+    def _writing(self) -> Any:
+        return _Connection(super()._writing(), self.faults)

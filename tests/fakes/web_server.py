@@ -1,0 +1,119 @@
+"""A small TCP server on loopback that answers HTTP exactly as a test says, rightly or wrongly.
+
+    with WebServer(lambda request: [page(b"hello")]) as web:
+        ...  # web.port, web.requests
+
+The answer to a request is a sequence of bytes to send and of numbers: seconds to wait in between.
+After the last one the connection is closed. `tls` is a server context to speak HTTPS with.
+"""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Self
+
+Answer = Callable[[bytes], Iterable[bytes | float]]
+
+
+class WebServer:
+    """Serves each connection from a thread of its own between `with` and its end."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._answer = answer
+        self._tls = tls
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, port), family=family)
+        self.port: int = self._listener.getsockname()[1]
+        self.requests: list[bytes] = []
+        """Every request so far: its line and header, as it came."""
+        self._closing = threading.Event()
+        self._connections: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, name="web-server")]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads[1:]:
+            thread.join()
+        self._listener.close()
+
+    def targets(self) -> list[str]:
+        """Return the path and query of every request so far."""
+        return [request.split(b" ", 2)[1].decode() for request in self.requests]
+
+    def hosts(self) -> list[str]:
+        """Return the Host header of every request so far."""
+        lines = [line for request in self.requests for line in request.split(b"\r\n")]
+        return [line[6:].decode() for line in lines if line.startswith(b"Host: ")]
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,), name="web-peer")
+            self._connections.append(connection)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        # A client that gives up in mid-answer is what many a test is about.
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(10)
+            if self._tls is None:
+                self._talk(connection)
+            else:
+                with self._tls.wrap_socket(connection, server_side=True) as secured:
+                    self._connections.append(secured)
+                    self._talk(secured)
+
+    def _talk(self, connection: socket.socket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            data = connection.recv(4096)
+            if not data:
+                return
+            request += data
+        self.requests.append(request)
+        for piece in self._answer(request):
+            if self._closing.is_set():
+                return
+            if isinstance(piece, bytes):
+                connection.sendall(piece)
+            else:
+                self._closing.wait(piece)
+
+
+def page(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
+    """Return a plain, correct HTTP answer."""
+    head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(head).encode("latin-1") + body
+
+
+def redirect(location: str, status: str = "302 Found") -> bytes:
+    """Return a redirect to `location`."""
+    return page(b"", status, f"Location: {location}")

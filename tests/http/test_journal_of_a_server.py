@@ -1,0 +1,122 @@
+"""A real server's journal, verified by a JOSE library of others and by the docs' own verifier."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from joserfc import jws
+from joserfc.jwk import KeySet
+
+from certeasy.audit import listing
+from certeasy.audit.replay import Replay
+from certeasy.audit.verifying import Given, verify
+from events.signing import PublicKey
+from projections.fold import TABLES
+from tests.make.lab import a_lab
+
+VERIFIER = Path(__file__).parents[2] / "docs" / "examples" / "verify_journal.py"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The workdir of a server that issued, revoked and stopped."""
+    folder = tmp_path_factory.mktemp("server")
+    with a_lab(folder) as lab:
+        client = lab.client()
+        client.register()
+        client.certificate("web.lab.test")
+        client.certificate("a.lab.test", "b.lab.test")
+    return folder
+
+
+def given(folder: Path) -> Given:
+    node = Given()
+    node.add_node(folder, folder / "audit.log", folder / "db.sqlite")
+    return node
+
+
+@pytest.fixture(scope="module")
+def key_set(folder, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    keys = [PublicKey(node.x).jwk() for node in listing.nodes(given(folder))]
+    path.write_bytes(msgspec.json.encode({"keys": keys}))
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:EdDSA is deprecated")  # the name that every library knows
+def test_joserfc_verifies_every_line(folder, key_set):
+    keys = KeySet.import_key_set(msgspec.json.decode(key_set.read_bytes()))
+    registry = jws.JWSRegistry(algorithms=["EdDSA"])
+    lines = (folder / "audit.log").read_bytes().splitlines()
+    assert len(lines) > 20
+    for line in lines:
+        payload, _, signature = line.removesuffix(b'"}').rpartition(b',"jws":"')
+        signed = jws.deserialize_compact(signature, keys, registry=registry, payload=payload + b"}")
+        assert signed.payload == payload + b"}"
+
+
+def run_verifier(*arguments: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, VERIFIER, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+
+
+def test_the_verifier_of_the_documents_verifies_a_server_s_journal(folder, key_set):
+    assert len(VERIFIER.read_text().splitlines()) <= 60
+    journal = folder / "audit.log"
+    done = run_verifier(key_set, journal)
+    assert done.stderr == ""
+    count = journal.read_bytes().count(b"\n")
+    assert done.stdout.startswith(f"{count} lines verified, head ")
+
+
+def test_the_verifier_of_the_documents_finds_what_was_changed(folder, key_set, tmp_path):
+    lines = (folder / "audit.log").read_bytes().splitlines(keepends=True)
+    changed = [*lines[:8], lines[8].replace(b'"schema":1', b'"schema":2'), *lines[9:]]
+    shorter = [*lines[:8], *lines[9:]]
+    torn = [*lines[:8], lines[8][:-1]]
+    for number, other in enumerate((changed, shorter, torn)):
+        path = tmp_path / f"{number}.log"
+        path.write_bytes(b"".join(other))
+        done = run_verifier(key_set, path)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{path}:9: ")
+
+
+def test_the_verifier_of_the_documents_proves_nothing_from_nothing(key_set, tmp_path):
+    (tmp_path / "audit.log").write_bytes(b"")
+    done = run_verifier(key_set, tmp_path / "audit.log")
+    assert (done.returncode, done.stderr) == (1, "the log is empty: nothing is proven\n")
+
+
+def test_a_server_s_own_key_and_starts_are_where_the_auditor_looks(folder):
+    own = given(folder).workdir
+    (node,) = verify(given(folder)).nodes
+    assert (own.server_id, own.kid) == (node.server_id, node.kid)
+    assert len(own.boots) == 1
+
+
+def test_a_server_s_journal_and_database_are_proven_together(folder):
+    summary = verify(given(folder))
+    assert summary.lines == (folder / "audit.log").read_bytes().count(b"\n")
+
+
+def rows_of(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return {
+            table.name: connection.execute(
+                f"SELECT {', '.join(c.name for c in table.columns)} FROM {table.name} ORDER BY 1, 2"  # noqa: S608 - declared names
+            ).fetchall()
+            for table in TABLES
+        }
+
+
+def test_a_replay_of_the_journal_makes_the_server_s_tables(folder, tmp_path):
+    replay = Replay(tmp_path / "replay.sqlite")
+    verify(given(folder), watch=replay)
+    replay.finish()
+    replay.close()
+    assert rows_of(tmp_path / "replay.sqlite") == rows_of(folder / "db.sqlite")

@@ -1,0 +1,71 @@
+"""`certeasy serve` as an administrator starts it: a config.yml, a work directory, a process."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.make.acme_client import QUIET_ENV, run
+from tests.make.acme_server import ZONE, AcmeServer, free_port, running
+from tests.make.tls_files import make_server_certificate
+
+CERTEASY = Path(sys.executable).with_name("certeasy")
+# Under `coverage run` the server's lines count too; the variables say so to its process.
+MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # noqa: TID251 - not the server's
+CONFIG = """\
+workdir: {folder}/work
+server:
+  url: ["https://127.0.0.1:{port}"]
+  listen: 127.0.0.1:{port}
+admin:
+  listen: 127.0.0.1:{admin_port}
+logs:
+  format: text
+tls-certificate-manager:
+  bundles:
+    - name: own
+      hosts: ["127.0.0.1"]
+      mode: files
+      certificate: {folder}/tls.pem
+      key: {folder}/tls.key
+dns-validation-profiles:
+  - name: lab
+    http-01-port: {http01_port}
+    resolved-ip-policy:
+      allow-cidrs: ["127.0.0.0/8"]
+    zones:
+      - suffixes: ["{zone}"]
+        hosts: {{"*.{zone}": 127.0.0.1}}
+authorities:
+  - name: lab-ca
+    type: embedded
+issuance-policies:
+  - name: lab
+    dns-validation-profile: lab
+    dns:
+      allow: [".{zone}/3"]
+policy-bindings:
+  - policy: lab
+    authorities: [lab-ca]
+"""
+
+
+@contextmanager
+def certeasy(folder: Path) -> Iterator[AcmeServer]:
+    """Run `certeasy serve` on ports of its own; its files go into `folder`.
+
+    When it has stopped, raises AssertionError unless its journal, its database and what is folded
+    from them agree.
+    """
+    port, http01_port = free_port(), free_port()
+    root_pem = make_server_certificate(folder)
+    config = folder / "config.yml"
+    ports = {"port": port, "http01_port": http01_port, "admin_port": free_port()}
+    config.write_text(CONFIG.format(folder=folder, zone=ZONE, **ports))
+    (folder / "work").mkdir()
+    command = [CERTEASY, "serve", "-f", config]
+    with running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED):
+        yield AcmeServer(f"https://127.0.0.1:{port}/acme/directory", root_pem, http01_port)
+    run([CERTEASY, "audit", "verify", "-f", config], cwd=folder)
+    run([CERTEASY, "projections", "check", "-f", config], cwd=folder)

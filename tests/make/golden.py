@@ -1,0 +1,62 @@
+"""The golden journal: a line of every event type, as the first version wrote them.
+
+    python -m tests.make.golden tests/replay
+
+Old lines decode for ever, so a golden journal that was released is never written anew: what came
+later gets files of its own, `golden-2.*`, with the shapes that it has then.
+"""
+
+import sys
+from pathlib import Path
+
+from events.nodes import (
+    ClockSetBack,
+    JournalRefilled,
+    LeaseTaken,
+    NodeStopped,
+    RequestRefused,
+    SettingsLoaded,
+    TlsCertificateInstalled,
+)
+from tests.make.journals import ALog, a_log, every_story
+
+
+def golden_log() -> ALog:
+    """Return a log of two nodes in which everything happens that can."""
+    log = a_log(nodes=2)
+    first, second = (f"node/{node.server_id}" for node in log.nodes)
+    log.say(LeaseTaken(1), first)
+    log.say(SettingsLoaded("5e" * 32, {"topology": "single", "url": ["https://acme.lab"]}), first)
+    log.a_start()
+    every_story(log)
+    log.say(RequestRefused("policy", "not allowed by policy lab", 3, ["evil.example"]), "refused")
+    log.say(
+        TlsCertificateInstalled(
+            bundle="own",
+            authority="lab",
+            hosts=["acme.lab"],
+            sha256="7e" * 32,
+            not_after="2027-02-21T12:00:00.000000Z",
+            certificate=b"the server's own certificate",
+        ),
+        "tls/own",
+    )
+    log.say(NodeStopped("boot-6"), first)
+    log.say(LeaseTaken(2, log.nodes[0].server_id), second, by=1)
+    log.say(JournalRefilled(2, 4, "the disk was replaced"), second, by=1)
+    latest, clock = "2026-11-23T12:00:20.000000Z", "2026-11-23T11:00:00.000000Z"
+    log.say(ClockSetBack(latest, clock), second, by=1)
+    log.an_order("later.corp.internal", account=log.an_account(contact=None, by=1), by=1)
+    return log
+
+
+def main(folder: Path) -> None:
+    """Write the journals and the key set."""
+    log = golden_log()
+    for number, node in enumerate(log.nodes, start=1):
+        (folder / f"golden-1.node{number}.log").write_bytes(node.journal)
+    (folder / "golden-1.keys.json").write_bytes(log.key_set() + b"\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

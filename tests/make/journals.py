@@ -1,0 +1,320 @@
+"""Signed journals of one or more nodes, made by a sentence.
+
+    log = a_log(nodes=2)
+    log.an_order("web.corp.internal", by=1)
+    paths = log.write(tmp_path)
+
+Everything is fixed: the same sentences give the same bytes. Node `n` has the seed `n` and an id
+made of it.
+"""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.certificates import CertificateIssued, CertificateMismatched, CertificateRevoked
+from events.envelope import (
+    VERSION,
+    ZERO_HASH,
+    Actor,
+    Envelope,
+    Record,
+    encode,
+    seal_line,
+    timestamp,
+)
+from events.nodes import (
+    AuthorityCertificateSeen,
+    InstallationCreated,
+    NodeEndorsed,
+    NodeRegistered,
+    NodeStarted,
+)
+from events.orders import (
+    ChallengeAccepted,
+    ChallengeFailed,
+    ChallengeValidated,
+    Identifier,
+    IssuanceFailed,
+    IssuanceSubmitted,
+    OfferedAuthorization,
+    OfferedChallenge,
+    OrderCreated,
+    OrderFinalized,
+    OrderInvalidated,
+    OrderReady,
+    Problem,
+)
+from events.registry import Event, name_of
+from events.sealing import Sealed, Subject
+from events.signing import SigningKey, base64url
+
+INSTALLATION = "1a57a11a-0000-4000-8000-000000000001"
+BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+SYSTEM = Actor("system", "test")
+ISSUER = b"0\x82 a CA certificate, as far as a journal cares"
+
+
+class ANode:
+    """A node: its id, its key, and its lines so far."""
+
+    def __init__(self, number: int) -> None:
+        self.server_id = f"{number:08x}-0000-4000-8000-{number:012x}"
+        self.hostname = f"node{number}.corp.internal"
+        self.key = SigningKey.from_seed(bytes([number]) * 32)
+        self.records: list[Record] = []
+
+    @property
+    def journal(self) -> bytes:
+        return b"".join([record.line + b"\n" for record in self.records])
+
+
+class ALog:
+    """An installation's log, written by its nodes in turn."""
+
+    def __init__(self, *, keep: bool = True) -> None:
+        self.nodes: list[ANode] = []
+        self.records: list[Record] = []
+        self.head = ZERO_HASH
+        self.position = 0
+        self.now = BEGIN
+        self.versions: dict[str, int] = {}
+        self.subjects: dict[str, bytes] = {}
+        self.serials: dict[str, str] = {}
+        self._ids = 0
+        self._keep = keep  # False: only the last line of each node is kept
+
+    # -- lines -----------------------------------------------------------------------------------
+
+    def say(self, fact: Event, stream: str, *, by: int = 0, actor: Actor = SYSTEM) -> Record:
+        """Let a node record one event."""
+        node = self.nodes[by]
+        kind, schema = name_of(fact)
+        self.position += 1
+        self.now += timedelta(milliseconds=250)
+        self.versions[stream] = self.versions.get(stream, 0) + 1
+        last = node.records[-1] if node.records else None
+        envelope = Envelope(
+            v=VERSION,
+            position=self.position,
+            server_id=node.server_id,
+            seq=last.envelope.seq + 1 if last else 1,
+            prev=last.hash if last else ZERO_HASH,
+            head=self.head,
+            at=timestamp(self.now),
+            stream=stream,
+            version=self.versions[stream],
+            type=kind,
+            schema=schema,
+            actor=encode(actor),
+            data=encode(fact),
+        )
+        record = seal_line(envelope, node.key)
+        self.head = record.hash
+        if not self._keep:
+            node.records, self.records = [], []
+        node.records.append(record)
+        self.records.append(record)
+        return record
+
+    # -- nodes -----------------------------------------------------------------------------------
+
+    def a_node(self, *, endorsed: bool = True) -> ANode:
+        """Let another node join; the first one begins the log."""
+        node = ANode(len(self.nodes) + 1)
+        self.nodes.append(node)
+        by, stream, kid = len(self.nodes) - 1, f"node/{node.server_id}", node.key.public.kid
+        if by == 0:
+            created = InstallationCreated(INSTALLATION, kid, "active-active")
+            self.say(created, "installation")
+        registered = NodeRegistered(
+            INSTALLATION, node.server_id, node.hostname, kid, node.key.public.x
+        )
+        self.say(registered, stream, by=by)
+        if endorsed and by > 0:
+            self.say(NodeEndorsed(node.server_id, kid), stream)
+        return node
+
+    def a_start(self, *, by: int = 0) -> Record:
+        """Let a node start."""
+        node = self.nodes[by]
+        started = NodeStarted(f"boot-{self.position}", node.hostname, "certeasy 0.1.0", 1)
+        return self.say(started, f"node/{node.server_id}", by=by)
+
+    # -- accounts, orders ------------------------------------------------------------------------
+
+    def new_id(self) -> str:
+        """Return an id of the server's form."""
+        self._ids += 1
+        return f"{self._ids:026d}"
+
+    def sealed(self, subject: str, clear: object) -> Sealed:
+        """Seal something about a subject, whose key is kept in `subjects`."""
+        key = self.subjects.setdefault(subject, hashlib.sha256(subject.encode()).digest())
+        nonce = hashlib.sha256(f"{subject} {self.position}".encode()).digest()[:12]
+        return Subject(subject, key).seal(msgspec.json.encode(clear), nonce)
+
+    def actor(self, account_id: str) -> Actor:
+        """Return an account at work, its address sealed."""
+        clear = {"address": "192.0.2.7", "user_agent": "acme-client/1.0"}
+        sealed = self.sealed(f"account/{account_id}", clear)
+        return Actor("account", account_id, sealed, key_of(account_id))
+
+    def an_account(self, *, contact: str | None = "mailto:ops@corp.internal", by: int = 0) -> str:
+        """Let somebody register; return the account's id."""
+        account = self.new_id()
+        x = key_of(account)
+        seal = self.sealed(f"account/{account}", [contact]) if contact else None
+        jwk = {"kty": "OKP", "crv": "Ed25519", "x": x}
+        created = AccountCreated(account, x, jwk, terms_agreed=True, contact=seal)
+        self.say(created, f"account/{account}", by=by, actor=self.actor(account))
+        return account
+
+    def a_new_order(self, *names: str, account: str, by: int = 0) -> str:
+        """Let an account order a certificate; return the order's id."""
+        order = self.new_id()
+        identifiers = tuple(Identifier("dns", name) for name in names)
+        offered = tuple(
+            OfferedAuthorization(
+                identifier, (OfferedChallenge("http-01", base64url(identifier.value.encode())),)
+            )
+            for identifier in identifiers
+        )
+        expires = timestamp(self.now + timedelta(days=7))
+        created = OrderCreated(order, account, identifiers, offered, expires, "default", "lab")
+        self.say(created, f"order/{order}", by=by, actor=self.actor(account))
+        return order
+
+    def an_issuer(self, *, by: int = 0) -> str:
+        """Let the authority's certificate be seen; return its SHA-256."""
+        sha256 = hashlib.sha256(ISSUER).hexdigest()
+        self.say(AuthorityCertificateSeen("lab", sha256, ISSUER), "authority/lab", by=by)
+        return sha256
+
+    def an_order(self, *names: str, account: str | None = None, by: int = 0) -> str:
+        """Tell the whole story of a certificate, from the order to the issuance; return its id."""
+        account = account or self.an_account(by=by)
+        order = self.a_new_order(*names, account=account, by=by)
+        stream, actor = f"order/{order}", self.actor(account)
+        for n, name in enumerate(names):
+            self.say(ChallengeAccepted(n, 0), stream, by=by, actor=actor)
+            evidence = {"address": "10.0.0.7", "url": f"http://{name}/.well-known/acme-challenge/x"}
+            self.say(ChallengeValidated(n, 0, dict(evidence)), stream, by=by)
+        self.say(OrderReady(), stream, by=by)
+        csr = f"a signing request for {names}".encode()
+        csr_sha256 = hashlib.sha256(csr).hexdigest()
+        self.say(OrderFinalized(csr, csr_sha256), stream, by=by, actor=actor)
+        self.say(IssuanceSubmitted(1, "lab", csr_sha256), stream, by=by)
+        leaf = f"a certificate for {names}, order {order}".encode()
+        sha256 = hashlib.sha256(leaf).hexdigest()
+        issued = CertificateIssued(
+            order_id=order,
+            account_id=account,
+            authority="lab",
+            attempt=1,
+            certificate=leaf,
+            chain=(hashlib.sha256(ISSUER).hexdigest(),),
+            serial=sha256[:32],
+            sha256=sha256,
+            spki_sha256=hashlib.sha256(csr).hexdigest(),
+            names=names,
+            not_before=timestamp(self.now - timedelta(hours=1)),
+            not_after=timestamp(self.now + timedelta(days=90)),
+            request_id="7",
+        )
+        self.say(issued, f"certificate/{order}", by=by)
+        self.serials[order] = issued.serial
+        return order
+
+    def a_revocation(self, order: str, *, reason: int = 4, by: int = 0) -> Record:
+        """Let the holder revoke an order's certificate."""
+        revoked = CertificateRevoked(order, self.serials[order], reason, "account")
+        return self.say(revoked, f"certificate/{order}", by=by)
+
+    def a_failed_order(self, name: str, *, account: str, by: int = 0) -> str:
+        """Tell the story of an order whose challenge failed."""
+        order = self.a_new_order(name, account=account, by=by)
+        problem = Problem(
+            "urn:ietf:params:acme:error:connection", f"{name}: connection refused", 400
+        )
+        self.say(ChallengeAccepted(0, 0), f"order/{order}", by=by, actor=self.actor(account))
+        failed = ChallengeFailed(0, 0, problem, {"address": "10.0.0.8"})
+        self.say(failed, f"order/{order}", by=by)
+        self.say(OrderInvalidated("challenge", problem), f"order/{order}", by=by)
+        return order
+
+    def a_denied_order(self, name: str, *, account: str, by: int = 0) -> str:
+        """Tell the story of an order that got a wrong certificate first, and then none."""
+        order = self.a_new_order(name, account=account, by=by)
+        stream = f"order/{order}"
+        problem = Problem("urn:ietf:params:acme:error:serverInternal", "the authority refused", 500)
+        self.say(ChallengeAccepted(0, 0), stream, by=by, actor=self.actor(account))
+        self.say(ChallengeValidated(0, 0, {"address": "10.0.0.7"}), stream, by=by)
+        self.say(OrderReady(), stream, by=by)
+        self.say(OrderFinalized(b"csr", "0" * 64), stream, by=by, actor=self.actor(account))
+        self.say(IssuanceSubmitted(1, "lab", "0" * 64), stream, by=by)
+        self.say(CertificateMismatched(order, "lab", 1, "other names", b"leaf"), stream, by=by)
+        self.say(IssuanceSubmitted(2, "lab", "0" * 64), stream, by=by)
+        self.say(IssuanceFailed(2, "lab", "denied by policy", final=True), stream, by=by)
+        self.say(OrderInvalidated("authority", problem), stream, by=by)
+        return order
+
+    def a_half_validated_order(self, name: str, *, account: str, by: int = 0) -> str:
+        """Tell the story of an order that ended while another challenge was being tried."""
+        order = self.a_new_order(name, f"other.{name}", account=account, by=by)
+        problem = Problem("urn:ietf:params:acme:error:dns", f"{name}: no such name", 400)
+        for n in (0, 1):
+            self.say(ChallengeAccepted(n, 0), f"order/{order}", by=by, actor=self.actor(account))
+        self.say(ChallengeFailed(0, 0, problem, {}), f"order/{order}", by=by)
+        self.say(OrderInvalidated("challenge", problem), f"order/{order}", by=by)
+        return order
+
+    def an_account_s_end(self, account: str, *, by: int = 0) -> None:
+        """Let an account drop its contacts and close."""
+        stream, actor = f"account/{account}", self.actor(account)
+        self.say(AccountContactsChanged(account), stream, by=by, actor=actor)
+        self.say(AccountDeactivated(account), stream, by=by, actor=actor)
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def key_set(self) -> bytes:
+        """Return the nodes' public keys as a JWK set."""
+        return msgspec.json.encode({"keys": [node.key.public.jwk() for node in self.nodes]})
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write each node's journal into its own folder, and `keys.json`; return the journals."""
+        (folder / "keys.json").write_bytes(self.key_set())
+        paths = []
+        for number, node in enumerate(self.nodes, start=1):
+            path = folder / f"node{number}" / "audit.log"
+            path.parent.mkdir()
+            path.write_bytes(node.journal)
+            paths.append(path)
+        return paths
+
+
+def key_of(account_id: str) -> str:
+    """Return the thumbprint of an account's key."""
+    return base64url(hashlib.sha256(account_id.encode()).digest())
+
+
+def a_log(*, nodes: int = 1) -> ALog:
+    """Return a log that so many nodes have joined, each endorsed."""
+    log = ALog()
+    for _ in range(nodes):
+        log.a_node()
+    return log
+
+
+def every_story(log: ALog) -> None:
+    """Let the first account do everything that an account can."""
+    log.an_issuer()
+    account = log.an_account()
+    order = log.an_order("web.corp.internal", "www.corp.internal", account=account)
+    log.a_revocation(order)
+    log.a_failed_order("down.corp.internal", account=account)
+    log.a_denied_order("odd.corp.internal", account=account)
+    log.an_account_s_end(account)

@@ -1,0 +1,172 @@
+import msgspec
+import pytest
+
+from certeasy.audit import show
+from certeasy.audit.listing import show as listed
+from certeasy.audit.stories import story
+from certeasy.audit.verifying import Given
+from events.envelope import seal_line
+from events.orders import IssuanceFailed
+from events.registry import TYPES
+from journal.breaks import JournalBroken
+from tests.make.databases import a_database
+from tests.make.golden import golden_log
+from tests.make.journals import ALog, a_log
+
+
+class Told:
+    """A log with two accounts' orders, as journals and as a database."""
+
+    def __init__(self, folder) -> None:
+        self.log = log = a_log(nodes=2)
+        self.account = log.an_account()
+        self.order = log.an_order("web.corp.internal", "www.corp.internal", account=self.account)
+        self.other = log.an_order("other.corp.internal", by=1)
+        self.failed = log.a_failed_order("down.corp.internal", account=self.account, by=1)
+        log.a_revocation(self.order)
+        self.serial = next(
+            record.event.serial
+            for record in log.records
+            if record.envelope.stream == f"certificate/{self.order}"
+        )
+        files = log.write(folder)
+        self.journals = Given([[path] for path in files])
+        self.with_database = Given()
+        (folder / "work").mkdir()
+        (folder / "work" / "audit.log").write_bytes(log.nodes[0].journal)
+        database = a_database(log, folder / "db.sqlite")
+        self.with_database.add_node(folder / "work", folder / "work" / "audit.log", database)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    return Told(tmp_path_factory.mktemp("told"))
+
+
+@pytest.fixture(params=["journals", "with_database"])
+def given(told, request):
+    return getattr(told, request.param)
+
+
+def positions(log: ALog, *streams: str) -> list[int]:
+    lines = [record.envelope for record in log.records]
+    return [line.position for line in lines if line.stream in streams]
+
+
+def of_order(told: Told, *orders: str) -> list[int]:
+    streams = [f"{kind}/{order}" for order in orders for kind in ("order", "certificate")]
+    return positions(told.log, f"account/{told.account}" if len(orders) > 1 else "", *streams)
+
+
+def test_an_order_is_shown_from_beginning_to_end(told, given):
+    entries = listed(given, "order", told.order)
+    assert [entry.position for entry in entries] == of_order(told, told.order)
+    assert [entry.type for entry in entries][0::9] == ["order.created", "certificate.revoked"]
+
+
+def test_a_serial_is_shown_however_it_is_spelled(told, given):
+    spelled = told.serial.upper()
+    pairs = ":".join(spelled[n : n + 2] for n in range(0, len(spelled), 2))
+    for value in (told.serial, spelled, pairs, f"00:{pairs}"):
+        entries = listed(given, "serial", value)
+        assert [entry.position for entry in entries] == of_order(told, told.order)
+
+
+@pytest.mark.parametrize(
+    "value", ["www.corp.internal", "WWW.Corp.Internal.", " www.corp.internal "]
+)
+def test_a_name_is_shown_however_it_is_spelled(told, given, value):
+    assert [e.position for e in listed(given, "name", value)] == of_order(told, told.order)
+
+
+def test_an_account_is_shown_with_all_its_orders(told, given):
+    entries = listed(given, "account", told.account)
+    assert [entry.position for entry in entries] == of_order(told, told.order, told.failed)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("order", "none"), ("serial", "07"), ("name", "corp.internal"), ("account", "none")],
+)
+def test_what_the_log_does_not_know_is_not_shown(given, kind, value):
+    assert listed(given, kind, value) == []
+
+
+def test_a_serial_is_a_number(given):
+    with pytest.raises(ValueError, match="invalid literal"):
+        listed(given, "serial", "web.corp.internal")
+
+
+def test_who_did_it_is_sealed_unless_the_key_is_there(told):
+    (sealed, *_), (clear, *_) = (
+        listed(given, "order", told.order) for given in (told.journals, told.with_database)
+    )
+    assert (sealed.actor.kind, sealed.actor.id, sealed.actor.sealed) == (
+        "account",
+        told.account,
+        True,
+    )
+    assert sealed.actor.clear is None
+    assert '"address":"192.0.2.7"' in clear.actor.clear
+    account = f"account/{told.account}"
+    created = [
+        next(entry for entry in listed(given, "account", told.account) if entry.stream == account)
+        for given in (told.journals, told.with_database)
+    ]
+    assert [entry.what.rpartition(": ")[2] for entry in created] == [
+        "sealed",
+        '["mailto:ops@corp.internal"]',
+    ]
+
+
+def test_an_erased_subject_stays_sealed(tmp_path):
+    log = a_log()
+    order = log.an_order("web.corp.internal")
+    log.subjects = dict.fromkeys(log.subjects, b"another key of 32 bytes ........")
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "audit.log").write_bytes(log.nodes[0].journal)
+        given = Given()
+        given.add_node(folder, folder / "audit.log", a_database(log, folder / "db.sqlite"))
+        entry = listed(given, "order", order)[0]
+        assert (entry.actor.sealed, entry.actor.clear) == (True, None)
+        log.subjects = {}
+
+
+def test_every_event_has_a_sentence():
+    log = golden_log()
+    for record in log.records:
+        what = show.entry(record).what
+        assert what
+        assert "\n" not in what
+        assert what != record.envelope.type
+    assert {r.envelope.type for r in log.records} == set(TYPES)
+
+
+def test_a_failure_that_is_not_final_says_so():
+    fact = IssuanceFailed(1, "lab", "the authority was away", final=False)
+    assert story(fact) == "attempt 1 at lab failed, to be tried again: the authority was away"
+
+
+def test_what_this_version_cannot_read_is_shown_by_its_type():
+    assert "(a newer version wrote it)" in show.entry(unreadable("future.happened")).what
+    assert show.entry(unreadable("order.ready", actor=b"7")).actor.kind == "unreadable"
+
+
+def unreadable(kind: str, actor: bytes = b'{"kind":"system"}'):
+    log = a_log()
+    envelope = msgspec.structs.replace(
+        log.records[-1].envelope, type=kind, actor=msgspec.Raw(actor), data=msgspec.Raw(b"{}")
+    )
+    return seal_line(envelope, log.nodes[0].key)
+
+
+def test_a_line_that_cannot_be_read_is_named(tmp_path):
+    log = a_log()
+    order = log.an_order("web.corp.internal")
+    path = log.write(tmp_path)[0]
+    path.write_bytes(path.read_bytes().replace(b'"v":1,"position":5', b'"v":2,"position":5'))
+    with pytest.raises(JournalBroken, match="envelope format 2") as broken:
+        listed(Given([[path]]), "order", order)
+    assert broken.value.line == 5

@@ -1,0 +1,50 @@
+"""docs/cli.md has every command, with every option."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from certeasy.cli import group
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs/cli.md").read_text(encoding="utf-8")
+
+
+def commands(found: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """Yield each command that does something, with its whole name."""
+    if not isinstance(found, click.Group):
+        yield name, found
+        return
+    context = click.Context(found)
+    for word in found.list_commands(context):
+        command = found.get_command(context, word)
+        assert command is not None
+        yield from commands(command, f"{name} {word}")
+
+
+COMMANDS = dict(commands(group, "certeasy"))
+
+
+def row(name: str) -> str:
+    [found] = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_its_row_and_each_option_its_word_there(name: str):
+    shown = set(row(name).split("|")[2].split())
+    options = [option for option in COMMANDS[name].params if isinstance(option, click.Option)]
+    assert shown == {f"`{option.opts[0]}`" for option in options if option.opts[0] != "--help"}
+
+
+def test_no_row_tells_of_a_command_that_is_not_there():
+    told = {line.split("`")[1] for line in PAGE.splitlines() if line.startswith("| `certeasy ")}
+    assert told == {*COMMANDS, "certeasy --version"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_tells_its_exit_codes_and_an_example(name: str):
+    command = COMMANDS[name]
+    assert "Exit codes: 0" in " ".join((command.help or "").split())
+    assert f"{name} " in (command.epilog or "")

@@ -1,0 +1,230 @@
+"""A configuration file that is in order: what becomes of it, and what is said about it."""
+
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import fields
+
+from certeasy.config import load
+from certeasy.config.forms import duration, duration_text
+from certeasy.settings import PolicyBinding, ServerSettings, Settings
+from tests.make.configs import a_config, a_file
+
+EXAMPLE = Path("docs/examples/config.yml")
+REFERENCE = Path("docs/configuration.md")
+
+
+def test_the_shortest_file_has_all_defaults(tmp_path):
+    settings = load(a_config(tmp_path))
+    assert settings.workdir == tmp_path / "work"
+    assert settings.source == tmp_path / "config.yml"
+    assert settings.server == ServerSettings(url=("https://acme.corp.test",), tls=False)
+    assert settings.database.path == tmp_path / "work/db.sqlite"
+    assert settings.secrets.key_file == tmp_path / "work/secret.key"
+    assert settings.audit.path == tmp_path / "work/audit.log"
+    assert settings.issuance_policies[0].dns_validation_profile == "d"
+    assert settings.policy_bindings == (PolicyBinding(policy="p", authorities=("ca",)),)
+    assert settings.dns_validation_profiles[0].zones[0].system
+
+
+def test_reading_creates_nothing(tmp_path):
+    load(a_config(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yml"]
+
+
+def test_a_relative_name_of_the_file_is_no_relative_path_in_it(tmp_path, monkeypatch):
+    a_config(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert load(Path("config.yml")).workdir == tmp_path / "work"
+
+
+def test_a_section_keeps_its_other_defaults(tmp_path):
+    settings = load(a_config(tmp_path, workers="{lease: 10s}", logs=""))
+    assert settings.workers.lease == timedelta(seconds=10)
+    assert settings.workers.workers == 16
+    assert settings.logs.level == "info"
+
+
+def test_the_shipped_example_is_in_order():
+    settings = load(EXAMPLE)
+    assert settings.server.url == ("https://acme.corp.example",)
+    assert settings.server.trusted_proxies == (ip_network("10.20.0.0/24"),)
+    assert settings.dns_validation_profiles[0].zones[0].hosts["*.lab.corp.example"] == "10.0.8.1"
+    assert settings.tls_certificate_manager.bundles[1].key == settings.source.parent / "tls/key.pem"
+
+
+def keys_of(kind, prefix=""):
+    """Every key that the structs know, as `section.key`; list positions left out."""
+    for field in fields(kind):
+        key = f"{prefix}{field.encode_name}"
+        if key == "source":
+            continue
+        structs = [found for found in msgspec_structs(field.type) if found is not kind]
+        if not structs:
+            yield key
+        for struct in structs:
+            yield from keys_of(struct, f"{key}.")
+
+
+def msgspec_structs(hint):
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        yield hint
+    for inner in getattr(hint, "__args__", ()):
+        yield from msgspec_structs(inner)
+
+
+def keys_in(value, prefix=""):
+    """Every key of a parsed file, in the same form."""
+    if isinstance(value, list):
+        for item in value:
+            yield from keys_in(item, prefix)
+    elif isinstance(value, dict) and not prefix.endswith("hosts."):
+        for key, inner in value.items():
+            yield from keys_in(inner, f"{prefix}{key}.")
+    else:
+        yield prefix.removesuffix(".")
+
+
+def test_the_example_has_every_key():
+    # Those two stand in comments: they exclude what the example shows.
+    commented = {"logs.file", "authorities.configuration.key.size"}
+    written = set(keys_in(yaml.safe_load(EXAMPLE.read_text())))
+    assert {key for key in keys_of(Settings) if key not in written} == commented
+
+
+def rows_of_the_reference():
+    """Section heading -> key -> default, as the tables have them."""
+    sections, heading = {}, ""
+    for line in REFERENCE.read_text().splitlines():
+        if line.startswith("#"):
+            heading = line.strip("#` ")
+        elif line.startswith("| `") and line.endswith("| 0.1 |"):
+            cells = [cell.strip() for cell in line.split(" | ")]
+            sections.setdefault(heading, {})[cells[0].strip("|` ")] = cells[2]
+    return sections
+
+
+def shown_default(field):  # noqa: PLR0911 - a table of forms
+    """A default as the reference shows it."""
+    default = None if field.required else field.default
+    if field.default_factory is not msgspec.NODEFAULT:
+        default = field.default_factory()
+    match default:
+        case None if field.required:
+            return "required"
+        case None:
+            return "not set"
+        case msgspec.Struct() | (msgspec.Struct(),):
+            return "see below"
+        case () | {}:
+            return "none"
+        case "":
+            return "the only one"
+        case bool():
+            return f"`{str(default).lower()}`"
+        case timedelta():
+            return f"`{duration_text(default)}`"
+        case tuple():
+            return ", ".join(f"`{item}`" for item in default)
+        case _:
+            return f"`{default}`"
+
+
+def sections_of(kind, heading=""):
+    """Heading -> struct, of this section and those inside it."""
+    yield heading or "Top level", kind
+    for field in fields(kind):
+        for inner in msgspec_structs(field.type):
+            many = "[]" if getattr(field.type, "__origin__", None) is tuple else ""
+            name = f"{heading}.{field.encode_name}" if heading else field.encode_name
+            yield from sections_of(inner, name + many)
+
+
+def test_the_reference_tells_every_key_and_its_default():
+    expected = {
+        heading: {f.encode_name: shown_default(f) for f in fields(kind) if f.name != "source"}
+        for heading, kind in sections_of(Settings)
+    }
+    assert rows_of_the_reference() == expected
+
+
+def test_the_shortest_example_of_the_reference_is_in_order(tmp_path):
+    text = REFERENCE.read_text().partition("```yaml\n")[2].partition("```")[0]
+    settings = load(a_file(tmp_path, text))
+    assert settings.policy_bindings[0].authorities == ("lab",)
+
+
+@pytest.mark.parametrize(
+    ("section", "text", "read"),
+    [
+        ("server", "{url: [HTTPS://Acme.Corp.Test/], tls: false}", ("https://acme.corp.test",)),
+        ("server", "{url: ['https://[::1]:8443'], tls: false}", ("https://[::1]:8443",)),
+        ("server", "{url: [https://127.0.0.1:80], tls: false}", ("https://127.0.0.1:80",)),
+    ],
+)
+def test_urls_are_read_into_one_form(tmp_path, section, text, read):
+    assert load(a_config(tmp_path, **{section: text})).server.url == read
+
+
+def test_hosts_and_servers_are_read_into_one_form(tmp_path):
+    zone = (
+        "{suffixes: [.Corp.Test., '.'], dns-server: [10.0.0.53, '::1', '[::1]:54', 10.0.0.1:5353],"
+        " hosts: {Web.Corp.Test.: 10.0.0.1, '*.Lab.corp.test': '0:0::1'}}"
+    )
+    profiles = f"[{{name: d, zones: [{zone}], resolved-ip-policy: {{deny-cidrs: ['::1']}}}}]"
+    profile = load(a_config(tmp_path, dns_validation_profiles=profiles)).dns_validation_profiles[0]
+    [read] = profile.zones
+    assert read.suffixes == ("corp.test", ".")
+    assert read.dns_server == ("10.0.0.53:53", "[::1]:53", "[::1]:54", "10.0.0.1:5353")
+    assert read.hosts == {"web.corp.test": "10.0.0.1", "*.lab.corp.test": "::1"}
+    assert profile.resolved_ip_policy.deny_cidrs == (ip_network("::1/128"),)
+
+
+def test_an_off_is_text_where_text_is_meant(tmp_path):
+    assert load(a_config(tmp_path, logs="{level: off}")).logs.level == "off"
+
+
+@pytest.mark.parametrize("listen", ["'[::]:8443'", "localhost:8443", "127.0.0.1:0"])
+def test_listeners_have_many_addresses(tmp_path, listen):
+    settings = load(a_config(tmp_path, admin=f"{{listen: {listen.replace('::', '::1')}}}"))
+    assert settings.admin.listen == listen.strip("'").replace("::", "::1")
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    path = a_config(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load(path).topology == "single"
+
+
+# ---------------------------------------------------------------- durations
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("30s", 30),
+        ("2m", 120),
+        ("720h", 2_592_000),
+        ("7d", 604_800),
+        ("1h30m", 5400),
+    ],
+)
+def test_durations_are_written_with_units(text, seconds):
+    assert duration(text) == timedelta(seconds=seconds)
+
+
+@given(st.integers(1, 3_000_000_000_000).map(lambda n: timedelta(milliseconds=n)))
+def test_a_duration_reads_as_it_is_shown(length):
+    assert duration(duration_text(length)) == length
+
+
+def test_a_duration_made_by_hand_can_be_shown_too():
+    assert duration_text(timedelta(microseconds=5)) == "5e-06s"
+    assert duration_text(timedelta(0)) == "0d"

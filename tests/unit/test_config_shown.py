@@ -1,0 +1,108 @@
+"""What is said about a configuration that is in order: warnings, and the form that is recorded."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+from msgspec.structs import replace
+
+from certeasy.config import fingerprint, load, redacted, warnings
+from tests.make.configs import a_config, a_file
+
+EXAMPLE = Path("docs/examples/config.yml")
+SERVER = "{{url: [https://acme.corp.test], tls: false, {}}}"
+PROFILE = "[{{name: d, resolved-ip-policy: {{allow-cidrs: [10.0.0.0/8]}}, {}}}]"
+POLICY = "[{{name: p, dns: {{allow: [.corp.test/2]}}, {}}}]"
+
+
+def test_good_settings_are_warned_about_the_embedded_ca_alone(tmp_path):
+    server = "{url: [https://acme.corp.test]}"
+    bundles = "{bundles: [{name: b, mode: pki, hosts: [acme.corp.test], authority: ca}]}"
+    settings = load(a_config(tmp_path, server=server, tls_certificate_manager=bundles))
+    [warning] = warnings(settings)
+    assert warning.startswith('authority "ca" is the embedded CA')
+    assert warning.endswith("not for production")
+
+
+@pytest.mark.parametrize(
+    ("section", "text", "warning"),
+    [
+        ("server", "{url: [https://a.test], tls: false}", "the listener speaks plain HTTP"),
+        ("tls_certificate_manager",
+         "{bundles: [{name: b, mode: pki, hosts: [a.test], authority: ca}]}", "are not used"),
+        ("server", SERVER.format("trusted-proxies: [10.0.0.1]"), "does nothing without"),
+        ("server", SERVER.format("trusted-proxies: ['::/0'], remote-ip-header: X"), "everybody"),
+        ("server", SERVER.format("listen: 0.0.0.0:0"), "server.listen has port 0"),
+        ("admin", "{listen: 127.0.0.1:0}", "admin.listen has port 0"),
+        ("logs", "{level: off}", "logs.level is off"),
+        ("logs", "{file: /var/log/x}", "logs.file is not used: logs.output is stderr"),
+        ("audit", "{min-free-bytes: 65536}", "less than one batch"),
+        ("authorities", "[{name: ca, type: fake}]", "not for production"),
+        ("issuance_policies", POLICY.format("csr: {allowed-extra-eku: [1.2.3]}"), "more than"),
+        ("dns_validation_profiles", PROFILE.format("http-01-port: 5002"), "on port 5002, not 80"),
+        ("dns_validation_profiles",
+         "[{name: d, resolved-ip-policy: {allow-cidrs: [0.0.0.0/0]}}]", "every address that it"),
+        ("dns_validation_profiles",
+         "[{name: d, resolved-ip-policy: {deny-cidrs: [10.0.0.0/8]}}]", "every address that it"),
+        ("dns_validation_profiles",
+         "[{name: d, resolved-ip-policy: {allow-cidrs: [127.0.0.0/8]}}]", "this machine itself"),
+        ("dns_validation_profiles",
+         "[{name: d, resolved-ip-policy: {allow-cidrs: [169.254.0.0/16]}}]", "link-local"),
+    ],
+)  # fmt: skip
+def test_what_is_notable_is_warned_of(tmp_path, section, text, warning):
+    given = warnings(load(a_config(tmp_path, **{section: text})))
+    assert any(warning in line for line in given), given
+
+
+def test_denied_addresses_are_not_warned_of(tmp_path):
+    policy = "{allow-cidrs: [0.0.0.0/0], deny-cidrs: [127.0.0.0/8, 169.254.0.0/16]}"
+    profiles = f"[{{name: d, resolved-ip-policy: {policy}}}]"
+    given = warnings(load(a_config(tmp_path, dns_validation_profiles=profiles)))
+    assert not any("127.0.0.1" in line or "169.254" in line for line in given)
+
+
+def test_what_nobody_uses_is_warned_of(tmp_path):
+    profile = "{{name: {}, resolved-ip-policy: {{allow-cidrs: [10.0.0.0/8]}}}}"
+    path = a_config(
+        tmp_path,
+        dns_validation_profiles=f"[{profile.format('d')}, {profile.format('e')}]",
+        authorities="[{name: ca, type: fake}, {name: cb, type: fake}]",
+        issuance_policies=(
+            "[{name: p, dns-validation-profile: d, dns: {allow: [=a.test]}},"
+            " {name: q, dns-validation-profile: d, dns: {allow: [=b.test]}}]"
+        ),
+        policy_bindings="[{policy: p, authorities: [ca]}]",
+    )
+    given = "\n".join(warnings(load(path)))
+    assert 'profile "e" is used by no policy' in given
+    assert 'authority "cb" is bound to no policy' in given
+    assert 'policy "q" is bound to no authority' in given
+
+
+def test_the_redacted_settings_are_a_configuration_again(tmp_path):
+    settings = load(EXAMPLE)
+    shown = redacted(settings)
+    for authority in shown["authorities"]:
+        del authority["configuration"]["key"]["size"]  # only for rsa keys may it be written
+    again = load(a_file(tmp_path, yaml.safe_dump(shown)))
+    assert replace(again, source=None) == replace(settings, source=None)
+
+
+def test_the_fingerprint_is_that_of_the_settings_not_of_the_file(tmp_path):
+    one = load(a_config(tmp_path, workdir="/srv/certeasy"))
+    (tmp_path / "elsewhere").mkdir()
+    other = load(a_config(tmp_path / "elsewhere", workers="{lease: 30s}", workdir="/srv/certeasy"))
+    assert fingerprint(one) == fingerprint(other)
+    assert len(fingerprint(one)) == 64
+    changed = load(a_config(tmp_path, workdir="/srv/certeasy", workers="{lease: 31s}"))
+    assert fingerprint(changed) != fingerprint(one)
+
+
+def test_the_redacted_settings_are_json(tmp_path):
+    shown = redacted(load(a_config(tmp_path)))
+    assert msgspec.json.decode(msgspec.json.encode(shown)) == shown
+    assert shown["workers"]["lease"] == "30s"
+    assert shown["database"]["path"] == str(tmp_path / "work/db.sqlite")
+    assert "source" not in shown

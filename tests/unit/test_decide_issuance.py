@@ -1,0 +1,170 @@
+"""What follows from what an authority was asked and answered, and who may revoke."""
+
+import pytest
+
+from certeasy.decide import accounts, issuance, revocation
+from certeasy.decide.problems import Problem, Refused
+from events.certificates import CertificateMismatched
+from events.orders import Problem as Told
+from projections.accounts import Account
+from projections.certificates import CERTIFICATES
+from projections.jobs import JOBS
+from projections.orders import INVALID, PROCESSING, VALID
+from tests.make.decided import NO_ID, World
+
+DENIED = Told("urn:ietf:params:acme:error:unauthorized", "the authority said no", 403)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def account(world: World) -> Account:
+    return world.account()
+
+
+def test_an_order_that_was_finalized_is_submitted(world: World, account: Account) -> None:
+    order_id = world.ready("a.test", account=account)
+    assert world.decide(issuance.submit, order_id, "ca") == []
+    world.finalize(account, order_id)
+    assert world.decide(issuance.submit, order_id, "ca") == ["issuance.submitted"]
+    order = world.row(order_id)
+    assert (order.attempt, order.in_doubt) == (1, True)
+
+
+def test_what_was_issued_makes_the_order_valid(world: World, account: Account) -> None:
+    order_id = world.processing("a.test", account=account)
+    fact = world.issued_fact(order_id)
+    assert world.decide(issuance.issued, order_id, fact) == ["certificate.issued"]
+    assert world.facts[-1][0] == f"certificate/{order_id}"
+    assert world.row(order_id).status == VALID
+    assert world.rows.get(JOBS, order_id) is None
+    assert world.rows.get(CERTIFICATES, order_id) is not None
+
+
+def test_one_order_has_one_certificate(world: World, account: Account) -> None:
+    order_id = world.processing("a.test", account=account)
+    fact = world.issued_fact(order_id)
+    world.decide(issuance.issued, order_id, fact)
+    assert world.decide(issuance.issued, order_id, fact) == []
+    assert world.decide(issuance.submit, order_id, "ca") == []
+    assert world.decide(issuance.refused, order_id, "ca", "late", DENIED) == []
+    assert world.decide(issuance.attempt_failed, order_id, "ca", "late") == []
+
+
+def test_what_was_not_ordered_is_given_to_nobody(world: World, account: Account) -> None:
+    order_id = world.processing("a.test", account=account)
+    fact = CertificateMismatched(order_id, "ca", 1, "is for b.test", b"certificate")
+    decided = world.decide(issuance.mismatched, order_id, fact, DENIED)
+    assert decided == ["certificate.mismatched", "order.invalidated"]
+    assert world.row(order_id).status == INVALID
+    assert world.rows.get(CERTIFICATES, order_id) is None
+    assert world.decide(issuance.mismatched, order_id, fact, DENIED) == []
+
+
+def test_an_attempt_that_failed_may_be_followed_by_another(world: World, account: Account) -> None:
+    order_id = world.processing("a.test", account=account)
+    assert world.decide(issuance.attempt_failed, order_id, "ca", "away") == ["issuance.failed"]
+    order = world.row(order_id)
+    assert (order.status, order.in_doubt) == (PROCESSING, False)
+    world.decide(issuance.submit, order_id, "ca")
+    assert world.row(order_id).attempt == 2
+
+
+def test_a_refusal_ends_the_order_with_its_reason(world: World, account: Account) -> None:
+    order_id = world.processing("a.test", account=account)
+    decided = world.decide(issuance.refused, order_id, "ca", "denied by policy module", DENIED)
+    assert decided == ["issuance.failed", "order.invalidated"]
+    order = world.row(order_id)
+    assert (order.status, order.error) == (INVALID, DENIED)
+    assert world.rows.get(JOBS, order_id) is None
+
+
+def test_an_order_that_never_was_has_no_outcome(world: World) -> None:
+    assert world.decide(issuance.submit, NO_ID, "ca") == []
+    assert world.decide(issuance.attempt_failed, NO_ID, "ca", "x") == []
+
+
+# --- Revocation
+
+
+@pytest.fixture
+def issued(world: World, account: Account) -> str:
+    order_id = world.processing("a.test", account=account)
+    world.decide(issuance.issued, order_id, world.issued_fact(order_id))
+    return order_id
+
+
+def by_account(world: World, account: Account, certificate_id: str, reason: int = 0) -> list[str]:
+    return world.decide(
+        revocation.by_account,
+        certificate_id=certificate_id,
+        account_id=account.id,
+        thumbprint=account.thumbprint,
+        reason=reason,
+    )
+
+
+def by_key(world: World, certificate_id: str, spki_sha256: str) -> list[str]:
+    return world.decide(
+        revocation.by_certificate_key,
+        certificate_id=certificate_id,
+        spki_sha256=spki_sha256,
+        reason=1,
+    )
+
+
+@pytest.mark.parametrize("reason", revocation.REASONS)
+def test_its_account_revokes_a_certificate(
+    world: World, account: Account, issued: str, reason: int
+) -> None:
+    assert by_account(world, account, issued, reason) == ["certificate.revoked"]
+    row = world.rows.get(CERTIFICATES, issued)
+    assert row is not None
+    assert (row.reason, bool(row.revoked)) == (reason, True)
+    assert world.row(issued).status == VALID
+
+
+def test_the_holder_of_its_key_revokes_a_certificate(world: World, issued: str) -> None:
+    with pytest.raises(Refused) as caught:
+        by_key(world, issued, "another key")
+    assert caught.value.problem is Problem.UNAUTHORIZED
+    assert by_key(world, issued, f"spki-of-{issued}") == ["certificate.revoked"]
+
+
+def test_a_certificate_is_revoked_once(world: World, account: Account, issued: str) -> None:
+    by_account(world, account, issued)
+    for again in (
+        lambda: by_account(world, account, issued),
+        lambda: by_key(world, issued, f"spki-of-{issued}"),
+    ):
+        with pytest.raises(Refused) as caught:
+            again()
+        assert caught.value.problem is Problem.ALREADY_REVOKED
+
+
+@pytest.mark.parametrize("reason", [-1, 6, 7, 8, 11])
+def test_other_reasons_are_none(world: World, account: Account, issued: str, reason: int) -> None:
+    with pytest.raises(Refused, match="0, 1, 2, 3, 4, 5, 9, 10") as caught:
+        by_account(world, account, issued, reason)
+    assert caught.value.problem is Problem.BAD_REVOCATION_REASON
+
+
+def test_another_account_or_one_that_left_revokes_nothing(
+    world: World, account: Account, issued: str
+) -> None:
+    with pytest.raises(Refused, match="another account") as caught:
+        by_account(world, world.account(), issued)
+    assert caught.value.problem is Problem.UNAUTHORIZED
+    world.decide(accounts.deactivate, account_id=account.id, thumbprint=account.thumbprint)
+    with pytest.raises(Refused, match="deactivated"):
+        by_account(world, account, issued)
+
+
+def test_what_was_not_issued_here_is_not_found(world: World, account: Account) -> None:
+    for attempt in (lambda: by_account(world, account, NO_ID), lambda: by_key(world, NO_ID, "x")):
+        with pytest.raises(Refused) as caught:
+            attempt()
+        assert (caught.value.problem, caught.value.status) == (Problem.MALFORMED, 404)

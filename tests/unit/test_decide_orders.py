@@ -1,0 +1,314 @@
+"""What may happen to an order on its client's request, and what validation makes of it."""
+
+from datetime import timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from certeasy.decide import accounts, issuance, orders, validation
+from certeasy.decide.problems import Problem, Refused
+from events.orders import Problem as Told
+from projections.jobs import JOBS
+from projections.orders import INVALID, PENDING, PROCESSING, READY, VALID
+from tests.make.decided import NO_ID, World
+
+WEEK = timedelta(days=7)
+WRONG = Told("urn:ietf:params:acme:error:dns", "no such name", 400)
+
+
+def test_an_order_has_an_authorization_for_each_name() -> None:
+    world = World()
+    order = world.row(world.order("a.test", "*.b.test", account=world.account()))
+    assert order.status == PENDING
+    assert [identifier.value for identifier in order.identifiers] == ["a.test", "*.b.test"]
+    shown = [(each.identifier.value, each.wildcard) for each in order.authorizations]
+    assert shown == [("a.test", False), ("b.test", True)]
+    assert order.expires == "2026-11-09T09:00:00Z"
+
+
+def test_every_challenge_has_a_token_of_its_own() -> None:
+    world = World()
+    order = world.row(
+        world.order("a.test", "b.test", account=world.account(), challenges=("http-01", "dns-01"))
+    )
+    offered = [(c.type, c.token) for each in order.authorizations for c in each.challenges]
+    assert [kind for kind, _ in offered] == ["http-01", "dns-01"] * 2
+    assert len({token for _, token in offered}) == 4
+
+
+def test_an_accepted_challenge_is_being_tried_and_once_is_enough() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", account=account)
+    assert world.accept(account, order_id) == ["challenge.accepted"]
+    assert world.rows.get(JOBS, f"{order_id}-0-0") is not None
+    assert world.accept(account, order_id) == []
+    world.decide(validation.validated, order_id, 0, 0, world.asked(order_id, 0), {})
+    assert world.accept(account, order_id) == []
+
+
+def test_one_challenge_is_tried_at_a_time() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", account=account, challenges=("http-01", "dns-01"))
+    world.accept(account, order_id, 0, 0)
+    with pytest.raises(Refused, match="Another challenge") as caught:
+        world.accept(account, order_id, 0, 1)
+    assert caught.value.problem is Problem.MALFORMED
+
+
+def test_a_challenge_whose_name_is_proven_already_is_refused() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", account=account, challenges=("http-01", "dns-01"))
+    world.accept(account, order_id, 0, 0)
+    world.decide(validation.validated, order_id, 0, 0, world.asked(order_id, 0), {})
+    with pytest.raises(Refused, match="is valid"):
+        world.accept(account, order_id, 0, 1)
+
+
+def test_an_order_is_ready_in_the_moment_its_last_name_is_proven() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", "b.test", account=account)
+    world.accept(account, order_id, 0)
+    world.accept(account, order_id, 1)
+    assert world.decide(validation.validated, order_id, 1, 0, world.asked(order_id, 1), {}) == [
+        "challenge.validated"
+    ]
+    assert world.row(order_id).status == PENDING
+    last = world.decide(
+        validation.validated, order_id, 0, 0, world.asked(order_id, 0), {"address": "::1"}
+    )
+    assert last == ["challenge.validated", "order.ready"]
+    assert world.row(order_id).status == READY
+
+
+def test_a_failed_challenge_ends_its_order() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", "b.test", account=account)
+    world.accept(account, order_id, 0)
+    world.accept(account, order_id, 1)
+    failed = world.decide(validation.failed, order_id, 0, 0, world.asked(order_id, 0), WRONG, {})
+    assert failed == ["challenge.failed", "order.invalidated"]
+    order = world.row(order_id)
+    assert order.status == INVALID
+    assert order.error is not None
+    assert "no such name" in order.error.detail
+    # The other name's outcome comes too late to matter, and nothing is left to be done.
+    assert world.decide(validation.validated, order_id, 1, 0, world.asked(order_id, 1), {}) == []
+    assert (
+        world.decide(validation.failed, order_id, 1, 0, world.asked(order_id, 1), WRONG, {}) == []
+    )
+    assert [world.rows.get(JOBS, f"{order_id}-{n}-0") for n in (0, 1)] == [None, None]
+
+
+def test_an_outcome_counts_once_and_only_for_what_was_tried() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", "b.test", account=account)
+    assert world.decide(validation.validated, order_id, 0, 0, world.asked(order_id, 0), {}) == []
+    assert (
+        world.decide(validation.failed, order_id, 0, 0, world.asked(order_id, 0), WRONG, {}) == []
+    )
+    assert world.decide(validation.validated, NO_ID, 0, 0, world.asked(order_id), {}) == []
+    world.accept(account, order_id)
+    world.decide(validation.validated, order_id, 0, 0, world.asked(order_id, 0), {})
+    assert world.decide(validation.validated, order_id, 0, 0, world.asked(order_id, 0), {}) == []
+    assert (
+        world.decide(validation.failed, order_id, 0, 0, world.asked(order_id, 0), WRONG, {}) == []
+    )
+
+
+def test_after_its_time_an_order_is_invalid_and_goes_nowhere() -> None:
+    world = World()
+    account = world.account()
+    pending = world.order("a.test", account=account)
+    ready = world.ready("b.test", account=account)
+    world.now += WEEK - timedelta(seconds=1)
+    assert orders.visible_status(world.row(pending), world.now) == PENDING
+    world.now += timedelta(seconds=1)
+    for order_id in (pending, ready):
+        assert orders.visible_status(world.row(order_id), world.now) == INVALID
+    (authorization,) = world.row(pending).authorizations
+    assert orders.authorization_status(world.row(pending), authorization, world.now) == "expired"
+    with pytest.raises(Refused, match="expired"):
+        world.accept(account, pending)
+    with pytest.raises(Refused, match="expired") as caught:
+        world.finalize(account, ready)
+    assert caught.value.problem is Problem.ORDER_NOT_READY
+
+
+def test_an_order_that_was_finalized_in_time_does_not_run_out() -> None:
+    world = World()
+    order_id = world.processing("a.test", account=world.account())
+    world.now += WEEK * 2
+    assert orders.visible_status(world.row(order_id), world.now) == PROCESSING
+
+
+def test_what_is_left_of_a_failed_order_is_invalid() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", "b.test", account=account)
+    world.accept(account, order_id)
+    world.decide(validation.failed, order_id, 0, 0, world.asked(order_id, 0), WRONG, {})
+    order = world.row(order_id)
+    shown = [orders.authorization_status(order, each, world.now) for each in order.authorizations]
+    assert shown == [INVALID, INVALID]
+    with pytest.raises(Refused, match="is invalid"):
+        world.accept(account, order_id, 1)
+
+
+def test_a_proven_name_is_shown_as_valid() -> None:
+    world = World()
+    order = world.row(world.ready("a.test", account=world.account()))
+    (authorization,) = order.authorizations
+    assert orders.authorization_status(order, authorization, world.now) == VALID
+
+
+def test_a_request_moves_a_ready_order_on() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.ready("a.test", account=account)
+    assert world.finalize(account, order_id) == ["order.finalized"]
+    order = world.row(order_id)
+    assert (order.status, order.attempt, order.in_doubt) == (PROCESSING, 0, False)
+    assert world.rows.get(JOBS, order_id) is not None
+
+
+def test_a_quick_authority_is_asked_in_the_same_moment() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.ready("a.test", account=account)
+    done = world.finalize(account, order_id, submit_now=True)
+    assert done == ["order.finalized", "issuance.submitted"]
+    order = world.row(order_id)
+    assert (order.status, order.attempt, order.in_doubt) == (PROCESSING, 1, True)
+
+
+def test_the_same_request_again_changes_nothing() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.processing("a.test", account=account)
+    assert world.finalize(account, order_id) == []
+    world.decide(issuance.issued, order_id, world.issued_fact(order_id))
+    assert world.finalize(account, order_id) == []
+
+
+@pytest.mark.parametrize("state", ["pending", "processing", "valid", "invalid"])
+def test_an_order_that_is_not_ready_takes_no_request(state: str) -> None:
+    world = World()
+    account = world.account()
+    if state == "pending":
+        order_id = world.order("a.test", account=account)
+    else:
+        order_id = world.processing("a.test", account=account)
+    if state == "valid":
+        world.decide(issuance.issued, order_id, world.issued_fact(order_id))
+    if state == "invalid":
+        world.decide(issuance.refused, order_id, "ca", "denied", WRONG)
+    assert world.row(order_id).status == state
+    with pytest.raises(Refused) as caught:
+        world.finalize(account, order_id, b"another csr")
+    assert caught.value.problem is Problem.ORDER_NOT_READY
+    assert caught.value.status == 403
+
+
+def test_the_refusal_names_what_is_still_to_be_proven() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", "b.test", account=account)
+    world.accept(account, order_id, 0)
+    world.decide(validation.validated, order_id, 0, 0, world.asked(order_id, 0), {})
+    with pytest.raises(Refused, match=r"validated: b\.test$"):
+        world.finalize(account, order_id)
+
+
+def test_an_order_is_its_accounts_alone() -> None:
+    world = World()
+    account, other = world.account(), world.account()
+    order_id = world.ready("a.test", account=account)
+    assert orders.of_account(world.rows, order_id, account.id).id == order_id
+    for attempt in (world.accept, world.finalize):
+        with pytest.raises(Refused, match="another account") as caught:
+            attempt(other, order_id)
+        assert caught.value.problem is Problem.UNAUTHORIZED
+    with pytest.raises(Refused) as caught:
+        world.accept(account, NO_ID)
+    assert (caught.value.problem, caught.value.status) == (Problem.MALFORMED, 404)
+
+
+@pytest.mark.parametrize(("n", "m"), [(1, 0), (0, 1), (-1, 0), (0, -1)])
+def test_an_order_has_only_its_own_parts(n: int, m: int) -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", account=account)
+    with pytest.raises(Refused) as caught:
+        world.accept(account, order_id, n, m)
+    assert caught.value.status == 404
+
+
+def test_who_left_places_nothing_and_moves_nothing_on() -> None:
+    world = World()
+    account = world.account()
+    pending, ready = world.order("a.test", account=account), world.ready("b.test", account=account)
+    world.decide(accounts.deactivate, account_id=account.id, thumbprint=account.thumbprint)
+    for attempt in (
+        lambda: world.order("c.test", account=account),
+        lambda: world.accept(account, pending),
+        lambda: world.finalize(account, ready),
+    ):
+        with pytest.raises(Refused) as caught:
+            attempt()
+        assert caught.value.problem is Problem.UNAUTHORIZED
+
+
+def test_an_outcome_counts_only_for_the_name_token_and_key_that_were_looked_at() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("web.corp.test", account=account)
+    world.accept(account, order_id)
+    asked = world.asked(order_id)
+    for other in (replace(asked, name="mine.corp.test"), replace(asked, token="another")):
+        assert world.decide(validation.validated, order_id, 0, 0, other, {}) == []
+        assert world.decide(validation.failed, order_id, 0, 0, other, WRONG, {}) == []
+    mine = replace(asked, thumbprint="my-own-key")
+    assert world.decide(validation.validated, order_id, 0, 0, mine, {}) == [
+        "challenge.failed",
+        "order.invalidated",
+    ]
+
+
+def test_an_account_that_was_closed_meanwhile_proves_nothing() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("web.corp.test", account=account)
+    world.accept(account, order_id)
+    asked = world.asked(order_id)
+    world.decide(accounts.deactivate, account_id=account.id, thumbprint=account.thumbprint)
+    assert world.decide(validation.validated, order_id, 0, 0, asked, {}) == [
+        "challenge.failed",
+        "order.invalidated",
+    ]
+    error = world.row(order_id).error
+    assert error is not None
+    assert "closed" in error.detail
+
+
+def test_a_request_held_against_other_names_finalizes_nothing() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.ready("web.corp.test", account=account)
+    with pytest.raises(Refused) as refusal:
+        world.decide(
+            orders.finalize,
+            world.now,
+            account_id=account.id,
+            thumbprint=account.thumbprint,
+            order_id=order_id,
+            csr=b"csr",
+            names=["victim.corp.test"],
+            submit_now=True,
+        )
+    assert refusal.value.status == 500

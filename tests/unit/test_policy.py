@@ -1,0 +1,103 @@
+"""Which policy an order falls under, and what a name that no policy permits is told."""
+
+import msgspec
+import pytest
+
+from certeasy.decide.policy import Policies
+from certeasy.decide.problems import Problem, Refused
+from certeasy.settings import IssuancePolicy, NameRules, PolicyBinding
+
+
+class Signer(msgspec.Struct, frozen=True):
+    name: str
+    in_process: bool = False
+    copies_request: bool = False
+
+
+def a_policy(name: str, *allow: str, deny: tuple[str, ...] = ()) -> IssuancePolicy:
+    return IssuancePolicy(name=name, dns=NameRules(allow=allow, deny=deny))
+
+
+def policies(*made: IssuancePolicy, signer: Signer | None = None) -> Policies:
+    signer = signer or Signer("ca")
+    bindings = [PolicyBinding(policy=one.name, authorities=(signer.name,)) for one in made]
+    return Policies(made, bindings, [signer])
+
+
+WEB = a_policy("web", ".corp.test/2", deny=("=secret.corp.test",))
+LAB = a_policy("lab", ".lab.test/1", "*.lab.test")
+
+
+def refusal(of: Policies, *names: str) -> Refused:
+    with pytest.raises(Refused) as caught:
+        of.choose(names)
+    assert caught.value.problem is Problem.REJECTED_IDENTIFIER
+    return caught.value
+
+
+def test_the_first_policy_that_permits_all_names_is_chosen() -> None:
+    both = policies(WEB, LAB, a_policy("all", ".test/5"))
+    assert both.choose(["a.corp.test", "b.corp.test"]).policy == "web"
+    assert both.choose(["a.lab.test"]).policy == "lab"
+    assert both.choose(["*.lab.test", "a.lab.test"]).policy == "lab"
+    assert both.choose(["a.corp.test", "a.lab.test"]).policy == "all"
+
+
+def test_a_policy_without_an_authority_does_not_count() -> None:
+    unbound = Policies([WEB], [], [Signer("ca")])
+    assert "no policy" in refusal(unbound, "a.corp.test").detail
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("copies", [True, False])
+def test_what_the_authority_is_like_is_part_of_the_rules(quick: bool, copies: bool) -> None:
+    rules = policies(WEB, signer=Signer("ca", quick, copies)).choose(["a.corp.test"])
+    assert (rules.authority, rules.submit_now, rules.copied) == ("ca", quick, copies)
+    assert rules.challenges == ("http-01",)
+
+
+def test_a_name_that_is_denied_is_told_by_which_rule() -> None:
+    refused = refusal(policies(WEB), "secret.corp.test", "ok.corp.test")
+    assert refused.detail == (
+        'The name "secret.corp.test" is not allowed by policy "web": '
+        'it is denied by the rule "=secret.corp.test"'
+    )
+    assert refused.identifier is not None
+    assert refused.identifier.value == "secret.corp.test"
+    assert refused.subproblems == ()
+
+
+def test_every_policy_has_its_say() -> None:
+    detail = refusal(policies(WEB, LAB), "a.other.test").detail
+    assert '"web"' in detail
+    assert '"lab"' in detail
+
+
+def test_several_names_are_refused_one_by_one() -> None:
+    refused = refusal(policies(WEB), "a.x.test", "ok.corp.test", "*.corp.test")
+    assert [part.identifier.value for part in refused.subproblems if part.identifier] == [
+        "a.x.test",
+        "*.corp.test",
+    ]
+    assert refused.detail.startswith("2 of the names are refused")
+
+
+def test_names_of_two_policies_do_not_go_together() -> None:
+    assert "together" in refusal(policies(WEB, LAB), "a.corp.test", "a.lab.test").detail
+
+
+def test_a_refusal_stays_readable_however_many_names_there_are() -> None:
+    refused = refusal(policies(WEB), *[f"a{n}.x.test" for n in range(100)])
+    assert len(refused.subproblems) == 20
+
+
+def test_an_orders_policy_is_found_again_and_asked_anew() -> None:
+    names = ["a.corp.test"]
+    assert policies(WEB).check("web", names).policy == "web"
+    stricter = policies(a_policy("web", ".corp.test/2", deny=("=a.corp.test",)))
+    with pytest.raises(Refused, match="denied by the rule") as caught:
+        stricter.check("web", names)
+    assert caught.value.problem is Problem.REJECTED_IDENTIFIER
+    with pytest.raises(Refused, match="not in force") as caught:
+        policies(LAB).check("web", names)
+    assert caught.value.problem is Problem.UNAUTHORIZED

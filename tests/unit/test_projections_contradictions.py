@@ -1,0 +1,191 @@
+"""A line that cannot follow from those before it is named, never folded."""
+
+import pytest
+
+from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.certificates import CertificateRevoked
+from events.nodes import NodeEndorsed
+from events.orders import (
+    ChallengeAccepted,
+    ChallengeValidated,
+    Identifier,
+    IssuanceFailed,
+    IssuanceSubmitted,
+    OfferedAuthorization,
+    OfferedChallenge,
+    OrderCreated,
+    OrderFinalized,
+    OrderInvalidated,
+    OrderReady,
+    Problem,
+)
+from projections.fold import fold, streams_of
+from projections.jobs import JOBS
+from projections.tables import Contradiction, WorkingRows
+from tests.make.journals import ALog, a_log, key_of
+
+PROBLEM = Problem("urn:ietf:params:acme:error:dns", "no such name", 400)
+NAME = "web.corp.internal"
+
+
+def folded(log: ALog) -> WorkingRows:
+    rows = WorkingRows(lambda _table, _key: None)
+    for record in log.records:
+        fold(record, rows)
+    return rows
+
+
+def an_order(log: ALog) -> str:
+    return log.a_new_order(NAME, account=log.an_account())
+
+
+def ordered_again(log: ALog) -> None:
+    order = an_order(log)
+    identifier = Identifier("dns", NAME)
+    offered = (OfferedAuthorization(identifier, (OfferedChallenge("http-01", "t"),)),)
+    again = OrderCreated(order, "a", (identifier,), offered, "2026-12-01T00:00:00Z", "p", "lab")
+    log.say(again, f"order/{order}")
+
+
+def registered_again(log: ALog) -> None:
+    account = log.an_account()
+    log.say(AccountCreated(account, "x", {"kty": "OKP"}), f"account/{account}")
+
+
+def changed_after_the_end(log: ALog) -> None:
+    account = log.an_account()
+    log.say(AccountDeactivated(account), f"account/{account}")
+    log.say(AccountContactsChanged(account), f"account/{account}")
+
+
+def ready_with_nothing_proven(log: ALog) -> None:
+    log.say(OrderReady(), f"order/{an_order(log)}")
+
+
+def finalized_before_it_was_ready(log: ALog) -> None:
+    log.say(OrderFinalized(b"csr", "0" * 64), f"order/{an_order(log)}")
+
+
+def proven_before_it_was_tried(log: ALog) -> None:
+    log.say(ChallengeValidated(0, 0, {}), f"order/{an_order(log)}")
+
+
+def tried_by_a_challenge_it_has_not(log: ALog) -> None:
+    log.say(ChallengeAccepted(0, 7), f"order/{an_order(log)}")
+
+
+def tried_twice(log: ALog) -> None:
+    order = an_order(log)
+    log.say(ChallengeAccepted(0, 0), f"order/{order}")
+    log.say(ChallengeAccepted(0, 0), f"order/{order}")
+
+
+def submitted_out_of_turn(log: ALog) -> None:
+    order = log.an_order(NAME)
+    log.say(IssuanceSubmitted(2, "lab", "0" * 64), f"order/{order}")
+
+
+def submitted_with_another_request(log: ALog) -> None:
+    order = an_order(log)
+    log.say(ChallengeAccepted(0, 0), f"order/{order}")
+    log.say(ChallengeValidated(0, 0, {}), f"order/{order}")
+    log.say(OrderReady(), f"order/{order}")
+    log.say(OrderFinalized(b"csr", "0" * 64), f"order/{order}")
+    log.say(IssuanceSubmitted(1, "lab", "1" * 64), f"order/{order}")
+
+
+def failed_before_it_was_submitted(log: ALog) -> None:
+    log.say(IssuanceFailed(1, "lab", "no", final=True), f"order/{an_order(log)}")
+
+
+def ended_after_it_was_valid(log: ALog) -> None:
+    log.say(OrderInvalidated("authority", PROBLEM), f"order/{log.an_order(NAME)}")
+
+
+def revoked_twice(log: ALog) -> None:
+    order = log.an_order(NAME)
+    log.a_revocation(order)
+    log.a_revocation(order)
+
+
+def revoked_by_another_serial(log: ALog) -> None:
+    order = log.an_order(NAME)
+    log.say(CertificateRevoked(order, "00", 1, "account"), f"certificate/{order}")
+
+
+def endorsed_unknown(log: ALog) -> None:
+    log.say(NodeEndorsed("nobody", "kid"), "node/nobody")
+
+
+def signed_with_another_key(log: ALog) -> None:
+    account, other = log.an_account(), log.an_account()
+    actor = log.actor(account)
+    thief = type(actor)(actor.kind, actor.id, actor.sealed, key_of(other))
+    log.say(AccountDeactivated(account), f"account/{account}", actor=thief)
+
+
+@pytest.mark.parametrize(
+    ("story", "words"),
+    [
+        (registered_again, "created a second time"),
+        (ordered_again, "created a second time"),
+        (changed_after_the_end, "although it is deactivated"),
+        (ready_with_nothing_proven, "not all of it was proven"),
+        (finalized_before_it_was_ready, "although it is pending"),
+        (proven_before_it_was_tried, "which is pending"),
+        (tried_by_a_challenge_it_has_not, "has no challenge 0-7"),
+        (tried_twice, "which is processing"),
+        (submitted_out_of_turn, "although it is valid"),
+        (submitted_with_another_request, "did not come to this submission"),
+        (failed_before_it_was_submitted, "although it is pending"),
+        (ended_after_it_was_valid, "although it is valid"),
+        (revoked_twice, "revoked a second time"),
+        (revoked_by_another_serial, "never issued so"),
+        (endorsed_unknown, "endorsed, but unknown"),
+        (signed_with_another_key, "did not have the key"),
+    ],
+)
+def test_what_cannot_follow_is_named_by_its_position(story, words):
+    log = a_log()
+    story(log)
+    with pytest.raises(Contradiction, match=words) as caught:
+        folded(log)
+    assert caught.value.position == log.position
+    assert str(caught.value).startswith(f"position {log.position}: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"names": ("victim.corp.internal",)}, "not what its order asked for"),
+        ({"account_id": "another"}, "not the certificate of its order"),
+        ({"attempt": 2}, "not the certificate of its order"),
+    ],
+)
+def test_a_certificate_is_its_own_order_s(changes, words):
+    log = a_log()
+    log.an_order(NAME)
+    rows = folded(ALogUpTo(log, 1))
+    issued = log.records[-1]
+    fact = type(issued.event)(
+        **{f: getattr(issued.event, f) for f in issued.event.__struct_fields__} | changes
+    )
+    forged = a_log_going_on(log, fact)
+    with pytest.raises(Contradiction, match=words):
+        fold(forged, rows)
+
+
+class ALogUpTo:
+    """A log without its last lines."""
+
+    def __init__(self, log: ALog, less: int) -> None:
+        self.records = log.records[:-less]
+
+
+def a_log_going_on(log: ALog, fact):
+    """Return the line that says something else in the place of the log's last one."""
+    return log.say(fact, log.records[-1].envelope.stream)
+
+
+def test_only_what_decisions_are_based_on_has_streams_of_its_own():
+    assert streams_of(JOBS, ("job",)) == ()
