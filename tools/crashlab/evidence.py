@@ -1,0 +1,180 @@
+"""What a server has kept, read without its help: the lines of its journal and its database.
+
+The lines are read with the parser of the auditor's kit, the database with nothing but `sqlite3`.
+"""
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from certeasy.commit.batch import LINES
+from events.accounts import AccountCreated
+from events.certificates import CertificateIssued, CertificateRevoked
+from events.envelope import BrokenLine, Record, parse
+from events.orders import (
+    ChallengeAccepted,
+    ChallengeValidated,
+    IssuanceSubmitted,
+    OrderCreated,
+    OrderFinalized,
+    OrderReady,
+)
+from events.registry import Event
+from tools.crashlab.ledger import (
+    ACCEPTED,
+    ACCOUNT,
+    FINALIZED,
+    ISSUED,
+    ORDER,
+    PROVEN,
+    READY,
+    REVOKED,
+    VALID,
+    Fact,
+    Known,
+)
+
+BUSY_SECONDS = 10.0
+NEWLINE = b"\n"
+
+
+class Kept(msgspec.Struct):
+    """Journal and database at one moment; `torn` counts bytes behind the journal's last newline."""
+
+    journal: list[bytes]
+    torn: int
+    database: list[bytes]
+    rows: set[Fact]
+
+    @property
+    def behind(self) -> int:
+        """How many lines the journal lacks."""
+        return len(self.database) - len(self.journal)
+
+
+def read(journal: Path, database: Path) -> Kept:
+    """Read both, the journal first: it is never ahead. Raises OSError, sqlite3.Error."""
+    whole, newline, torn = journal.read_bytes().rpartition(NEWLINE)
+    lines = whole.split(NEWLINE) if newline else []
+    address = f"{database.absolute().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
+        connection.execute("BEGIN")
+        stored = connection.execute("SELECT line FROM events ORDER BY position")
+        return Kept(lines, len(torn), [bytes(line) for (line,) in stored], _rows(connection))
+
+
+def _rows(connection: sqlite3.Connection) -> set[Fact]:
+    """Return what the tables that requests are answered from tell."""
+    facts: set[Fact] = {
+        (ACCOUNT, name) for (name,) in connection.execute("SELECT id FROM accounts")
+    }
+    for name, status in connection.execute("SELECT id, status FROM orders"):
+        facts.add((ORDER, name))
+        facts.add((f"order.{status}", name))
+    for name, sha256, revoked in connection.execute("SELECT id, sha256, revoked FROM certificates"):
+        facts.add((ISSUED, name, sha256))
+        if revoked:
+            facts.add((REVOKED, sha256))
+    return facts
+
+
+IN_ROWS = (ACCOUNT, ORDER, VALID, ISSUED, REVOKED)
+"""The kinds of facts that a row tells as long as it lives."""
+
+
+class Story:
+    """What lines tell: facts, and how often each."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        """Read lines in order of position; what is no line is told by `troubles`."""
+        self.facts: Counter[Fact] = Counter()
+        self.troubles: list[str] = []
+        self._places: Counter[Fact] = Counter()
+        self._certificates: dict[str, str] = {}
+        for number, line in enumerate(lines, 1):
+            try:
+                self._take(parse(line), number)
+            except BrokenLine as error:
+                self.troubles.append(f"line {number}: {error}")
+
+    def _take(self, record: Record, number: int) -> None:
+        envelope = record.envelope
+        if envelope.position != number:
+            self.troubles.append(f"line {number} has position {envelope.position}")
+        self._places[("position", str(envelope.position))] += 1
+        self._places[("seq", envelope.server_id, str(envelope.seq))] += 1
+        self._places[("version", envelope.stream, str(envelope.version))] += 1
+        self.facts.update(self._facts(record.event, envelope.stream.rpartition("/")[2]))
+
+    def _facts(self, event: Event, name: str) -> list[Fact]:  # noqa: PLR0911 - a table
+        match event:
+            case AccountCreated():
+                return [(ACCOUNT, event.account_id), ("account.key", event.thumbprint)]
+            case OrderCreated():
+                return [(ORDER, event.order_id)]
+            case ChallengeAccepted():
+                return [(ACCEPTED, f"{name}-{event.authorization}-{event.challenge}")]
+            case ChallengeValidated():
+                return [(PROVEN, f"{name}-{event.authorization}-{event.challenge}")]
+            case OrderReady():
+                return [(READY, name)]
+            case OrderFinalized():
+                return [(FINALIZED, name)]
+            case IssuanceSubmitted():
+                return [("issuance.submitted", name, str(event.attempt))]
+            case CertificateIssued():
+                self._certificates[event.order_id] = event.sha256
+                issued = (ISSUED, event.order_id, event.sha256)
+                return [issued, (VALID, event.order_id), ("certificate.serial", event.serial)]
+            case CertificateRevoked():
+                return [(REVOKED, self._certificates.get(event.order_id, event.order_id))]
+            case _:
+                return []
+
+    def twice(self) -> list[str]:
+        """Return what may be there once and is there more often."""
+        every = [*self.facts.items(), *self._places.items()]
+        return [f"{' '.join(fact)} is there {count} times" for fact, count in every if count > 1]
+
+
+def contradictions(
+    known: Known, kept: Kept, *, level: frozenset[Fact] = frozenset(), at_rest: bool = False
+) -> list[str]:
+    """Return every promise that journal and database break, in words.
+
+    `level`: what was known when the server was last ready, and so must be in the journal too.
+    `at_rest`: no change is on its way and nothing has crashed since, so both must be level.
+    """
+    story, written = Story(kept.database), Story(kept.journal)
+    audited = known.all if at_rest else known.promised | level
+    return [
+        *(f"database: {trouble}" for trouble in [*story.troubles, *story.twice()]),
+        *(f"journal: {trouble}" for trouble in [*written.troubles, *written.twice()]),
+        *_missing("the database's log", known.all, set(story.facts)),
+        *_missing("the journal", audited, set(written.facts)),
+        *_missing("the tables", {fact for fact in known.all if fact[0] in IN_ROWS}, kept.rows),
+        *_differences(kept, 0 if at_rest else LINES),
+        *([f"{kept.torn} bytes of a torn line at rest"] if at_rest and kept.torn else []),
+    ]
+
+
+def _missing(where: str, known: Iterable[Fact], found: set[Fact]) -> list[str]:
+    return [
+        f"{' '.join(fact)} was acknowledged, and is not in {where}"
+        for fact in sorted(set(known) - found)
+    ]
+
+
+def _differences(kept: Kept, most: int) -> list[str]:
+    if kept.behind < 0:
+        return [f"the journal has {-kept.behind} lines more than the database"]
+    if kept.behind > most:
+        return [f"the journal lacks {kept.behind} lines, where {most} may be on their way"]
+    for number, (ours, theirs) in enumerate(zip(kept.journal, kept.database, strict=False), 1):
+        if ours != theirs:
+            return [f"line {number} of the journal is not what the database has at this position"]
+    return []
