@@ -127,6 +127,7 @@ class Application:
         self.readiness.checks = {"node": lambda: "the node is stopping"}
         drained = self.workers.stop(self.settings.workers.drain_timeout.total_seconds())
         self.schedule.stop()
+        self.refusals.close()
         try:
             boot.farewell(self.node, self.committer)
         except Unavailable as error:

@@ -473,8 +473,10 @@ class Committer:
             return at
         ahead = datetime.fromisoformat(latest) - now
         if ahead > CLOCK_SKEW and latest != self._accepted_at:
+            # Without the clock's own reading: the reason stays the same while it is true, so that
+            # the log gets one line about it and not one a second.
             raise Unavailable(
-                f"the clock ({at}) is {ahead.total_seconds():.0f} s behind the log's latest time"
+                f"the clock is more than {CLOCK_SKEW.seconds} s behind the log's latest time"
                 f" ({latest}): set the clock right, or stop the node and run 'certeasy clock"
                 " accept'"
             )

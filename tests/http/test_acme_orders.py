@@ -280,6 +280,18 @@ def test_a_refusal_by_policy_is_written_down(lab: Lab, client: Client) -> None:
     assert [line["data"]["names"] for line in refused] == [["web.corp.test"]]
 
 
+def test_what_was_counted_of_refusals_is_written_down_before_a_node_stops(tmp_path: Path) -> None:
+    with a_lab(tmp_path) as lab:
+        client = lab.client()
+        client.register()
+        for _ in range(3):
+            problem(client.order("web.corp.test"))
+        journal = lab.server.node.journal.path
+    lines = [msgspec.json.decode(line) for line in journal.read_bytes().splitlines()]
+    counts = [line["data"].get("count", 1) for line in lines if line["type"] == "request.refused"]
+    assert counts == [1, 2]
+
+
 def test_an_order_that_ran_out_of_time_is_invalid(tmp_path: Path) -> None:
     clock = HeldClock()
     with a_lab(tmp_path, clock=clock) as lab:
