@@ -76,6 +76,20 @@ class JournalRefilled(Event, frozen=True):
     reason: str
 
 
+@event("journal.segment-closed")
+class JournalSegmentClosed(Event, frozen=True):
+    """The last line of a part of this node's journal: what follows stands in another file.
+
+    The file holds `first_seq` to `last_seq`, which is this very line; `last_hash` is the hash of
+    the line before it. `reason` is `size`, `age` or `asked`.
+    """
+
+    first_seq: int
+    last_seq: int
+    last_hash: str
+    reason: str
+
+
 @event("clock.set-back")
 class ClockSetBack(Event, frozen=True):
     """An administrator accepted that the clock is behind the log's latest time."""

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from journal.breaks import Line
 from journal.disk import Disk, OsDisk, sync_folder
 
 TAIL = 4 * 1024 * 1024
@@ -184,3 +185,17 @@ def read_tail(path: Path, limit: int = TAIL) -> Tail:
         lines.append((offset, line))
         offset += len(line) + 1
     return Tail(lines, offset, size, begin)
+
+
+def last_line(files: Sequence[Path]) -> Line | None:
+    """Return the last whole line of a journal's files, None where there is none yet.
+
+    Its number is 0: nobody counted. A file that is gone has been closed meanwhile, and counts as
+    empty.
+    """
+    for file in reversed(files):
+        with contextlib.suppress(FileNotFoundError):
+            lines = read_tail(file).lines
+            if lines:
+                return Line(str(file), 0, *lines[-1])
+    return None

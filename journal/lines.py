@@ -5,7 +5,7 @@ active `audit.log`. Only what makes a line at all is looked at here: a newline a
 length, no NUL, UTF-8. What a line says is for others.
 """
 
-import re
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,10 +13,9 @@ from typing import BinaryIO
 
 from events.envelope import MAX_LINE
 from journal.breaks import JournalBroken, Line
+from journal.segments import ACTIVE, bounds_of, closed_segments
 
 CHUNK = 1024 * 1024
-ACTIVE = "audit.log"
-SEGMENT = re.compile(r"audit\.(\d{1,19})-(\d{1,19})\.log")
 _NEWLINE = b"\n"
 _PATIENCE = 20  # times that a live file's unfinished last line is looked at again
 _PAUSE = 0.05  # seconds between two looks; an append takes far less
@@ -27,32 +26,109 @@ class NoJournal(Exception):
 
 
 def segments(path: Path) -> list[Path]:
-    """Return the files of the journal at `path` (a file or a folder), oldest first.
+    """Return the files of the journal at `path`, oldest first.
 
+    `path` is a folder; or the active file, to which the closed segments beside it belong (right
+    after a rotation it may be missing); or one closed segment, which is taken alone.
     Raises NoJournal where there is none, OSError where the folder cannot be read.
     """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
+    if path.is_dir():
+        files = _with_closed(path / ACTIVE)
+        if not files:
+            raise NoJournal(
+                f"{path} holds no journal: neither {ACTIVE} nor audit.<first>-<last>.log"
+            )
+        return files
+    files = [path] if bounds_of(path.name) and path.is_file() else _with_closed(path)
+    if not files:
         what = "is neither a file nor a folder" if path.exists() else "does not exist"
         raise NoJournal(f"{path} {what}")
-    closed = [(int(found[1]), file) for file in path.iterdir() if (found := _is_segment(file))]
-    files = [file for _first, file in sorted(closed)]
-    if (path / ACTIVE).is_file():
-        files.append(path / ACTIVE)
-    if not files:
-        raise NoJournal(f"{path} holds no journal: neither {ACTIVE} nor audit.<first>-<last>.log")
     return files
 
 
-def _is_segment(file: Path) -> re.Match[str] | None:
-    return SEGMENT.fullmatch(file.name) if file.is_file() else None
+def _with_closed(active: Path) -> list[Path]:
+    closed = closed_segments(active)
+    return [*closed, active] if active.is_file() else closed
 
 
 def read_journal(files: Iterable[Path], *, live: bool = False) -> Iterator[Line]:
-    """Yield the lines of a journal's files, in order; see `read_lines`."""
+    """Yield the lines of a journal's files, in order, as one journal; see `read_lines`.
+
+    Raises JournalBroken where the names of closed segments do not follow each other. The active
+    file may be closed and renamed meanwhile: what it held is read where it is by then.
+    """
+    last: Path | None = None
     for file in files:
-        yield from read_lines(file, live=live)
+        if bounds_of(file.name) is None:
+            yield from _read_active(file, last, live=live)
+        else:
+            _check_name(file, last)
+            yield from _read_closed(file)
+            last = file
+
+
+def _check_name(file: Path, before: Path | None) -> None:
+    """Raise JournalBroken unless a closed segment follows the one before it, by their names."""
+    bounds = bounds_of(file.name)
+    known = bounds_of(before.name) if before else None
+    if bounds is None or before is None or known is None:
+        return
+    if bounds.first <= known.last:
+        raise JournalBroken(
+            f"it begins with seq {bounds.first}, but {before.name} goes up to seq {known.last}: a"
+            " segment is there twice, or a file was renamed",
+            file=str(file),
+        )
+    if bounds.first > known.last + 1:
+        raise JournalBroken(
+            f"a segment is missing before it: seq {known.last + 1} to {bounds.first - 1}, between"
+            f" it and {before.name}",
+            file=str(file),
+        )
+
+
+def _read_closed(file: Path) -> Iterator[Line]:
+    empty = True
+    for line in read_lines(file):
+        empty = False
+        yield line
+    if empty:
+        raise JournalBroken("a closed segment without a line", file=str(file))
+
+
+def _read_active(path: Path, last: Path | None, *, live: bool) -> Iterator[Line]:
+    """Yield the active file's lines; before them, those of segments closed since `last`."""
+    file, closed = _open_active(path)
+    known = bounds_of(last.name) if last else None
+    try:
+        for segment in closed:
+            bounds = bounds_of(segment.name)
+            if known is None or (bounds is not None and bounds.first > known.last):
+                _check_name(segment, last)
+                yield from _read_closed(segment)
+                last = segment
+        if file is not None:
+            yield from _split(path, file, live=live)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _open_active(path: Path) -> tuple[BinaryIO | None, list[Path]]:
+    """Open the active file, if there is one, with the closed segments as they were by then."""
+    while True:
+        before = closed_segments(path)
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            if not before:
+                raise
+            file = None
+        after = closed_segments(path)
+        if after == before:
+            return file, before
+        if file is not None:  # which of the two files this is nobody knows: look again
+            file.close()
 
 
 def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
@@ -68,7 +144,7 @@ def read_lines(path: Path, *, live: bool = False) -> Iterator[Line]:
 def _split(path: Path, file: BinaryIO, *, live: bool) -> Iterator[Line]:
     name = str(path)
     number, offset, rest = 0, 0, b""
-    left = path.stat().st_size
+    left = os.fstat(file.fileno()).st_size
     while chunk := file.read(min(CHUNK, left)):
         left -= len(chunk)
         whole, newline, last = (rest + chunk).rpartition(_NEWLINE)

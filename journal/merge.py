@@ -4,6 +4,7 @@ For each journal, line by line:
  (1) it is a line, in the one spelling that an event has;
  (2) it is by the journal's node, and `seq` counts 1, 2, 3 without a gap;
  (3) `prev` is the hash of the journal's line before; `position` grows.
+A closed segment holds the lines that its name says, and ends with the line that closed it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +12,11 @@ from heapq import heapify, heappop, heapreplace
 
 from events.envelope import ZERO_HASH, BrokenLine, Record, parse
 from journal.breaks import JournalBroken, Line, broken_at
+from journal.segments import CLOSING, bounds_of
 
 
 class Chain:
-    """One journal: rules (1) to (3)."""
+    """One journal: rules (1) to (3), and what closed segments must be."""
 
     def __init__(self, lines: Iterable[Line]) -> None:
         self._lines = iter(lines)
@@ -22,7 +24,7 @@ class Chain:
         self.seq = 0
         self._hash = ZERO_HASH
         self._position = 0
-        self._number = 0
+        self._last: tuple[Line, Record] | None = None
         self.current: tuple[Line, Record] | None = None
 
     def next(self) -> tuple[int, Line, Record] | None:
@@ -30,6 +32,7 @@ class Chain:
         self.current = None
         line = next(self._lines, None)
         if line is None:
+            self._check_closed()
             return None
         try:
             record = parse(line.data)
@@ -39,7 +42,7 @@ class Chain:
         self._check(line, record)
         envelope = record.envelope
         self.seq, self._position, self._hash = envelope.seq, envelope.position, record.hash
-        self._number = line.number
+        self._last = self.current
         return envelope.position, line, record
 
     def _check(self, line: Line, record: Record) -> None:
@@ -47,11 +50,12 @@ class Chain:
         if not self.seq:
             self.server_id = envelope.server_id
         if envelope.server_id != self.server_id:
-            raise broken_at(
-                line, record, f"by node {envelope.server_id}, but this is node {self.server_id}'s"
-            )
+            raise broken_at(line, record, self._node_reason(line, envelope.server_id))
+        if line.number == 1:
+            self._check_closed()
+            _check_first(line, record)
         if envelope.seq != self.seq + 1:
-            raise broken_at(line, record, _seq_reason(envelope.seq, self.seq))
+            raise broken_at(line, record, self._seq_reason(line, envelope.seq))
         if envelope.prev != self._hash:
             raise broken_at(line, record, self._prev_reason())
         if envelope.position <= self._position:
@@ -59,22 +63,73 @@ class Chain:
                 line, record, f"position {envelope.position} after position {self._position}"
             )
 
+    def _check_closed(self) -> None:
+        """Raise JournalBroken unless the file that was read, if it is closed, ends as it must."""
+        bounds = bounds_of(self._last[0].file) if self._last else None
+        if self._last is None or bounds is None:
+            return
+        line, record = self._last
+        if record.envelope.seq != bounds.last:
+            raise broken_at(
+                line,
+                record,
+                f"the file ends with this line, its name says seq {bounds.last}: its end was cut"
+                " off, or it was renamed",
+            )
+        if record.envelope.type != CLOSING:
+            raise broken_at(
+                line,
+                record,
+                f"a closed segment ends with {CLOSING}, not with {record.envelope.type}: its end"
+                " was cut off, and it was renamed",
+            )
+
+    def _node_reason(self, line: Line, server_id: str) -> str:
+        reason = f"by node {server_id}, but this is node {self.server_id}'s"
+        if self._last is None or self._last[0].file == line.file:
+            return reason
+        return (
+            f"by node {server_id}, but {self._last[0].file} is node {self.server_id}'s: a segment"
+            " of another node, or of another installation"
+        )
+
     def _prev_reason(self) -> str:
-        if not self.seq:
+        if self._last is None:
             return "prev of the first line is not 64 zeros"
-        before = f"line {self._number}" if self._number else f"seq {self.seq}"
+        number = self._last[0].number
+        before = f"line {number}" if number else f"seq {self.seq}"
         return (
             f"prev does not match the hash of {before}: a line was changed, removed or inserted"
             " before this one"
         )
 
+    def _seq_reason(self, line: Line, seq: int) -> str:
+        if self._last is None:
+            return (
+                f"the journal begins with seq {seq}, not 1: its beginning was cut off, or its first"
+                " segments are missing"
+            )
+        before = self._last[0]
+        if seq <= self.seq:
+            return f"seq {seq} after seq {self.seq}: a line was repeated, inserted or moved"
+        if line.file != before.file:
+            return (
+                f"{before.file} ends with seq {self.seq}, seq {self.seq + 1} is missing: a segment,"
+                " or the beginning of this file"
+            )
+        return f"seq {self.seq + 1} is missing: a line was removed or moved"
 
-def _seq_reason(seq: int, before: int) -> str:
-    if not before:
-        return f"the journal begins with seq {seq}, not 1: its beginning was cut off"
-    if seq <= before:
-        return f"seq {seq} after seq {before}: a line was repeated, inserted or moved"
-    return f"seq {before + 1} is missing: a line was removed or moved"
+
+def _check_first(line: Line, record: Record) -> None:
+    """Raise JournalBroken unless a closed segment begins with the line that its name says."""
+    bounds = bounds_of(line.file)
+    if bounds is not None and record.envelope.seq != bounds.first:
+        raise broken_at(
+            line,
+            record,
+            f"the file begins with seq {record.envelope.seq}, its name says {bounds.first}: it was"
+            " renamed, is a copy, or its beginning was cut off",
+        )
 
 
 class Merge:

@@ -18,7 +18,7 @@ from events.nodes import InstallationCreated, NodeEndorsed, NodeRegistered
 from events.registry import NewerSchema, UndecodableEvent
 from events.signing import PublicKey
 from journal.breaks import JournalBroken, Line
-from journal.file import read_tail
+from journal.file import last_line
 from journal.heads import Head, head_of
 from journal.lines import read_journal
 
@@ -170,11 +170,8 @@ def _lines(given: Given) -> Iterator[Line]:
 
 def _end(files: list[Path]) -> Record | None:
     """Return a journal's last whole line."""
-    for file in reversed(files):
-        lines = read_tail(file).lines
-        if lines:
-            return _parsed(Line(str(file), 0, lines[-1][0], lines[-1][1]))
-    return None
+    line = last_line(files)
+    return None if line is None else _parsed(line)
 
 
 def _parsed(line: Line, position: int = 0) -> Record:

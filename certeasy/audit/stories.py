@@ -10,6 +10,7 @@ from events.nodes import (
     ClockSetBack,
     InstallationCreated,
     JournalRefilled,
+    JournalSegmentClosed,
     LeaseTaken,
     NodeEndorsed,
     NodeRegistered,
@@ -111,6 +112,9 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     LeaseTaken: lambda f: f"took the writer's place, epoch {f.epoch}",
     SettingsLoaded: lambda f: f"runs with the configuration {f.sha256}",
     JournalRefilled: lambda f: f"seq {f.first_seq} to {f.last_seq} were put back: {f.reason}",
+    JournalSegmentClosed: lambda f: (
+        f"the journal's segment with seq {f.first_seq} to {f.last_seq} was closed ({f.reason})"
+    ),
     ClockSetBack: lambda f: f"the clock says {f.clock}, the log {f.latest}: accepted",
     AuthorityCertificateSeen: lambda f: f"{f.authority} has the certificate {f.sha256}",
     TlsCertificateInstalled: lambda f: (

@@ -16,9 +16,9 @@ from certeasy.audit.workdir import Workdir, look
 from events.envelope import BrokenLine, Record, parse
 from events.signing import PublicKey
 from journal.breaks import JournalBroken, Line
-from journal.file import read_tail
+from journal.file import last_line
 from journal.heads import Head
-from journal.lines import ACTIVE, read_journal, segments
+from journal.lines import NoJournal, read_journal, segments
 from journal.verify import Summary
 from journal.verify import verify as verify_journals
 
@@ -55,10 +55,11 @@ class Given:
         What the workdir knows of its node is held against both. Raises JournalBroken where there is
         no journal, or the workdir's key is none.
         """
-        if not journal.exists():
+        try:
+            files = segments(journal)
+        except NoJournal:
             what = f"but there is a database, {database}" if database.exists() else "nor a database"
-            raise JournalBroken(f"there is no journal, {what}", file=str(journal))
-        files = segments(journal.parent if journal.name == ACTIVE else journal)
+            raise JournalBroken(f"there is no journal, {what}", file=str(journal)) from None
         self.journals = [files, *(given for given in self.journals if given != files)]
         self.database = database
         self.workdir = look(workdir)
@@ -186,16 +187,16 @@ def _wait(journals: Sequence[list[Path]], standing: Standing) -> None:
     """Give a running server the moment between its commit and its journal's sync."""
     deadline = time.monotonic() + CATCH_UP
     for files in journals:
-        while _is_behind(files[-1], standing) and time.monotonic() < deadline:
+        while _is_behind(files, standing) and time.monotonic() < deadline:
             time.sleep(_LOOK)
 
 
-def _is_behind(file: Path, standing: Standing) -> bool:
-    lines = read_tail(file).lines
-    if not lines:
+def _is_behind(files: Sequence[Path], standing: Standing) -> bool:
+    line = last_line(files)
+    if line is None:
         return True
     try:
-        envelope = parse(lines[-1][1]).envelope
+        envelope = parse(line.data).envelope
     except BrokenLine:
         return False
     return envelope.seq < standing.ends.get(envelope.server_id, 0)

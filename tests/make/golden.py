@@ -1,4 +1,4 @@
-"""The golden journal: a line of every event type, as the first version wrote them.
+"""The golden journals: a line of every event type, as the version that brought it wrote it.
 
     python -m tests.make.golden tests/replay
 
@@ -18,7 +18,7 @@ from events.nodes import (
     SettingsLoaded,
     TlsCertificateInstalled,
 )
-from tests.make.journals import ALog, a_log, every_story
+from tests.make.journals import ALog, a_log, a_rotation, every_story
 
 
 def golden_log() -> ALog:
@@ -50,12 +50,29 @@ def golden_log() -> ALog:
     return log
 
 
+def segmented_log() -> ALog:
+    """Return a log of one node whose journal was closed twice."""
+    log = a_log()
+    a_rotation(log)
+    log.a_start()
+    log.an_order("web.corp.internal")
+    a_rotation(log, "size")
+    log.a_start()
+    return log
+
+
+GOLDEN = {"golden-1": golden_log, "golden-2": segmented_log}
+
+
 def main(folder: Path) -> None:
-    """Write the journals and the key set."""
-    log = golden_log()
-    for number, node in enumerate(log.nodes, start=1):
-        (folder / f"golden-1.node{number}.log").write_bytes(node.journal)
-    (folder / "golden-1.keys.json").write_bytes(log.key_set() + b"\n")
+    """Write the journals and the key sets that are not there yet."""
+    for name, make in GOLDEN.items():
+        if (folder / f"{name}.keys.json").exists():
+            continue
+        log = make()
+        for number, node in enumerate(log.nodes, start=1):
+            (folder / f"{name}.node{number}.log").write_bytes(node.journal)
+        (folder / f"{name}.keys.json").write_bytes(log.key_set() + b"\n")
 
 
 if __name__ == "__main__":

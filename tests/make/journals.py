@@ -29,6 +29,7 @@ from events.envelope import (
 from events.nodes import (
     AuthorityCertificateSeen,
     InstallationCreated,
+    JournalSegmentClosed,
     NodeEndorsed,
     NodeRegistered,
     NodeStarted,
@@ -51,6 +52,7 @@ from events.orders import (
 from events.registry import Event, name_of
 from events.sealing import Sealed, Subject
 from events.signing import SigningKey, base64url
+from journal.segments import ACTIVE, closed_path
 
 INSTALLATION = "1a57a11a-0000-4000-8000-000000000001"
 BEGIN = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -307,6 +309,38 @@ def a_log(*, nodes: int = 1) -> ALog:
     for _ in range(nodes):
         log.a_node()
     return log
+
+
+def a_rotation(log: ALog, reason: str = "asked", *, by: int = 0) -> Record:
+    """Let a node close what it has written since it closed a segment last."""
+    node = log.nodes[by]
+    closed = [r.envelope.seq for r in node.records if isinstance(r.event, JournalSegmentClosed)]
+    last = node.records[-1]
+    fact = JournalSegmentClosed(
+        first_seq=closed[-1] + 1 if closed else 1,
+        last_seq=last.envelope.seq + 1,
+        last_hash=last.hash,
+        reason=reason,
+    )
+    return log.say(fact, f"node/{node.server_id}", by=by)
+
+
+def write_segments(node: ANode, folder: Path) -> list[Path]:
+    """Write a node's journal into a folder as a server does that closes segments; return them."""
+    active = folder / ACTIVE
+    files, part = [], list[Record]()
+    for record in node.records:
+        part.append(record)
+        if isinstance(record.event, JournalSegmentClosed):
+            first, last = part[0].envelope.seq, record.envelope.seq
+            files.append(_written(closed_path(active, first, last), part))
+            part = []
+    return [*files, _written(active, part)]
+
+
+def _written(path: Path, records: list[Record]) -> Path:
+    path.write_bytes(b"".join(record.line + b"\n" for record in records))
+    return path
 
 
 def every_story(log: ALog) -> None:

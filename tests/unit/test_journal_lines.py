@@ -103,13 +103,21 @@ def test_a_live_file_s_torn_line_is_torn_in_the_end(path, monkeypatch):
 def test_a_journal_is_a_file_or_a_folder_with_segments(tmp_path):
     for name in ("audit.log", "audit.10-12.log", "audit.1-9.log"):
         (tmp_path / name).write_bytes(name.encode() + b"\n")
-    for other in ("audit.log.lock", "audit.x-9.log", "audit.1-9.log.gz", "server_id"):
+    for other in (
+        "audit.log.lock",
+        "audit.x-9.log",
+        "audit.01-9.log",
+        "audit.1-9.log.gz",
+        "audit.1-9.txt",
+        "server_id",
+    ):
         (tmp_path / other).write_bytes(b"\0")
     (tmp_path / "audit.3-4.log").mkdir()
     names = ["audit.1-9.log", "audit.10-12.log", "audit.log"]
     files = segments(tmp_path)
     assert [file.name for file in files] == names
-    assert segments(tmp_path / "audit.log") == [tmp_path / "audit.log"]
+    assert segments(tmp_path / "audit.log") == files
+    assert segments(tmp_path / "audit.10-12.log") == [tmp_path / "audit.10-12.log"]
     assert list(read_journal(files)) == [
         Line(str(tmp_path / name), 1, 0, name.encode()) for name in names
     ]
@@ -122,6 +130,8 @@ def test_where_there_is_no_journal_that_is_said(tmp_path):
         segments(tmp_path)
     with pytest.raises(NoJournal, match="does not exist"):
         segments(tmp_path / "nothing")
+    with pytest.raises(NoJournal, match="does not exist"):
+        segments(tmp_path / "nothing" / "audit.log")
     with pytest.raises(NoJournal, match="neither a file nor a folder"):
         segments(tmp_path.__class__("/dev/null"))
 
