@@ -59,7 +59,7 @@ def nodes(given: Given) -> list[NodeKey]:
     """
     with _database(given) as database:
         if database is None:
-            return _checked(_nodes_of(_lines(given)), str(given.journals[0][-1]))
+            return _checked(nodes_of(_lines(given)), str(given.journals[0][-1]))
         rows = database.typed(
             NODES,
             "SELECT server_id, hostname, kid, x, first_seen, endorsed FROM nodes"
@@ -85,8 +85,14 @@ def _checked(nodes: list[NodeKey], file: str) -> list[NodeKey]:
     return nodes
 
 
-def _nodes_of(lines: Iterable[Line]) -> list[NodeKey]:
-    records = [_parsed(line) for line in lines if any(mark in line.data for mark in _TELLING)]
+def tells_of_nodes(data: bytes) -> bool:
+    """Return whether a line may be about a node and its key."""
+    return any(mark in data for mark in _TELLING)
+
+
+def nodes_of(lines: Iterable[Line]) -> list[NodeKey]:
+    """Return the nodes that have registered in these lines, in the order in which they did."""
+    records = [_parsed(line) for line in lines if tells_of_nodes(line.data)]
     registered: list[tuple[NodeRegistered, str]] = []
     endorsed: set[str] = set()
     for record in sorted(records, key=lambda record: record.envelope.position):
@@ -144,7 +150,7 @@ def servers(given: Given) -> list[ServerRow]:
             ends[node.server_id].at,
             ends[node.server_id].seq,
         )
-        for node in _nodes_of(_lines(given))
+        for node in nodes_of(_lines(given))
         if node.server_id in ends
     ]
     return sorted(found, key=lambda server: server.last_seen, reverse=True)

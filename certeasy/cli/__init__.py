@@ -19,7 +19,7 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
     "projections": (
         "certeasy.cli.projections",
         "projections",
-        "Compare the tables with the log, or fold them anew.",
+        "Compare the tables with the log, export them, or fold them anew.",
     ),
     "journal": ("certeasy.cli.journal", "journal", "Mend a node's journal."),
     "clock": ("certeasy.cli.clock", "clock", "Accept a clock that is behind the log."),

@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 
+from certeasy.audit.state import AsOf, State
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import SystemClock
@@ -15,14 +17,16 @@ from certeasy.ids import RandomIds
 from certeasy.store import DatabaseUnavailable, Store
 from events.envelope import BrokenLine
 from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
+from projections.fold import TABLES
 
 SHOWN = 20
+NEW = "A new file."
 UNREADABLE = (BrokenLine, NewerSchema, UndecodableEvent, UnknownEvent, LookupError)
 
 
 @click.group()
 def projections() -> None:
-    """Compare the tables with the log, or fold them anew."""
+    """Compare the tables with the log, export them, or fold them anew."""
 
 
 @projections.command(epilog="Example: certeasy projections check -f /etc/certeasy/config.yml")
@@ -50,6 +54,42 @@ def check(config_file: Path) -> None:
             "'certeasy projections rebuild' folds them anew"
         )
     click.echo("the tables are what the log says")
+
+
+@projections.command(
+    epilog="Example: certeasy projections export -f /etc/certeasy/config.yml --out live.sqlite"
+)
+@with_config
+@click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help=NEW)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@told(DatabaseUnavailable)
+def export(config_file: Path, out: Path, *, as_json: bool) -> None:
+    """Write the tables in use to a new SQLite file, as `audit replay` does those of journals.
+
+    `audit diff` compares the two. May be run beside the server: it is one moment's state.
+
+    Exit codes: 0 done, 1 not readable, 2 the command line is wrong.
+    """
+    store = _existing(read(config_file).database.path)
+    try:
+        state = State(out)
+    except FileExistsError as error:
+        store.close()
+        fail(str(error), 2)
+    try:
+        with store.projected() as (head, rows), progress_bar("tables", len(TABLES)) as progress:
+            of = AsOf(head.position, head.hash, head.at, head.projections)
+            for done, table in enumerate(TABLES, start=1):
+                state.add(table, rows(table))
+                progress(done)
+        state.finish(of)
+    finally:
+        state.close()
+        store.close()
+    if as_json:
+        click.echo(msgspec.json.encode({"out": str(out), "as_of": of}))
+    else:
+        click.echo(f"{out}: the tables as of position {of.position}, hash {of.hash}")
 
 
 @projections.command(epilog="Example: certeasy projections rebuild -f /etc/certeasy/config.yml")

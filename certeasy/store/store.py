@@ -152,9 +152,8 @@ class Store:
         tuple[Shadow, Iterator[bytes], Callable[[Table[Any]], Iterator[tuple[Any, ...]]]]
     ]:
         """Open shadow tables in a file of their own, and this database as it is at this moment."""
-        with TemporaryDirectory(prefix="certeasy-check-") as folder, self.reader.connect() as live:
+        with TemporaryDirectory(prefix="certeasy-check-") as folder, self._frozen() as live:
             aside = sqlite_writer(Path(folder, "shadow.sqlite"), durable=False)
-            live.exec_driver_sql("BEGIN")
             try:
                 with aside.begin() as connection:
                     yield (
@@ -163,8 +162,24 @@ class Store:
                         lambda table: ordered_rows(live, schema.projected[table], table.key),
                     )
             finally:
-                live.exec_driver_sql("ROLLBACK")
                 aside.dispose()
+
+    @contextmanager
+    def projected(self) -> Iterator[tuple[Head, Callable[[Table[Any]], Iterator[tuple[Any, ...]]]]]:
+        """Open the projections as they are at this moment, and the head that they are as of."""
+        with reported(), self._frozen() as live:
+            head = _as_head(_first(live, self._statements.head, {}))
+            yield head, lambda table: ordered_rows(live, schema.projected[table], table.key)
+
+    @contextmanager
+    def _frozen(self) -> Iterator[sa.Connection]:
+        """Open a connection that sees this database as it is at this moment, and goes on to."""
+        with self.reader.connect() as live:
+            live.exec_driver_sql("BEGIN")
+            try:
+                yield live
+            finally:
+                live.exec_driver_sql("ROLLBACK")
 
     def _all_lines(self, connection: sa.Connection) -> Iterator[bytes]:
         table = schema.events
@@ -210,12 +225,7 @@ class Store:
 
     def head(self) -> Head:
         """Return the end of the log; raises DatabaseUnavailable."""
-        row = self._look_up(self._statements.head, {})
-        if row is None:
-            raise DatabaseUnavailable(
-                "the database has no log head: it was never set up, or is damaged"
-            )
-        return Head(*row)
+        return _as_head(self._look_up(self._statements.head, {}))
 
     def server(self, server_id: str) -> Server | None:
         """Return a node's row, or None."""
@@ -293,15 +303,7 @@ class Store:
     def _look_up(self, statement: Prepared, values: dict[str, object]) -> tuple[Any, ...] | None:
         """Run a prepared statement that finds at most one row."""
         with reported():
-            driver = self._reading().connection.dbapi_connection
-            if driver is None:
-                raise DatabaseUnavailable("the reading connection is gone")
-            cursor = driver.cursor()
-            try:
-                row: tuple[Any, ...] | None = statement.run(cursor, values).fetchone()
-            finally:
-                cursor.close()
-        return row
+            return _first(self._reading(), statement, values)
 
     def _one(self, statement: Any, values: dict[str, object]) -> tuple[Any, ...] | None:
         with reported():
@@ -319,6 +321,28 @@ class Store:
             self._local.lent = lent = _Lent(self.reader.connect())
             self._lent.add(lent)
         return lent.connection
+
+
+def _first(
+    connection: sa.Connection, statement: Prepared, values: dict[str, object]
+) -> tuple[Any, ...] | None:
+    driver = connection.connection.dbapi_connection
+    if driver is None:
+        raise DatabaseUnavailable("the reading connection is gone")
+    cursor = driver.cursor()
+    try:
+        row: tuple[Any, ...] | None = statement.run(cursor, values).fetchone()
+    finally:
+        cursor.close()
+    return row
+
+
+def _as_head(row: tuple[Any, ...] | None) -> Head:
+    if row is None:
+        raise DatabaseUnavailable(
+            "the database has no log head: it was never set up, or is damaged"
+        )
+    return Head(*row)
 
 
 def as_line(stored: object) -> bytes:

@@ -4,9 +4,10 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from certeasy.audit.replay import BATCH, Replay
+from certeasy.audit.replay import BATCH, Replay, line_time
 from certeasy.audit.verifying import Given, verify
 from events.certificates import CertificateRevoked
+from events.envelope import ZERO_HASH
 from events.orders import OrderReady
 from journal.breaks import JournalBroken
 from projections.fold import TABLES, VERSION
@@ -50,7 +51,7 @@ def test_a_replay_makes_the_server_s_tables(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         last = log.records[-1]
         row = (log.position, last.hash, last.envelope.at, VERSION)
-        assert connection.execute("SELECT * FROM replayed").fetchall() == [row]
+        assert connection.execute("SELECT * FROM as_of").fetchall() == [row]
         names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'").fetchall()
         assert ("certificates_serial",) in names
 
@@ -80,7 +81,8 @@ def test_an_empty_log_makes_empty_tables(tmp_path):
     path = replayed(ALog(), tmp_path)
     assert all(rows == [] for rows in rows_of(path).values())
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT * FROM replayed").fetchall() == []
+        row = (0, ZERO_HASH, "", VERSION)
+        assert connection.execute("SELECT * FROM as_of").fetchall() == [row]
 
 
 def test_a_replay_adds_to_no_file(tmp_path):
@@ -119,3 +121,48 @@ def test_a_replay_has_the_bodies_that_a_server_reads(tmp_path):
         (body,) = connection.execute(query, (order_id,)).fetchone()
     order = msgspec.json.decode(body, type=ORDERS._struct)
     assert order.id == order_id
+
+
+def test_a_replay_of_more_than_there_is_is_refused(tmp_path):
+    log = a_log()
+    with pytest.raises(JournalBroken, match="ends at position 2, position 3 was asked for"):
+        replayed(log, tmp_path, position=3)
+    assert list(tmp_path.glob("*.sqlite*")) == []
+
+
+def test_a_state_has_its_name_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "state.sqlite"
+    first = Replay(path)
+    with pytest.raises(FileExistsError, match=r"state\.sqlite\.partial exists already"):
+        Replay(path)
+    assert not path.exists()
+    first.finish()
+    assert [file.name for file in tmp_path.iterdir()] == ["state.sqlite"]
+    first.close()
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "line"),
+    [
+        ("2026-11-24T18:30:00Z", "2026-11-24T18:30:00.000000Z"),
+        ("2026-11-24t18:30:00.25z", "2026-11-24T18:30:00.250000Z"),
+        ("2026-11-24T19:30:00+01:00", "2026-11-24T18:30:00.000000Z"),
+        ("2026-11-24T18:30:00.123456-00:30", "2026-11-24T19:00:00.123456Z"),
+    ],
+)
+def test_a_time_is_rfc_3339_with_any_offset(typed, line):
+    assert line_time(typed) == line
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *("yesterday", "", "2026-11-24", "2026-11-24 18:30:00Z", "2026-11-24T18:30:00"),
+        *("2026-13-24T18:30:00Z", "2026-11-24T18:30Z", "2026-11-24T18:30:00.1234567Z"),
+        *("0001-01-01T00:00:00+23:59", "2026-W48-2T18:30:00Z", "٢٠٢٦-11-24T18:30:00Z"),
+    ],
+)
+def test_another_time_is_refused_with_the_form_that_is_wanted(typed):
+    with pytest.raises(ValueError, match="RFC 3339"):
+        line_time(typed)

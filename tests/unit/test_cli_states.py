@@ -1,0 +1,193 @@
+"""`audit replay`, `projections export` and `audit diff`, as they are typed."""
+
+import sqlite3
+from contextlib import closing
+
+import msgspec
+import pytest
+
+from tests.make.audited import both, certeasy, laid_out, run
+from tests.make.journals import a_log, every_story
+
+
+@pytest.fixture
+def log():
+    log = a_log(nodes=2)
+    every_story(log)
+    log.an_order("mail.corp.internal", by=1)
+    return log
+
+
+@pytest.fixture
+def folder(log, tmp_path):
+    return laid_out(log, tmp_path)
+
+
+@pytest.fixture
+def states(folder):
+    """A replay of the journals and an export of the database."""
+    replayed, live = folder / "replayed.sqlite", folder / "live.sqlite"
+    keys = ("--keys", folder / "keys.json")
+    assert run("replay", *both(folder), *keys, "--out", replayed).exit_code == 0
+    exported = certeasy("projections", "export", "-f", folder / "config.yml", "--out", live)
+    assert exported.exit_code == 0, exported.output
+    return replayed, live
+
+
+def change(path, *statements):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount != 0
+
+
+def test_the_tables_in_use_are_those_that_the_journals_make(states, log):
+    result = run("diff", *states)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"equal: every row, as of position {log.position}\n"
+
+
+def test_replay_and_export_write_the_same_file(states):
+    made = []
+    for path in states:
+        with closing(sqlite3.connect(path)) as connection:
+            made.append(connection.execute("SELECT * FROM sqlite_master ORDER BY 1, 2").fetchall())
+    assert [row[:3] + row[4:] for row in made[0]] == [row[:3] + row[4:] for row in made[1]]
+
+
+def test_each_row_that_differs_is_named(states):
+    replayed, live = states
+    change(
+        live,
+        "DELETE FROM certificates WHERE id = (SELECT max(id) FROM certificates)",
+        "UPDATE orders SET body = CAST(replace(CAST(body AS TEXT), 'invalid', 'valid') AS BLOB)"
+        " WHERE id = (SELECT max(id) FROM orders WHERE status = 'invalid')",
+        "UPDATE nodes SET hostname = 'evil' WHERE hostname LIKE 'node2.%'",
+        "INSERT INTO order_names SELECT 'evil.corp.internal', order_id FROM order_names LIMIT 1",
+    )
+    result = run("diff", *states)
+    lines = result.stdout.splitlines()
+    assert (result.exit_code, len(lines)) == (1, 4)
+    assert [line.split()[0] for line in lines] == ["certificates", "nodes", "order_names", "orders"]
+    assert lines[0].endswith(f": only in {replayed}")
+    assert lines[1].endswith(": differs in hostname")
+    assert lines[2].endswith(f": only in {live}")
+    assert "evil.corp.internal" in lines[2]
+    assert lines[3].endswith(": differs in body.status")
+    backwards = msgspec.json.decode(run("diff", live, replayed, "--json").stdout)
+    assert backwards["equal"] is False
+    found = [(d["table"], d.get("only_in"), d.get("columns")) for d in backwards["differences"]]
+    assert found == [
+        ("certificates", str(replayed), None),
+        ("nodes", None, ["hostname"]),
+        ("order_names", str(live), None),
+        ("orders", None, ["body.status"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("DROP TABLE accounts", "table accounts: only in {replayed}"),
+        ("CREATE TABLE more (a)", "table more: only in {live}"),
+        ("ALTER TABLE jobs ADD COLUMN more", "table jobs: differs in more"),
+        ("UPDATE as_of SET hash = 'x'", "table as_of: differs in hash"),
+        ("UPDATE accounts SET body = x'ff'", " differs in body"),
+    ],
+)
+def test_what_is_not_of_the_same_make_is_named(states, statement, told):
+    replayed, live = states
+    change(live, statement)
+    result = run("diff", *states)
+    assert result.exit_code == 1
+    assert told.format(replayed=replayed, live=live) in result.stdout
+
+
+def test_values_of_any_kind_are_compared(states):
+    replayed, live = states
+    change(
+        live,
+        "UPDATE accounts SET id = x'00ff' WHERE id = (SELECT max(id) FROM accounts)",
+        "UPDATE nodes SET hostname = x'41'",
+    )
+    change(replayed, "UPDATE nodes SET hostname = CAST(x'ff' AS TEXT)")
+    result = run("diff", *states)
+    assert result.exit_code == 1
+    assert "accounts 00ff: only in" in result.stdout
+    assert result.stdout.isascii()
+
+
+def test_states_of_different_positions_are_compared_only_on_demand(folder, log, states):
+    earlier = folder / "earlier.sqlite"
+    result = run(
+        "replay", *both(folder), "--position", log.position - 1, "--out", earlier, "--json"
+    )
+    answer = msgspec.json.decode(result.stdout)
+    assert answer["folded"] == answer["as_of"]["position"] == log.position - 1
+    assert answer["proof"]["lines"] == log.position
+    result = run("diff", earlier, states[1])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"as of position {log.position - 1}, " in result.stderr
+    assert "--ignore-position" in result.stderr
+    result = run("diff", earlier, states[1], "--ignore-position")
+    assert result.exit_code == 1
+    assert "certificates " in result.stdout
+    assert "as_of" not in result.stdout
+
+
+def test_states_of_another_fold_are_not_compared(states):
+    change(states[1], "UPDATE as_of SET projections = 99")
+    result = run("diff", *states, "--ignore-position")
+    assert result.exit_code == 2
+    assert "projections of version 99" in result.stderr or "of 99" in result.stderr
+
+
+def test_what_is_no_state_is_told(folder, states):
+    (folder / "rubbish").write_bytes(b"rubbish" * 1000)
+    for file in ("none", "rubbish", "work/db.sqlite"):
+        for pair in ((states[0], folder / file), (folder / file, states[0])):
+            result = run("diff", *pair)
+            assert (result.exit_code, result.stdout) == (2, "")
+            assert result.stderr.count("\n") == 1
+    change(states[0], "DELETE FROM as_of")
+    assert "does not say what it is a state of" in run("diff", *states).stderr
+
+
+def test_a_position_and_a_time_are_not_given_together(folder):
+    output = folder / "state.sqlite"
+    result = run(
+        "replay", *both(folder), "--position", 1, "--at", "2026-11-24T18:30:00Z", "--out", output
+    )
+    assert (result.exit_code, "not both" in result.stderr) == (2, True)
+    result = run("replay", *both(folder), "--at", "yesterday", "--out", output)
+    assert result.exit_code == 2
+    assert "such as 2026-11-24T18:30:00Z" in result.stderr
+    assert not output.exists()
+
+
+def test_a_replay_proves_as_verify_does(folder, log):
+    kid, other = (node.key.public.kid for node in log.nodes)
+    output = folder / "state.sqlite"
+    replay = ("replay", *both(folder), "--output", output)
+    assert run(*replay, "--anchor", other).exit_code == 1
+    (folder / "heads").write_bytes(b'{"position":1,"server_id":"x","seq":1,"hash":"","jws":""}')
+    assert "another line was pinned" in run(*replay, "--pinned", folder / "heads").stderr
+    (folder / "one.json").write_bytes(
+        msgspec.json.encode({"keys": [log.nodes[1].key.public.jwk()]})
+    )
+    assert run(*replay, "--keys", folder / "one.json").exit_code == 1
+    assert run("replay", "--journal", folder / "node1", "--output", output).exit_code == 1
+    assert not output.exists()
+    assert run(*replay, "--anchor", kid, "--trust", other).exit_code == 0
+
+
+def test_an_export_writes_over_nothing(folder, states):
+    export = ("projections", "export", "-f", folder / "config.yml")
+    before = states[1].read_bytes()
+    result = certeasy(*export, "--out", states[1])
+    assert (result.exit_code, result.stderr) == (2, f"certeasy: {states[1]} exists already\n")
+    assert states[1].read_bytes() == before
+    result = certeasy(*export, "--out", folder / "more.sqlite", "--json")
+    assert msgspec.json.decode(result.stdout)["as_of"]["position"] > 0
+    (folder / "work" / "db.sqlite").unlink()
+    assert certeasy(*export, "--out", folder / "none.sqlite").exit_code == 1
+    assert not (folder / "work" / "db.sqlite").exists()
