@@ -93,7 +93,7 @@ class Application:
         standing = boot.level(node)
         nonce_secret = node.secrets.get_or_make("nonces", self.ids.random(NONCE_SECRET))
         self.authorities = self._authorities(node.secrets)
-        self.committer = Committer(node.store, node.journal, self.clock)
+        self.committer = Committer(node.store, node.journal, self.clock, settings.audit.rotate)
         self.committer.on_stop = self._stopped
         self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
         redacted = SettingsLoaded(config.fingerprint(settings), dict(config.redacted(settings)))

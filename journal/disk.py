@@ -1,9 +1,12 @@
 """The few things the journal asks of a disk, so that a test can make each of them fail."""
 
+import errno
 import os
 import shutil
 from pathlib import Path
 from typing import Protocol
+
+SEALED = 0o400
 
 
 class Disk(Protocol):
@@ -26,6 +29,21 @@ class Disk(Protocol):
 
     def truncate(self, descriptor: int, length: int) -> None:
         """Cut the file."""
+        ...
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file another name in its folder; FileExistsError where that name is taken.
+
+        The file must not be open here: Windows refuses to rename what anybody has open.
+        """
+        ...
+
+    def seal(self, path: Path) -> None:
+        """Let nobody write to the file any more, its owner included, as far as modes do that."""
+        ...
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return once the names in the folder are on the disk."""
         ...
 
     def free(self, path: Path) -> int:
@@ -57,6 +75,22 @@ class OsDisk:
     def truncate(self, descriptor: int, length: int) -> None:
         """Cut the file."""
         os.ftruncate(descriptor, length)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Give a file another name in its folder; FileExistsError where that name is taken."""
+        # POSIX would put the one in the place of the other, and nothing of evidence goes that way.
+        # Nobody else makes such files here while the workdir's lock is held.
+        if new.exists() or new.is_symlink():
+            raise FileExistsError(errno.EEXIST, "this name is taken", str(new))
+        old.rename(new)
+
+    def seal(self, path: Path) -> None:
+        """Take away the right to write: mode 0400; on Windows, the attribute read-only."""
+        path.chmod(SEALED)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return once the names in the folder are on the disk."""
+        sync_folder(folder)
 
     def free(self, path: Path) -> int:
         """Return how many bytes may still be written beside this file."""

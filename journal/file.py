@@ -4,6 +4,9 @@ Only the node's committer writes it. `confirmed` is the last offset that a sync 
 any error nothing beyond it can be trusted (a second fsync after EIO proves nothing), so the file is
 closed, and catching up begins by cutting back to that offset. A file that is shorter than that, or
 another one in its place, was touched by somebody else: writing on would hide it.
+
+A segment is closed by giving the file its final name and beginning another one. Whatever fails
+there, `reopen` looks which of the two files there is, and goes on from that.
 """
 
 import contextlib
@@ -13,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from journal.breaks import Line
-from journal.disk import Disk, OsDisk, sync_folder
+from journal.disk import Disk, OsDisk
+from journal.segments import closed_path
 
 TAIL = 4 * 1024 * 1024
 NEWLINE = b"\n"
@@ -31,6 +35,10 @@ class NoRoom(Exception):
             f"{path}: {free} bytes free on the journal's disk, {needed} are needed; nothing is"
             " accepted until there is room"
         )
+
+
+class NotRenamed(Exception):
+    """The system refused a closed segment its name; the same file is open again, and goes on."""
 
 
 class JournalTouched(Exception):
@@ -54,16 +62,18 @@ class Tail:
 
 
 class Journal:
-    """One node's active journal file."""
+    """One node's active journal file. `first` is the seq of its first line, there or to come."""
 
     def __init__(self, path: Path, *, keep_free: int = 0, disk: Disk | None = None) -> None:
         """Name the file; nothing is touched before `open`. `keep_free` is the headroom in bytes."""
         self.path = path
+        self.first = 1
         self.confirmed = 0
+        self.disk = disk or OsDisk()
         self._keep_free = keep_free
-        self._disk = disk or OsDisk()
         self._descriptor: int | None = None
         self._file = 0  # its number in the file system
+        self._closing: tuple[Path, int] | None = None  # the name it is being given, its last seq
 
     @property
     def is_open(self) -> bool:
@@ -72,12 +82,10 @@ class Journal:
 
     def open(self) -> None:
         """Open the file, creating it durably if it is not there. What it holds is confirmed."""
-        fresh = not self.path.exists()
-        self._descriptor = descriptor = self._disk.open(self.path)
+        self._descriptor = descriptor = self.disk.open(self.path)
         try:
-            self._disk.sync(descriptor)
-            if fresh:
-                sync_folder(self.path.parent)
+            self.disk.sync(descriptor)
+            self.disk.sync_folder(self.path.parent)
             found = os.fstat(descriptor)
             self._file, self.confirmed = found.st_ino, found.st_size
         except OSError:
@@ -87,16 +95,67 @@ class Journal:
     def reopen(self) -> None:
         """Open again after an error: everything behind the last confirmed offset is cut away first.
 
-        Raises OSError while that cannot be done, JournalTouched if the file ends before it.
+        Where the error came while a segment was being closed, that is gone on with: the next file
+        is open then, unless the old one still has its name. Raises OSError while that cannot be
+        done, JournalTouched if the file ends before that offset, or is another one.
         """
         self.close()
-        self._descriptor = descriptor = self._disk.open(self.path)
+        if self._closing is not None and self._was_renamed(self._closing[0]):
+            self._begin_next(*self._closing)
+        else:
+            self._open_again()
+        self._closing = None
+
+    def _open_again(self) -> None:
+        self._descriptor = descriptor = self.disk.open(self.path)
         try:
             self._check_untouched(os.fstat(descriptor), whole=False)
             self.cut(self.confirmed)
         except (OSError, JournalTouched):
             self.close()
             raise
+
+    def close_segment(self, last: int) -> Path:
+        """Give the file the name of a closed segment, and begin the next file; return that name.
+
+        The file's last line must be the one with seq `last`, which says that it is closed. Raises
+        NotRenamed where the system refuses the name: the same file is open again then. After any
+        other error (OSError, JournalTouched) the journal is closed, and `reopen` goes on with it.
+        """
+        closed = closed_path(self.path, self.first, last)
+        self._closing = (closed, last)
+        self.close()  # Windows renames no file that is open
+        refusal = None
+        try:
+            self.disk.rename(self.path, closed)
+        except OSError as error:
+            refusal = error
+        self.reopen()
+        if self.first <= last:
+            raise NotRenamed(str(refusal)) from refusal
+        return closed
+
+    def _was_renamed(self, closed: Path) -> bool:
+        return self._is_at(closed) and not self._is_at(self.path)
+
+    def _is_at(self, path: Path) -> bool:
+        try:
+            return path.stat().st_ino == self._file
+        except FileNotFoundError:
+            return False
+
+    def _begin_next(self, closed: Path, last: int) -> None:
+        self.disk.sync_folder(closed.parent)
+        with contextlib.suppress(OSError):  # each start looks whether it can be written
+            self.disk.seal(closed)
+        self.open()
+        if self.confirmed:
+            self.close()
+            raise JournalTouched(
+                f"{self.path} has {self.confirmed} bytes, and was just begun: somebody else wrote"
+                " them"
+            )
+        self.first = last + 1
 
     def close(self) -> None:
         """Close the file; what was confirmed stays."""
@@ -116,7 +175,7 @@ class Journal:
                 self._check_untouched(self.path.stat())
             except FileNotFoundError:
                 raise JournalTouched(f"{self.path} was removed while it was in use") from None
-        free = self._disk.free(self.path)
+        free = self.disk.free(self.path)
         if free < self._keep_free + coming:
             raise NoRoom(self.path, free, self._keep_free + coming)
 
@@ -141,7 +200,7 @@ class Journal:
         data = NEWLINE.join(lines) + NEWLINE
         try:
             self._write(descriptor, data)
-            self._disk.sync(descriptor)
+            self.disk.sync(descriptor)
         except OSError:
             self.close()
             raise
@@ -150,7 +209,7 @@ class Journal:
     def _write(self, descriptor: int, data: bytes) -> None:
         done = 0
         while done < len(data):
-            taken = self._disk.write(descriptor, self.confirmed + done, data[done:])
+            taken = self.disk.write(descriptor, self.confirmed + done, data[done:])
             if taken <= 0:  # no system says this of a disk; asking for ever would be worse
                 raise OSError(errno.EIO, "the disk takes nothing", str(self.path))
             done += taken
@@ -159,8 +218,8 @@ class Journal:
         """Cut the file back to an offset, durably."""
         if self._descriptor is None:
             raise JournalClosed(f"{self.path} is closed")
-        self._disk.truncate(self._descriptor, offset)
-        self._disk.sync(self._descriptor)
+        self.disk.truncate(self._descriptor, offset)
+        self.disk.sync(self._descriptor)
         self.confirmed = offset
 
     def tail(self, limit: int = TAIL) -> Tail:

@@ -48,7 +48,9 @@ def segments(path: Path) -> list[Path]:
 
 def _with_closed(active: Path) -> list[Path]:
     closed = closed_segments(active)
-    return [*closed, active] if active.is_file() else closed
+    if active.is_file():
+        return [*closed, active]
+    return closed_segments(active)  # again: it may have become one of them in this moment
 
 
 def read_journal(files: Iterable[Path], *, live: bool = False) -> Iterator[Line]:

@@ -10,11 +10,25 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from events.envelope import Record
-from events.nodes import ClockSetBack, JournalRefilled, NodeRegistered, NodeStarted
+from events.nodes import (
+    ClockSetBack,
+    JournalRefilled,
+    JournalSegmentClosed,
+    NodeRegistered,
+    NodeStarted,
+)
 from events.registry import NewerSchema, UndecodableEvent
 from events.signing import thumbprint
 
-TELLING = frozenset(("node.registered", "node.started", "journal.refilled", "clock.set-back"))
+TELLING = frozenset(
+    (
+        "node.registered",
+        "node.started",
+        "journal.refilled",
+        "journal.segment-closed",
+        "clock.set-back",
+    )
+)
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -63,7 +77,7 @@ class Nodes:
                 told.registered = fact
             case NodeStarted():
                 told.started, told.mended = fact, False
-            case JournalRefilled() | ClockSetBack():
+            case JournalRefilled() | ClockSetBack() | JournalSegmentClosed(reason="asked"):
                 told.mended = True
             case _:
                 pass

@@ -11,7 +11,7 @@
 
 import getpass
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -24,10 +24,12 @@ from certeasy.cluster.files import Held, create_empty, hold, refuse_link
 from certeasy.cluster.identity import Identity
 from certeasy.cluster.refusal import BootRefused
 from certeasy.cluster.secrets import Secrets
-from certeasy.commit import Command, Committer, Place, Standing
+from certeasy.commit import Command, Committer, Place, Standing, segments
 from certeasy.commit import probe as probing
 from certeasy.commit.batch import LINES
+from certeasy.commit.committer import SYSTEM
 from certeasy.commit.rebuild import rebuild
+from certeasy.commit.segments import Segment, SegmentRefused
 from certeasy.decide.decision import Decision, Reader
 from certeasy.ids import Ids
 from certeasy.log import logger
@@ -47,11 +49,11 @@ from events.registry import Event, NewerSchema, UndecodableEvent, UnknownEvent
 from events.sealing import KEY_LENGTH, NONCE_LENGTH, Subject
 from journal.disk import Disk
 from journal.file import Journal
+from journal.segments import closed_segments
 from projections.fold import VERSION
 from projections.nodes import INSTALLATION, NODES
 
 log = logger("node")
-SYSTEM = Actor("system", "node")
 
 
 class Opened:
@@ -131,7 +133,7 @@ def level(node: Opened, *, most: int = LINES) -> Standing:
     found = probing.Found(who.server_id, who.key, tuple(who.boots), node.store.head(), server)
     try:
         mending = probing.check(found, node.store, node.journal.path, most=most)
-    except probing.ProbeRefused as refusal:
+    except (probing.ProbeRefused, SegmentRefused) as refusal:
         raise BootRefused(str(refusal)) from None
     node.journal.open()
     standing = probing.heal(found, mending, node.store, node.journal)
@@ -213,14 +215,31 @@ def accepting(standing: Standing, latest: str) -> Standing:
     return msgspec.structs.replace(standing, accepted_at=latest)
 
 
-def next_seq(lines: list[tuple[int, bytes]]) -> int:
-    """Return the seq behind the last whole line of a journal's tail; 1 where there is none."""
-    for _, line in reversed(lines):
-        try:
-            return parse(line).envelope.seq + 1
-        except BrokenLine:
-            continue
-    return 1
+def missing_segments(node: Opened) -> list[Segment]:
+    """Return the closed segments that are not beside the journal: moved away, or lost.
+
+    Raises BootRefused where one that is there is not what the log says.
+    """
+    try:
+        closed = segments.look(node.store, node.identity.server_id, node.journal.path)
+    except SegmentRefused as refusal:
+        raise BootRefused(str(refusal)) from None
+    return closed.away + closed.lost
+
+
+def write_again(node: Opened, missing: Sequence[Segment]) -> Iterator[Segment]:
+    """Write closed segments from the database, each whole or not at all; yield each when it is
+    there.
+
+    Raises BootRefused where the database does not have what this node signed.
+    """
+    who = node.identity
+    try:
+        yield from segments.write_again(
+            missing, node.store, who.server_id, who.key.public, node.journal.disk
+        )
+    except SegmentRefused as refusal:
+        raise BootRefused(str(refusal)) from None
 
 
 def operator(node: Opened, ids: Ids) -> Actor:
@@ -341,8 +360,9 @@ def _check_place(store: Store, who: Identity) -> None:
 
 
 def _refuse_empty_database(audit_log: Path, database: Path, *, fresh: bool) -> None:
-    if fresh and audit_log.exists() and audit_log.stat().st_size:
-        installation = probing.installation_of(audit_log)
+    journal = [*closed_segments(audit_log), audit_log][0]
+    if fresh and journal.exists() and journal.stat().st_size:
+        installation = probing.installation_of(journal)
         raise BootRefused(
             f"the database {database} is empty, but the journal {audit_log} belongs to"
             f" installation {installation or 'unknown'}: check the database settings (a wrong"
@@ -360,6 +380,7 @@ def _check_format(head: Head) -> None:
 
 
 __all__ = [
+    "SYSTEM",
     "BootRefused",
     "Opened",
     "PlaceLost",

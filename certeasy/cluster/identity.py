@@ -14,6 +14,7 @@ from certeasy.cluster.files import append_line, refuse_link, write_once
 from certeasy.cluster.refusal import BootRefused
 from certeasy.ids import Ids
 from events.signing import SigningKey
+from journal.segments import closed_segments
 
 KEY_FILE = Path("keys") / "signing.pem"
 BOOTS_FILE = "boot_ids"
@@ -46,7 +47,9 @@ def find(workdir: Path, audit_log: Path, ids: Ids) -> Identity:
     id_file, key_file, boots = workdir / "server_id", workdir / KEY_FILE, workdir / BOOTS_FILE
     for path in (audit_log, id_file, key_file, boots):
         refuse_link(path)
-    journalled = audit_log.exists() and audit_log.stat().st_size > 0
+    journalled = bool(closed_segments(audit_log)) or (
+        audit_log.exists() and audit_log.stat().st_size > 0
+    )
     if not id_file.exists():
         if journalled:
             raise BootRefused(

@@ -12,6 +12,8 @@ batch; there is no timer. The rules it keeps:
 (5) After any error of the journal or of COMMIT nothing is accepted before catching up has
     succeeded.
 (6) A node that has lost the writer's place, or its own history, stops.
+(7) The line that closes a segment is the last one of its file: the file gets its final name before
+    anything else is stored.
 """
 
 import queue
@@ -36,8 +38,10 @@ from certeasy.commit.command import (
 )
 from certeasy.commit.from_log import from_log
 from certeasy.commit.hot import HotRows
+from certeasy.commit.rotation import Closing, NothingToClose, Rotation, finish
 from certeasy.commit.watch import Watch
 from certeasy.log import logger
+from certeasy.settings import RotateSettings
 from certeasy.store import (
     CommitUnknown,
     DatabaseUnavailable,
@@ -49,9 +53,11 @@ from certeasy.store import (
     Transaction,
 )
 from certeasy.store.schema import FORMAT
-from events.envelope import timestamp
+from events.envelope import Actor, Record, parse, timestamp
+from events.nodes import JournalSegmentClosed
 from events.signing import SigningKey
 from journal.file import Journal, JournalClosed, JournalTouched, NoRoom
+from journal.segments import CLOSING
 from projections.accounts import Account
 from projections.certificates import Certificate
 from projections.fold import streams_of
@@ -65,6 +71,8 @@ HEARTBEAT = 5.0  # seconds between renewals of the lease while nothing is commit
 SEEN = 60.0  # seconds between updates of servers.last_seen
 CLOCK_SKEW = timedelta(seconds=5)  # behind the log's latest time without a word
 NONCE_SLACK = timedelta(minutes=1)  # nonces are kept so much longer, for clocks that are set back
+
+SYSTEM = Actor("system", "node")
 
 log = logger("committer")
 
@@ -87,12 +95,20 @@ class Standing(msgspec.Struct, frozen=True):
     seq: int
     prev: str
     accepted_at: str = ""  # a latest time ahead of the clock that an administrator has accepted
+    began: str = ""  # when the first line of the journal's active file was written, if it has one
+    mended: int = 0  # how many lines the journal lacked, which were written again
 
 
 class Committer:
     """Stores commands, one batch after the other."""
 
-    def __init__(self, store: Store, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        journal: Journal,
+        clock: Clock,
+        rotate: RotateSettings = RotateSettings(),  # noqa: B008 - frozen
+    ) -> None:
         """Put the parts together; nothing happens before `start`."""
         self.watch = Watch()
         self.listeners: list[Callable[[Committed], None]] = []
@@ -102,6 +118,7 @@ class Committer:
         self._store = store
         self._journal = journal
         self._clock = clock
+        self._rotate = rotate
         self._hot = HotRows()
         self._queue: queue.Queue[Pending | None] = queue.Queue(QUEUE)
         self._thread = threading.Thread(target=self._run, name="committer", daemon=True)
@@ -118,6 +135,8 @@ class Committer:
         self._seq, self._prev = standing.seq, standing.prev
         self._in_journal = (standing.seq, standing.prev)
         self._maybe: tuple[int, str] | None = None  # where we are if an unanswered COMMIT was kept
+        self._last: Record | None = None  # the last line that this committer wrote to the journal
+        self._rotation = Rotation(self._rotate, standing.began)
         self._accepted_at = standing.accepted_at
         self._beaten = self._seen = self._clock.monotonic()
         self.stopped = None
@@ -142,6 +161,16 @@ class Committer:
         be stored, and Unavailable if nothing can be stored now, or if it is unknown whether it was.
         """
         return self._enqueue(self._prepared(command)).wait()
+
+    def close_segment(self, actor: Actor) -> Committed:
+        """Have the journal's active file closed now; return once that is recorded.
+
+        The file gets its final name right after, before anything else is stored. Raises
+        NothingToClose where it has no line, and what `submit` raises where nothing can be stored.
+        """
+        if self.stopped is not None or self._closing:
+            raise Unavailable(self.stopped or "the node is stopping")
+        return self._enqueue(Closing(actor)).wait()
 
     def get(self, table: Table[S], *key: str) -> S | None:
         """Return a row as it is now, from memory where it was changed lately, else from the
@@ -223,8 +252,7 @@ class Committer:
         try:
             if self._trouble is not None:
                 self._catch_up()
-            if batch:
-                self._commit(batch)
+            self._commit_all(batch)
             self._look_after()
             self._refusing = None
         except Unavailable as error:
@@ -252,6 +280,18 @@ class Committer:
         except queue.Empty:
             return batch, True
         return batch, False  # the None that `stop` sends
+
+    def _commit_all(self, batch: Sequence[Pending]) -> None:
+        """Store the batch; then close the segment, if somebody asks for that or it is time."""
+        commands = [pending for pending in batch if not isinstance(pending, Closing)]
+        if commands:
+            self._commit(commands)
+        for closing in batch:
+            if isinstance(closing, Closing):
+                self._close_segment(closing, "asked")
+        due = self._rotation.due(self._journal.confirmed, self._clock.now())
+        if due is not None:
+            self._close_segment(Closing(SYSTEM), due)
 
     def _commit(self, commands: Sequence[Pending]) -> None:
         """Store the commands and answer them; what cannot be stored is bisected out."""
@@ -371,6 +411,8 @@ class Committer:
                 pending.fail(unknown)
             raise unknown from error
         self._in_journal = (self._seq, self._prev)
+        self._last = batch.records[-1]
+        self._rotation.wrote(batch.records[0].envelope.at)
 
     def _answer(self, batch: Batch) -> None:
         for pending, outcome in batch.answers:
@@ -387,6 +429,35 @@ class Committer:
                 listener(committed)
             except Exception:
                 log.exception("a listener failed; what was committed stands")
+
+    # -- the segments of the journal -----------------------------------------------------------
+
+    def _close_segment(self, closing: Closing, reason: str) -> None:
+        """Commit that the active file ends here, as the last line in it, and begin another."""
+        first, last = self._journal.first, self._seq + 1
+        if first == last:
+            closing.fail(NothingToClose(f"{self._journal.path} has no line that could be closed"))
+            return
+        fact = JournalSegmentClosed(first, last, self._prev, reason)
+        closing.tell(f"node/{self._place.server_id}", fact)
+        self._commit([closing])
+        if self._in_journal[0] != last:  # it could not be stored, which was logged
+            self._rotation.put_off(self._journal.confirmed, timestamp(self._clock.now()))
+        try:
+            self._finish_segment()
+        except OSError as error:
+            self._trouble = f"the journal cannot go on behind the segment it closed: {error}"
+            raise Unavailable(self._trouble) from error
+
+    def _finish_segment(self) -> None:
+        """Where the last line closes the active file, give it its name and begin another."""
+        if self._last is None or self._last.envelope.type != CLOSING:
+            return
+        finish(self._journal, self._last)
+        if self._journal.confirmed:
+            self._rotation.put_off(self._journal.confirmed, self._last.envelope.at)
+        else:
+            self._rotation.begin()
 
     # -- keeping whole -------------------------------------------------------------------------
 
@@ -418,9 +489,12 @@ class Committer:
             missing = self._missing()
             if missing:
                 self._journal.append(missing)
+                self._last = parse(missing[-1])
+                self._rotation.wrote(parse(missing[0]).envelope.at)
+            self._in_journal = (self._seq, self._prev)
+            self._finish_segment()
         except (OSError, DatabaseUnavailable) as error:
             raise Unavailable(f"the journal cannot catch up: {error}") from error
-        self._in_journal = (self._seq, self._prev)
         log.warning("caught up: %d lines were written to the journal", len(missing))
         self._trouble = None
 

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import msgspec
 
+from certeasy.commit import segments
 from certeasy.commit.batch import LINES
 from certeasy.commit.chain import BrokenChain, after
 from certeasy.commit.committer import Standing
+from certeasy.commit.rotation import finish
+from certeasy.commit.segments import Closed
 from certeasy.log import logger
 from certeasy.store import Head, Server, Store
 from events.envelope import MAX_LINE, ZERO_HASH, BrokenLine, Record, parse
@@ -20,6 +23,7 @@ from events.nodes import InstallationCreated, NodeRegistered
 from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
 from events.signing import BadSignature, SigningKey
 from journal.file import Journal, Tail, read_tail
+from journal.segments import closed_segments
 
 PAGE = 1000
 log = logger("probe")
@@ -40,11 +44,13 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Mending(msgspec.Struct, frozen=True):
-    """What brings the journal level: its whole lines end at `end`, with `seq` and `hash`."""
+    """What brings the journal level: its active file's whole lines end at `end`, and its last line
+    has `seq` and `hash`. `closed` are the segments before that file."""
 
     end: int
     seq: int
     hash: str
+    closed: Closed
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -59,33 +65,46 @@ class Story(msgspec.Struct, frozen=True):
 def check(found: Found, store: Store, path: Path, *, most: int = LINES) -> Mending:
     """Refuse what must not run, before a byte is touched; return what `heal` has to do.
 
-    At most `most` lines may be missing. Above `LINES`, which a crash can lose, a journal that is
-    gone or cut short is let through, to be refilled. Raises ProbeRefused.
+    At most `most` lines may be missing. Above `LINES`, which a crash can lose, an active file that
+    is gone or cut short is let through, to be refilled. Raises ProbeRefused, or SegmentRefused for
+    what is wrong with a closed segment.
     """
     _check_head(found, store)
     _check_registration(found)
-    if not path.exists():
-        _check_gone(found, path, most)
     tail = read_tail(path) if path.exists() else Tail([], 0, 0)
     _check_owner(found, tail, path)
     story = _story(tail, found.key)
-    last = (story.told + story.beyond)[-1:]
+    files = closed_segments(path)
+    last, where = (story.told + story.beyond)[-1:], path
+    if files and not last:
+        last, where = _last_of(files[-1]), files[-1]
+        segments.check_owner(where, last, found.server_id)
     if last:
-        server = _check_known(found, last[0], path)
-        _check_not_ahead(found, server, last[0], path)
+        server = _check_known(found, last[0], [*files, path][0])
+        _check_not_ahead(found, server, last[0], where)
+    closed = _check_closed(found, store, path, most)
+    if story.told or story.beyond:
         _check_same(found, store, story, path)
-    elif tail.size and (tail.start or found.server is None or found.server.seq > LINES):
+    elif tail.size and (
+        tail.start or found.server is None or found.server.seq > closed.end[0] + LINES
+    ):
         raise ProbeRefused(
             f"{path} holds {tail.size} bytes and, in its last ones, no line of node"
             f" {found.server_id}; it is kept as it is. 'certeasy audit verify' looks at all of it;"
             " if it is worthless, move it away and run 'certeasy journal refill'"
         )
-    return _check_missing(found, store, story, path, most)
+    return _check_missing(found, store, story, closed, path, most=most)
 
 
 def heal(found: Found, mending: Mending, store: Store, journal: Journal) -> Standing:
-    """Bring the open journal level with the database: cut what is torn, append what is missing."""
+    """Bring the open journal level with the database: cut what is torn, append what is missing.
+
+    An active file that ends with the line that closes it gets its final name.
+    """
     size = journal.confirmed
+    journal.first = mending.closed.end[0] + 1
+    segments.warn(mending.closed)
+    segments.seal(mending.closed, journal.disk)
     if mending.end < size:
         journal.cut(mending.end)
         torn = size - mending.end
@@ -97,7 +116,24 @@ def heal(found: Found, mending: Mending, store: Store, journal: Journal) -> Stan
         journal.append(page)
     if missing:
         log.warning("the journal lacked its last %d lines; they were written again", missing)
-    return Standing(found.server.seq, found.server.hash, _accepted_clock(store))
+    last = _last_of(journal.path)
+    if last:
+        finish(journal, last[0])
+    first = segments.first_record(journal.path)
+    return Standing(
+        found.server.seq,
+        found.server.hash,
+        _accepted_clock(store),
+        began="" if first is None else first.envelope.at,
+        mended=missing,
+    )
+
+
+def _last_of(file: Path) -> list[Record]:
+    """Return a file's last whole line, if it has one that can be read."""
+    lines = read_tail(file, MAX_LINE + 2).lines
+    record = _parsed(lines[-1][1]) if lines else None
+    return [] if record is None else [record]
 
 
 def _pages(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
@@ -161,14 +197,30 @@ def _check_registration(found: Found) -> None:
 # -- the journal ---------------------------------------------------------------------------------
 
 
-def _check_gone(found: Found, path: Path, most: int) -> None:
-    server = found.server
-    if server is not None and server.seq > 0 and most <= LINES:
+def _check_closed(found: Found, store: Store, path: Path, most: int) -> Closed:
+    """The closed segments are those that the log tells of; none is lost, and no active file is."""
+    closed = segments.look(store, found.server_id, path)
+    seq = found.server.seq if found.server is not None else 0
+    if not path.exists() and not closed.there and seq > 0 and (most <= LINES or closed.lost):
+        again = "journal refill --closed" if closed.lost else "journal refill"
         raise ProbeRefused(
-            f"the journal {path} is gone, the database has {server.seq} lines of node"
-            f" {found.server_id}. If you know why, run 'certeasy journal refill', which writes it"
-            " again"
+            f"the journal {path} is gone, the database has {seq} lines of node {found.server_id}."
+            f" If you know why, run 'certeasy {again}', which writes it again"
         )
+    if closed.lost:
+        raise ProbeRefused(
+            f"beside {path} is missing what was closed as {segments.named(closed.lost)} (seq"
+            f" {closed.lost[0].first} to {closed.lost[-1].last}): put it back from where it went."
+            " If it is lost and you know why, 'certeasy journal refill --closed' writes it again"
+            " from the database"
+        )
+    if not path.exists() and seq > closed.end[0] and most <= LINES:
+        raise ProbeRefused(
+            f"the journal's active file {path} is gone, the database has lines of node"
+            f" {found.server_id} from seq {closed.end[0] + 1} to {seq} that stood in it. If you"
+            " know why, run 'certeasy journal refill', which writes it again"
+        )
+    return closed
 
 
 def _check_owner(found: Found, tail: Tail, path: Path) -> None:
@@ -295,10 +347,14 @@ def _hash(line: bytes | None, seq: int) -> str:
     return "of a broken line" if record is None else record.hash
 
 
-def _check_missing(found: Found, store: Store, story: Story, path: Path, most: int) -> Mending:
+def _check_missing(
+    found: Found, store: Store, story: Story, closed: Closed, path: Path, *, most: int
+) -> Mending:
     """What the journal lacks must be few enough, and be this node's own chain."""
-    seq = story.told[-1].envelope.seq if story.told else 0
-    mending = Mending(story.end, seq, story.told[-1].hash if story.told else ZERO_HASH)
+    seq, hash_ = closed.end
+    if story.told:
+        seq, hash_ = story.told[-1].envelope.seq, story.told[-1].hash
+    mending = Mending(story.end, seq, hash_, closed)
     if found.server is None:
         return mending
     missing = found.server.seq - seq

@@ -31,6 +31,7 @@ BINDINGS = "policy-bindings"
 BUNDLES = "tls-certificate-manager.bundles"
 
 _LONGEST_WAIT = timedelta(seconds=60)
+_SHORTEST_SEGMENT = timedelta(minutes=1)
 
 
 Named = TlsBundle | DnsProfile | AuthoritySettings | IssuancePolicy
@@ -100,6 +101,10 @@ def _times(settings: Settings, page: Page) -> None:
                 f"{key} ({duration_text(shorter)}) must not be longer than"
                 f" {limit} ({duration_text(longer)})",
             )
+    age = settings.audit.rotate.max_age
+    if age is not None and age < _SHORTEST_SEGMENT:
+        what = f"{duration_text(age)} is shorter than 1m: every other line would close a file"
+        page.add("audit.rotate.max-age", what)
     if server.finalize_wait > _LONGEST_WAIT:
         what = f"{duration_text(server.finalize_wait)} is longer than 60s; clients hang up"
         page.add("server.finalize-wait", what)

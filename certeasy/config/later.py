@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from certeasy.settings import (
-    AuditSettings,
     AuthoritySettings,
     DatabaseSettings,
     DnsProfile,
@@ -18,6 +17,7 @@ from certeasy.settings import (
     IssuancePolicy,
     LogSettings,
     PolicyBinding,
+    RotateSettings,
     ServerSettings,
     Settings,
     TlsBundle,
@@ -56,7 +56,10 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         ),
         _DATABASES,
     ),
-    AuditSettings: {"rotate": LATER},
+    RotateSettings: {
+        "max-backups": "is refused: the journal is evidence, and the server never deletes any;"
+        " an administrator may move closed segments to an archive"
+    },
     LogSettings: {"rotate": LATER, "services": LATER, "tags": LATER},
     WorkerSettings: {
         "worker-id": "is not needed: <workdir>/server_id names this node",

@@ -79,6 +79,15 @@ class SecretsSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="k
     key_file: Path = Path(WORKDIR, "secret.key")
 
 
+class RotateSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """When the journal's active file is closed and another one begun. By default never."""
+
+    max_size_mb: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    """Once it has so many MiB; 0: at any size."""
+    max_age: timedelta | None = None
+    """Once its first line is so old; None: at any age."""
+
+
 class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """This node's journal."""
 
@@ -87,6 +96,7 @@ class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="keb
     path: Path = Path(WORKDIR, "audit.log")
     min_free_bytes: Annotated[int, Meta(ge=1 << 16, le=1 << 40)] = 64 << 20
     """Changes are refused while the journal's disk has less room: one batch at its largest."""
+    rotate: RotateSettings = RotateSettings()
 
 
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

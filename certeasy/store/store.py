@@ -288,6 +288,17 @@ class Store:
         row = self._look_up(self._statements.version, {"stream": stream})
         return row is not None and row[0] is not None
 
+    def lines_in(self, stream: str, kind: str) -> Iterator[bytes]:
+        """Yield the lines of one event type in one stream, in order of version."""
+        table = schema.events
+        query = (
+            sa.select(table.c.line)
+            .where(table.c.stream == stream, table.c.type == kind)
+            .order_by(table.c.version)
+        )
+        for (line,) in self._all(query, {}):
+            yield as_line(line)
+
     def last_of_type(self, kind: str) -> bytes | None:
         """Return the newest line of an event type, or None."""
         table = schema.events

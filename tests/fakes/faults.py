@@ -4,7 +4,7 @@
     faults.arm("commit", after(out_of_service))      # COMMIT fails, but it was kept
 
 Steps of the database: look up, begin, lock, insert, rows, advance, move, commit, rollback. Steps of
-the disk: open, write, sync, truncate, free.
+the disk: open, write, sync, truncate, rename, seal, sync folder, free.
 """
 
 import errno
@@ -109,6 +109,15 @@ class FaultyDisk(OsDisk):
         self.faults.do(
             "truncate", Action(lambda: super(FaultyDisk, self).truncate(descriptor, length))
         )
+
+    def rename(self, old: Path, new: Path) -> None:
+        self.faults.do("rename", Action(lambda: super(FaultyDisk, self).rename(old, new)))
+
+    def seal(self, path: Path) -> None:
+        self.faults.do("seal", Action(lambda: super(FaultyDisk, self).seal(path)))
+
+    def sync_folder(self, folder: Path) -> None:
+        self.faults.do("sync folder", Action(lambda: super(FaultyDisk, self).sync_folder(folder)))
 
     def free(self, path: Path) -> int:
         return int(self.faults.do("free", Action(lambda: super(FaultyDisk, self).free(path))))

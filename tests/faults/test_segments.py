@@ -283,6 +283,21 @@ def test_a_journal_whose_active_file_is_being_made_ends_with_its_last_segment(
     assert len(list(read_journal(files))) == 10
 
 
+def test_a_file_that_becomes_a_closed_segment_while_the_folder_is_listed_is_listed_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "audit.log").write_bytes(b"")
+
+    def closed_segments(active: Path) -> list[Path]:
+        found = list(tmp_path.glob("audit.1-*"))
+        if active.exists():
+            active.rename(tmp_path / "audit.1-9.log")
+        return found
+
+    monkeypatch.setattr("journal.lines.closed_segments", closed_segments)
+    assert segments(tmp_path) == [tmp_path / "audit.1-9.log"]
+
+
 def test_a_journal_that_is_gone_when_it_is_read_is_not_read_as_empty(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         list(read_journal([tmp_path / "audit.log"]))

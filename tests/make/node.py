@@ -9,8 +9,8 @@ What was acknowledged is remembered, so that a test can ask for it after a crash
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import msgspec
 from certeasy.clock import Clock, SystemClock
 from certeasy.cluster import boot
 from certeasy.commit import Command, Committed, Committer, UsedNonce
-from certeasy.commit.command import Pending
+from certeasy.commit.command import Pending, Unavailable
 from certeasy.decide.decision import Decision, Reader
 from certeasy.ids import RandomIds
 from certeasy.settings import (
@@ -34,6 +34,7 @@ from events.envelope import Actor, Record
 from events.nodes import SettingsLoaded
 from events.orders import Identifier, OfferedAuthorization, OfferedChallenge, OrderCreated
 from events.registry import Event
+from journal.segments import closed_path
 from projections.orders import ORDERS, Order
 from tests.fakes.faults import Action, Fault, Faults, FaultyDisk, FaultyStore
 
@@ -68,12 +69,20 @@ class Waiting(list[Command]):
 class ANode:
     """A node in service. `stops` are the reasons for which it ended itself."""
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        *,
+        faults: Mapping[str, Fault] | None = None,
+    ) -> None:
         self.settings = settings
         self.folder = settings.workdir
         self.clock = clock or SystemClock()
         self.ids = RandomIds(SystemClock())
         self.faults = Faults()
+        for step, fault in (faults or {}).items():
+            self.faults.arm(step, fault)
         self.acknowledged: list[Record] = []
         self.stops: list[str] = []
         self._remember = threading.Lock()
@@ -94,7 +103,8 @@ class ANode:
     def _enter(self) -> None:
         standing = boot.level(self.opened)
         self.store, self.journal = self.opened.store, self.opened.journal
-        self.committer = Committer(self.store, self.journal, self.clock)
+        rotate = self.settings.audit.rotate
+        self.committer = Committer(self.store, self.journal, self.clock, rotate)
         self.committer.on_stop = self.stops.append
         self.committer.start(boot.take_place(self.opened, self.clock, self.ids), standing)
         try:
@@ -117,6 +127,21 @@ class ANode:
         order_id = self.ids.new()
         self.submit(order_command(order_id, self.ids.token()))
         return order_id
+
+    def an_order_at_last(self, tries: int = 5) -> str:
+        """Have an order created, however often it takes; return its id."""
+        for _ in range(tries):
+            with suppress(Unavailable):
+                return self.an_order()
+        return self.an_order()
+
+    def close_segment(self) -> Path:
+        """Have the journal's active file closed; return the name that it gets, or should get."""
+        committed = self.committer.close_segment(SYSTEM)
+        with self._remember:
+            self.acknowledged.extend(committed.records)
+        fact = committed.records[-1].event
+        return closed_path(self.journal.path, fact.first_seq, fact.last_seq)
 
     def some_orders(self, count: int) -> Command:
         """Return one command that creates several orders."""

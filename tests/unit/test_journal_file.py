@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from journal.disk import OsDisk, sync_folder
-from journal.file import Journal, JournalClosed, JournalTouched, NoRoom, read_tail
-from tests.fakes.faults import Faults, FaultyDisk, after, before, io_error, no_space
+from journal.file import Journal, JournalClosed, JournalTouched, NoRoom, NotRenamed, read_tail
+from tests.fakes.faults import Action, Faults, FaultyDisk, after, before, io_error, no_space
 
 
 @pytest.fixture
@@ -158,6 +158,124 @@ def test_cutting_is_durable_and_needs_an_open_file(journal: Journal) -> None:
     journal.close()
     with pytest.raises(JournalClosed):
         journal.cut(0)
+
+
+# -- closing a segment ---------------------------------------------------------------------------
+
+
+def test_a_closed_segment_gets_its_name_and_the_next_file_begins(journal: Journal) -> None:
+    journal.append([b"one", b"two"])
+    closed = journal.close_segment(2)
+    assert closed == journal.path.with_name("audit.1-2.log")
+    assert closed.read_bytes() == b"one\ntwo\n"
+    assert closed.stat().st_mode & 0o777 == 0o400
+    assert (journal.first, journal.confirmed, journal.is_open) == (3, 0, True)
+    journal.append([b"three"])
+    assert journal.path.read_bytes() == b"three\n"
+    assert journal.path.stat().st_mode & 0o777 == 0o600
+    assert journal.close_segment(3).name == "audit.3-3.log"
+
+
+def test_the_steps_of_closing_come_in_an_order_that_a_power_loss_survives(
+    journal: Journal, faults: Faults
+) -> None:
+    """The old file's new name is on the disk before the new file has the old name."""
+    journal.append([b"one"])
+    steps: list[str] = []
+    for step in ("rename", "sync folder", "seal", "open", "sync", "write", "truncate"):
+        faults.arm(step, lambda action, step=step: (steps.append(step), action())[1], times=9)
+    journal.close_segment(1)
+    assert steps == ["rename", "sync folder", "seal", "open", "sync", "sync folder"]
+
+
+def test_a_name_that_the_system_refuses_leaves_the_same_file_open(
+    journal: Journal, faults: Faults
+) -> None:
+    journal.append([b"one"])
+    faults.arm("rename", before(io_error))
+    with pytest.raises(NotRenamed, match="input/output error"):
+        journal.close_segment(1)
+    assert (journal.first, journal.confirmed, journal.is_open) == (1, 4, True)
+    journal.append([b"two"])
+    assert journal.close_segment(2).read_bytes() == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("how", ["a file", "the journal itself", "a link to nothing"])
+def test_a_name_that_is_taken_takes_nothing_away(journal: Journal, how: str) -> None:
+    journal.append([b"one"])
+    taken = journal.path.with_name("audit.1-1.log")
+    match how:
+        case "a file":
+            taken.write_bytes(b"evidence\n")
+        case "the journal itself":
+            taken.hardlink_to(journal.path)
+        case _:
+            taken.symlink_to("nothing")
+    with pytest.raises(NotRenamed, match="taken"):
+        journal.close_segment(1)
+    journal.append([b"two"])
+    assert journal.path.read_bytes() == b"one\ntwo\n"
+    assert how != "a file" or taken.read_bytes() == b"evidence\n"
+
+
+def test_a_rename_that_is_told_to_have_failed_is_looked_for(
+    journal: Journal, faults: Faults
+) -> None:
+    journal.append([b"one"])
+    faults.arm("rename", after(io_error))
+    assert journal.close_segment(1).read_bytes() == b"one\n"
+    assert (journal.first, journal.path.read_bytes()) == (2, b"")
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["but it was kept", "and nothing was kept"])
+@pytest.mark.parametrize("step", ["sync folder", "open", "sync"])
+def test_reopening_goes_on_with_a_segment_half_closed(
+    journal: Journal, faults: Faults, step: str, *, kept: bool
+) -> None:
+    journal.append([b"one"])
+    faults.arm(step, (after if kept else before)(io_error), times=2)
+    with pytest.raises(OSError, match="input/output error"):
+        journal.close_segment(1)
+    assert not journal.is_open
+    with pytest.raises(OSError, match="input/output error"):
+        journal.reopen()
+    assert not journal.is_open
+    journal.reopen()
+    journal.append([b"two"])
+    assert (journal.first, journal.path.read_bytes()) == (2, b"two\n")
+    assert journal.path.with_name("audit.1-1.log").read_bytes() == b"one\n"
+
+
+def test_a_segment_that_cannot_be_sealed_is_closed_all_the_same(
+    journal: Journal, faults: Faults
+) -> None:
+    journal.append([b"one"])
+    faults.arm("seal", before(io_error))
+    assert journal.close_segment(1).exists()
+    assert journal.is_open
+
+
+def test_a_file_that_somebody_else_began_is_not_written_on(
+    journal: Journal, faults: Faults
+) -> None:
+    journal.append([b"one"])
+
+    def meanwhile(action: Action) -> object:
+        journal.path.write_bytes(b"mine\n")
+        return action()
+
+    faults.arm("seal", meanwhile)
+    with pytest.raises(JournalTouched, match="has 5 bytes, and was just begun"):
+        journal.close_segment(1)
+    assert not journal.is_open
+    assert journal.path.read_bytes() == b"mine\n"
+
+
+def test_a_file_that_is_gone_when_it_is_to_be_renamed_is_not_begun_anew(journal: Journal) -> None:
+    journal.append([b"one"])
+    journal.path.unlink()
+    with pytest.raises(JournalTouched, match=r"replaced|somebody else"):  # by the number it gets
+        journal.close_segment(1)
 
 
 # -- room ----------------------------------------------------------------------------------------
