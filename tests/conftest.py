@@ -4,11 +4,23 @@
 """
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
+
+from tests.make.postgres import Postgres, a_postgres, gone
 
 # No deadlines: on a shared machine they tell how busy it is, not how good the code.
 settings.register_profile("dev", deadline=None, max_examples=100)
 settings.register_profile("ci", deadline=None, max_examples=100, derandomize=True, print_blob=True)
 settings.register_profile("night", deadline=None, max_examples=5000)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")  # noqa: TID251 - not the server's
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A running PostgreSQL, for all tests of this process; nothing is started before one asks."""
+    server = a_postgres()
+    yield server
+    gone(server)

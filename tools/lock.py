@@ -14,9 +14,11 @@ from pathlib import Path
 
 RULES = ("--generate-hashes", "--no-emit-index-url", "--universal", "--python-version=3.11")
 LARGEST = "check"
+DATABASES = ("--extra=postgres", "--extra=sqlserver")
 WANTED = {
-    LARGEST: ["--extra=demo", "--group=dev"],
-    "test": ["--extra=demo", "--group=build", "--group=test"],
+    LARGEST: ["--extra=demo", *DATABASES, "--group=dev"],
+    "test": ["--extra=demo", *DATABASES, "--group=build", "--group=test"],
+    "databases": [*DATABASES, "--group=build"],
     "demo": ["--extra=demo", "--group=build"],
     "runtime": ["--group=build"],
 }

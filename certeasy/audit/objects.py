@@ -13,6 +13,7 @@ BESIDE_THE_FOLD = (
     "events",
     "job_leases",
     "log_head",
+    "orphaned_lines",
     "redeemed_nonces",
     "secrets",
     "servers",

@@ -22,6 +22,11 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "Compare the tables with the log, export them, or fold them anew.",
     ),
     "journal": ("certeasy.cli.journal", "journal", "Mend a node's journal."),
+    "migrate": (
+        "certeasy.cli.migrate",
+        "migrate",
+        "Bring the database's tables to this version's format.",
+    ),
     "clock": ("certeasy.cli.clock", "clock", "Accept a clock that is behind the log."),
 }
 

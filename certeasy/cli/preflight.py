@@ -7,14 +7,22 @@ from pathlib import Path
 from certeasy.config import Page
 from certeasy.serve.contexts import TlsMaterial, UnusableCertificate, server_context
 from certeasy.settings import Settings, TlsBundle
+from certeasy.store import DatabaseUnfit
+from certeasy.store.databases import place_of
 
 
 def check(settings: Settings, page: Page) -> None:
     """Note on the page every directory that cannot be written, and every certificate that is
     none."""
     _check_folder(page, "workdir", settings.workdir)
+    database = settings.database
+    if database.driver != "sqlite":
+        try:
+            place_of(database)
+        except (DatabaseUnfit, ImportError) as error:
+            page.add("database.dsn", str(error))
     for key, path in (
-        ("database.path", settings.database.path),
+        *([("database.path", database.path)] if database.driver == "sqlite" else []),
         ("audit.path", settings.audit.path),
         ("secrets.key-file", settings.secrets.key_file),
     ):

@@ -14,7 +14,8 @@ from certeasy.cluster import boot
 from certeasy.cluster.boot import BootRefused
 from certeasy.commit import rebuild as folding
 from certeasy.ids import RandomIds
-from certeasy.store import DatabaseUnavailable, Store
+from certeasy.settings import DatabaseSettings
+from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
 from events.envelope import BrokenLine
 from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
 from projections.fold import TABLES
@@ -31,13 +32,13 @@ def projections() -> None:
 
 @projections.command(epilog="Example: certeasy projections check -f /etc/certeasy/config.yml")
 @with_config
-@told(DatabaseUnavailable, *UNREADABLE)
+@told(DatabaseUnavailable, DatabaseUnfit, *UNREADABLE)
 def check(config_file: Path) -> None:
     """Fold the log aside and compare with the tables in use. May be run beside the server.
 
     Exit codes: 0 they agree, 1 they differ (each row is named) or cannot be compared.
     """
-    store = _existing(read(config_file).database.path)
+    store = _existing(read(config_file).database)
     try:
         total = store.head().position
         begun = time.perf_counter()
@@ -70,7 +71,7 @@ def export(config_file: Path, out: Path, *, as_json: bool) -> None:
 
     Exit codes: 0 done, 1 not readable, 2 the command line is wrong.
     """
-    store = _existing(read(config_file).database.path)
+    store = _existing(read(config_file).database)
     try:
         state = State(out)
     except FileExistsError as error:
@@ -102,7 +103,7 @@ def rebuild(config_file: Path) -> None:
     Exit codes: 0 done, 1 refused or failed (the old tables stay).
     """
     settings = read(config_file)
-    _existing(settings.database.path).close()
+    _existing(settings.database).close()
     node = boot.open_node(settings, RandomIds(SystemClock()))
     try:
         begun = time.perf_counter()
@@ -113,10 +114,10 @@ def rebuild(config_file: Path) -> None:
     _say("rebuilt from", done, begun)
 
 
-def _existing(path: Path) -> Store:
-    if not path.exists():
-        fail(f"there is no database at {path}")
-    return Store.sqlite(path)
+def _existing(database: DatabaseSettings) -> Store:
+    if database.driver == "sqlite" and not database.path.exists():
+        fail(f"there is no database at {database.path}")
+    return Store.open(database)
 
 
 def _say(what: str, done: int, begun: float) -> None:

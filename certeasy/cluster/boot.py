@@ -20,7 +20,8 @@ import msgspec
 from certeasy import __version__
 from certeasy.clock import Clock
 from certeasy.cluster import identity, secrets
-from certeasy.cluster.files import Held, create_empty, hold, refuse_link
+from certeasy.cluster.database import MakeStore, named, shared_database
+from certeasy.cluster.files import Held, hold, refuse_link
 from certeasy.cluster.identity import Identity
 from certeasy.cluster.refusal import BootRefused
 from certeasy.cluster.secrets import Secrets
@@ -34,7 +35,8 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.ids import Ids
 from certeasy.log import logger
 from certeasy.settings import Settings
-from certeasy.store import DatabaseUnavailable, Head, PlaceLost, Server, Store
+from certeasy.store import PlaceLost, Server, Store
+from certeasy.store.migrations import pending
 from certeasy.store.schema import FORMAT
 from events.envelope import ZERO_HASH, Actor, BrokenLine, parse, timestamp
 from events.nodes import (
@@ -65,14 +67,15 @@ class Opened:
         store: Store,
         journal: Journal,
         kept: Secrets,
-        topology: str,
+        settings: Settings,
         locks: list[Held],
     ) -> None:
         self.identity = who
         self.store = store
         self.journal = journal
         self.secrets = kept
-        self.topology = topology
+        self.topology = settings.topology
+        self.noddl = settings.database.noddl
         self.epoch = 0
         self.boot_id = ""
         self.previous: str | None = None
@@ -90,7 +93,7 @@ def open_node(
     settings: Settings,
     ids: Ids,
     *,
-    make_store: Callable[[Path], Store] = Store.sqlite,
+    make_store: MakeStore = Store.open,
     disk: Disk | None = None,
 ) -> Opened:
     """Do steps (1) to (3). `make_store` and `disk` are what the database and the journal stand on.
@@ -100,19 +103,19 @@ def open_node(
     """
     settings.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal = Journal(settings.audit.path, keep_free=settings.audit.min_free_bytes, disk=disk)
-    database = settings.database.path.resolve()  # two names of one file must meet at one lock
     locks: list[Held] = []
-    store = make_store(database)
+    database = shared_database(settings.database, make_store)
+    store = database.store
     try:
         locks.append(_workdir_lock(journal.path))
-        locks.append(_database_lock(database, store))
-        fresh = _is_empty(database, store)
-        _refuse_empty_database(journal.path, database, fresh=fresh)
+        locks.extend(database.lock())
+        fresh = database.is_empty()
+        if fresh:
+            _refuse_empty_database(journal.path, database.name)
         who = identity.find(settings.workdir, journal.path, ids)
         if fresh:
-            create_empty(database)
-            store.create(ids.uuid())
-        _check_format(store.head())
+            database.make(ids.uuid())
+        _bring_to_format(store, may_change=not settings.database.noddl)
         _check_place(store, who)
         kept = secrets.unlock(store, settings.secrets.key_file, ids)
     except BaseException:
@@ -120,7 +123,7 @@ def open_node(
         for lock in reversed(locks):
             lock.release()
         raise
-    return Opened(who, store, journal, kept, settings.topology, locks)
+    return Opened(who, store, journal, kept, settings, locks)
 
 
 def level(node: Opened, *, most: int = LINES) -> Standing:
@@ -138,6 +141,11 @@ def level(node: Opened, *, most: int = LINES) -> Standing:
     node.journal.open()
     standing = probing.heal(found, mending, node.store, node.journal)
     if node.store.head().projections != VERSION:
+        if node.noddl:
+            raise BootRefused(
+                "the projections are of another version, and database.noddl is true: run 'certeasy"
+                " projections rebuild' with the configuration of a user that may make tables"
+            )
         _fold_anew(node.store)
     _check_topology(node)
     return standing
@@ -190,7 +198,10 @@ def take_place(node: Opened, clock: Clock, ids: Ids) -> Place:
                 )
             )
         transaction.started(who.server_id, boot_id, who.hostname, who.fingerprint, now)
-        node.epoch = transaction.take_place(who.server_id, head.epoch)
+        try:
+            node.epoch = transaction.take_place(who.server_id, head.epoch)
+        except PlaceLost as error:
+            raise BootRefused(f"{error}; this is node {who.server_id} on {who.hostname}") from None
     node.boot_id = boot_id
     node.previous = head.writer if head.writer not in {"", who.server_id} else None
     return Place(who.server_id, boot_id, node.epoch, who.key)
@@ -304,39 +315,6 @@ def _workdir_lock(audit_log: Path) -> Held:
     return held
 
 
-def _database_lock(database: Path, store: Store) -> Held:
-    path = database.with_name(f"{database.name}.lock")
-    refuse_link(path)
-    held = hold(path)
-    if held is None:
-        raise BootRefused(
-            f"the database {database} is in use by {_writer(database, store)}: with topology"
-            " single one node runs at a time. Stop that one first; nodes that run together need"
-            " PostgreSQL or SQL Server, which come in a later version"
-        )
-    return held
-
-
-def _is_empty(database: Path, store: Store) -> bool:
-    """Whether there is nothing of ours yet; asking a file that is not there would make it."""
-    return not database.exists() or store.is_empty()
-
-
-def _writer(database: Path, store: Store) -> str:
-    try:
-        head = None if _is_empty(database, store) else store.head()
-    except DatabaseUnavailable:
-        head = None
-    if head is None or not head.writer:
-        return "another node"
-    return _named(store, head.writer)
-
-
-def _named(store: Store, server_id: str) -> str:
-    server = store.server(server_id)
-    return f"node {server_id}" + (f" on {server.hostname}" if server else "")
-
-
 def _check_place(store: Store, who: Identity) -> None:
     """Refuse while the lease of another node, or of this one in another place, still runs."""
     head = store.head()
@@ -345,7 +323,7 @@ def _check_place(store: Store, who: Identity) -> None:
         return
     if head.writer != who.server_id:
         raise BootRefused(
-            f"{_named(store, head.writer)} has the writer's place for another {left:.0f} s; this"
+            f"{named(store, head.writer)} has the writer's place for another {left:.0f} s; this"
             f" is node {who.server_id} on {who.hostname}, and with topology single one node runs"
             " at a time. Stop that one (in good order it gives the place back at once), or wait"
             " until it runs out"
@@ -359,24 +337,36 @@ def _check_place(store: Store, who: Identity) -> None:
         )
 
 
-def _refuse_empty_database(audit_log: Path, database: Path, *, fresh: bool) -> None:
+def _refuse_empty_database(audit_log: Path, name: str) -> None:
     journal = [*closed_segments(audit_log), audit_log][0]
-    if fresh and journal.exists() and journal.stat().st_size:
+    if journal.exists() and journal.stat().st_size:
         installation = probing.installation_of(journal)
         raise BootRefused(
-            f"the database {database} is empty, but the journal {audit_log} belongs to"
+            f"the database {name} is empty, but the journal {audit_log} belongs to"
             f" installation {installation or 'unknown'}: check the database settings (a wrong"
             " database, most likely); rebuilding a lost database from journals ('certeasy journal"
             " restore') comes in a later version"
         )
 
 
-def _check_format(head: Head) -> None:
-    if head.format != FORMAT:
+def _bring_to_format(store: Store, *, may_change: bool) -> None:
+    """Take the steps to this version's format that an older version could live with."""
+    found = store.head().format
+    if found > FORMAT:
         raise BootRefused(
-            f"the database has format {head.format}, this version ({__version__}) writes format"
+            f"the database has format {found}, this version ({__version__}) writes format"
             f" {FORMAT}: run the version that wrote it, or a newer one"
         )
+    steps = pending(found)
+    waiting = [step for step in steps if step.breaking or not may_change]
+    if waiting:
+        raise BootRefused(
+            f"the database has format {found}, this version ({__version__}) needs {FORMAT}:"
+            " run 'certeasy migrate' ('--sql' prints the statements for a DBA) first"
+        )
+    if steps:
+        store.migrate(steps)
+        log.warning("the database was brought from format %d to %d", found, FORMAT)
 
 
 __all__ = [

@@ -56,6 +56,7 @@ def check(settings: Settings, page: Page) -> None:
     """Note every mistake between the settings of one file, `completed` already."""
     _listeners(settings, page)
     _times(settings, page)
+    _database(settings, page)
     _files(settings, page)
     _bundles(settings, page)
     for index, profile in enumerate(settings.dns_validation_profiles):
@@ -110,6 +111,24 @@ def _times(settings: Settings, page: Page) -> None:
         page.add("server.finalize-wait", what)
 
 
+def _database(settings: Settings, page: Page) -> None:
+    """A database has the address that its driver needs, and no other."""
+    database = settings.database
+    if not page.sound("database"):
+        return
+    if database.driver == "sqlite":
+        for key in ("dsn", "password-file"):
+            if page.has(f"database.{key}"):
+                page.add(f"database.{key}", "has no meaning with driver sqlite; leave it out")
+        return
+    if not database.dsn:
+        scheme = {"postgres": "postgresql", "sqlserver": "sqlserver"}[database.driver]
+        what = f"is needed with driver {database.driver}, such as {scheme}://user@host/database"
+        page.add("database.dsn", what)
+    elif "${" in database.dsn:
+        page.add("database.dsn", "has ${...} in it: variables are not expanded; write the value")
+
+
 def _files(settings: Settings, page: Page) -> None:
     """No two things are kept in one file, and none in the file of the node's identity."""
     taken: dict[Path, str] = {
@@ -119,7 +138,8 @@ def _files(settings: Settings, page: Page) -> None:
         settings.workdir / "boot_ids": "the node's identity",
     }
     for key, path in (
-        ("database.path", settings.database.path),
+        ("database.path", settings.database.path if settings.database.driver == "sqlite" else None),
+        ("database.password-file", settings.database.password_file),
         ("secrets.key-file", settings.secrets.key_file),
         ("audit.path", settings.audit.path),
         ("logs.file", settings.logs.file),

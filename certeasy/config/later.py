@@ -27,7 +27,9 @@ from certeasy.settings import (
 
 LATER = "comes later; this version does not have it"
 _ADCS = "belongs to the connector for ADCS, which comes later"
-_DATABASES = "belongs to databases other than sqlite, which come later"
+_POOL = (
+    "is not needed: connections are kept until conn-max-lifetime, and replaced when they are gone"
+)
 _SELF_ISSUED = "is not needed: the server issues to itself, in the same process"
 _QUEUE = "is not needed: the queue is in the database, and workers are woken at once"
 
@@ -44,18 +46,7 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "write": "is called write-timeout",
         "idle": "is called idle-timeout",
     },
-    DatabaseSettings: dict.fromkeys(
-        (
-            "dsn",
-            "ping-timeout-sec",
-            "max-idle-conn",
-            "max-conn",
-            "conn-max-lifetime",
-            "conn-max-idle-time",
-            "noddl",
-        ),
-        _DATABASES,
-    ),
+    DatabaseSettings: dict.fromkeys(("max-idle-conn", "conn-max-idle-time"), _POOL),
     RotateSettings: {
         "max-backups": "is refused: the journal is evidence, and the server never deletes any;"
         " an administrator may move closed segments to an archive"
@@ -89,7 +80,6 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
 
 VALUES: Mapping[tuple[type[Struct], str], frozenset[str]] = {
     (Settings, "topology"): frozenset({"standby", "active-active"}),
-    (DatabaseSettings, "driver"): frozenset({"postgres", "sqlserver"}),
     (AuthoritySettings, "type"): frozenset({"adcs", "adcs-native", "adcs-cli"}),
     (TlsBundle, "mode"): frozenset({"acme", "letsencrypt"}),
     (DnsProfile, "mode"): frozenset({"remote"}),

@@ -69,8 +69,20 @@ class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="keb
 class DatabaseSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """Where the log and its projections are stored."""
 
-    driver: Literal["sqlite"] = "sqlite"
+    driver: Literal["sqlite", "postgres", "sqlserver"] = "sqlite"
     path: Path = Path(WORKDIR, "db.sqlite")
+    """The file; driver sqlite."""
+    dsn: str | None = None
+    """`postgresql://user@host/database?sslmode=verify-full`, `sqlserver://user@host:1433/database`."""
+    password_file: Path | None = None
+    """A file (mode 0600) whose first line is the password, so that `dsn` need not have it."""
+    max_conn: Annotated[int, Meta(ge=3, le=1000)] = 10
+    ping_timeout_sec: Annotated[int, Meta(ge=1, le=60)] = 5
+    """How long a connection may take, and how long one is waited for."""
+    conn_max_lifetime: timedelta = timedelta(minutes=2)
+    """Reading connections are replaced then: below what firewalls allow a silent one."""
+    noddl: bool = False
+    """The server makes and changes no tables; `certeasy migrate --sql` prints what a DBA runs."""
 
 
 class SecretsSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -276,7 +288,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     def __post_init__(self) -> None:
         """Put the directory in the place of `%WORKDIR%`, so that no reader meets the anchor."""
         at = self.workdir
-        force_setattr(self, "database", replace(self.database, path=_under(at, self.database.path)))
+        password = self.database.password_file
+        database = replace(
+            self.database,
+            path=_under(at, self.database.path),
+            password_file=None if password is None else _under(at, password),
+        )
+        force_setattr(self, "database", database)
         key_file = _under(at, self.secrets.key_file)
         force_setattr(self, "secrets", replace(self.secrets, key_file=key_file))
         force_setattr(self, "audit", replace(self.audit, path=_under(at, self.audit.path)))

@@ -3,6 +3,7 @@
 from certeasy.store.errors import (
     CommitUnknown,
     DatabaseUnavailable,
+    DatabaseUnfit,
     HistoryLost,
     NonceStored,
     PlaceLost,
@@ -15,6 +16,7 @@ __all__ = [
     "LEASE_SECONDS",
     "CommitUnknown",
     "DatabaseUnavailable",
+    "DatabaseUnfit",
     "Head",
     "HistoryLost",
     "NonceStored",

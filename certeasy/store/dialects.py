@@ -1,35 +1,117 @@
-"""What databases spell differently."""
+"""What databases spell differently; the statements themselves are written once.
+
+What locks alike everywhere is an UPDATE as the first statement, which waits for the commit of
+whoever has updated that row. There is no `FOR UPDATE`: SQL Server's dialect drops it silently.
+"""
 
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import mssql, postgresql, sqlite
+
+SQLITE, POSTGRES, SQLSERVER = "sqlite", "postgresql", "mssql"
 
 SECONDS_PER_DAY = 86400.0
 UNIX_EPOCH_AS_JULIAN_DAY = 2440587.5
+BINARY = "Latin1_General_100_BIN2"
+_LONG: sa.types.TypeEngine[bytes] = mssql.VARBINARY("max")  # type: ignore[no-untyped-call]
+_APPLOCK = (
+    "EXEC sp_getapplock @Resource = 'certeasy', @LockMode = 'Exclusive', @LockOwner = 'Transaction'"
+)
+
+
+def text_of(size: int) -> sa.types.TypeEngine[str]:
+    """Return the type of a text of so many characters, compared and sorted byte by byte.
+
+    On SQL Server a parameter is NVARCHAR, and a VARCHAR column held against one loses its index.
+    """
+    return (
+        sa.String(size)
+        .with_variant(sa.String(size, collation="C"), POSTGRES)
+        .with_variant(sa.Unicode(size, collation=BINARY), SQLSERVER)
+    )
+
+
+def bytes_of() -> sa.types.TypeEngine[bytes]:
+    """Return the type of bytes of any length; SQL Server's own choice, IMAGE, is deprecated."""
+    return sa.LargeBinary().with_variant(_LONG, SQLSERVER)
 
 
 def database_seconds(dialect: sa.Dialect) -> sa.ColumnElement[float]:
-    """Return the database's own clock, as seconds since 1970: all nodes read leases by it."""
-    if dialect.name != "sqlite":
-        raise NotImplementedError(f"no clock known for {dialect.name}")
-    days: sa.ColumnElement[float] = sa.func.julianday("now", type_=sa.Float)
-    return (days - UNIX_EPOCH_AS_JULIAN_DAY) * SECONDS_PER_DAY
+    """Return the database's own clock, as seconds since 1970: all nodes read leases by it.
+
+    It moves on within a transaction: one that waited for a lock must not live in the past.
+    """
+    match dialect.name:
+        case "sqlite":
+            days: sa.ColumnElement[float] = sa.func.julianday("now", type_=sa.Float)
+            return (days - UNIX_EPOCH_AS_JULIAN_DAY) * SECONDS_PER_DAY
+        case "postgresql":
+            clock = sa.func.clock_timestamp(type_=sa.DateTime(timezone=True))
+            return sa.cast(sa.extract("epoch", clock), sa.Float(53))
+        case "mssql":
+            passed: sa.ColumnElement[Any] = sa.literal_column(
+                "DATEDIFF_BIG(microsecond, '1970-01-01', SYSUTCDATETIME())"
+            )
+            return sa.cast(passed, sa.Float(53)) * sa.literal_column("0.000001", sa.Float(53))
+        case _:
+            raise NotImplementedError(f"no clock known for {dialect.name}")
 
 
 def begin(dialect: sa.Dialect) -> tuple[str, ...]:
     """Return what opens the committer's transaction; most drivers begin by themselves."""
-    return ("BEGIN IMMEDIATE",) if dialect.name == "sqlite" else ()
+    return ("BEGIN IMMEDIATE",) if dialect.name == SQLITE else ()
 
 
-def upsert(dialect: sa.Dialect, table: sa.Table, key: tuple[str, ...]) -> Any:
-    """Return the statement that inserts a row, or replaces the one with the same key."""
-    if dialect.name != "sqlite":
-        raise NotImplementedError(f"no upsert known for {dialect.name}")
-    insert = sqlite.insert(table)
-    rest = {
-        column.name: insert.excluded[column.name] for column in table.c if column.name not in key
-    }
+def begin_snapshot(dialect: sa.Dialect) -> tuple[str, ...]:
+    """Return what makes a connection in autocommit see one moment, until it says ROLLBACK."""
+    match dialect.name:
+        case "postgresql":
+            return ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",)
+        case "mssql":
+            return ("SET TRANSACTION ISOLATION LEVEL SNAPSHOT", "BEGIN TRANSACTION")
+        case _:
+            return ("BEGIN",)
+
+
+def exclusively(dialect: sa.Dialect) -> tuple[str, ...]:
+    """Return what lets one node at a time make the tables, until its transaction ends."""
+    match dialect.name:
+        case "postgresql":
+            return ("SELECT pg_advisory_xact_lock(4841352706)",)
+        case "mssql":
+            return (_APPLOCK,)
+        case _:
+            return ()
+
+
+def unhurried(dialect: sa.Dialect) -> tuple[str, ...]:
+    """Return what lets the statements of one transaction take as long as they need."""
+    if dialect.name != POSTGRES:
+        return ()
+    return ("SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0")
+
+
+def renamed(dialect: sa.Dialect, table: sa.Table, name: str) -> str:
+    """Return the statement that gives a table another name."""
+    preparer = dialect.identifier_preparer
+    if dialect.name == SQLSERVER:
+        return f"EXEC sp_rename '{table.name}', '{name}'"
+    return f"ALTER TABLE {preparer.format_table(table)} RENAME TO {preparer.quote(name)}"
+
+
+def upsert(dialect: sa.Dialect, table: sa.Table, key: tuple[str, ...]) -> list[Any]:
+    """Return the statements that insert a row, or replace the one with the same key.
+
+    They are run one after the other with the same values, each for all rows at once, under the lock
+    of the log's head. SQL Server's MERGE has conditions of its own: there the row goes and comes.
+    """
+    names = [column.name for column in table.c]
+    if dialect.name == SQLSERVER:
+        gone = sa.delete(table).where(*[table.c[name] == sa.bindparam(name) for name in key])
+        return [gone, sa.insert(table)]
+    insert = postgresql.insert(table) if dialect.name == POSTGRES else sqlite.insert(table)
+    rest = {name: insert.excluded[name] for name in names if name not in key}
     if not rest:
-        return insert.on_conflict_do_nothing(index_elements=list(key))
-    return insert.on_conflict_do_update(index_elements=list(key), set_=rest)
+        return [insert.on_conflict_do_nothing(index_elements=list(key))]
+    return [insert.on_conflict_do_update(index_elements=list(key), set_=rest)]

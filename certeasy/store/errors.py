@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-# Primary result codes (sqlite.org/rescode.html): the statement was fine, the database is not.
-_OUT_OF_SERVICE = {
+# Primary result codes of SQLite (sqlite.org/rescode.html): the statement was fine, the database is
+# not.
+_SQLITE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_NOMEM,
@@ -19,6 +20,12 @@ _OUT_OF_SERVICE = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOTADB,
 }
+# Classes of SQLSTATE (PostgreSQL, appendix A) in which the values that were sent are at fault. All
+# others tell of the server, the connection, a lock, a right or a table that is missing: the next
+# command would meet the same.
+_VALUES = {"21", "22", "23", "44"}
+_REFUSED_VALUES = {"DataError", "IntegrityError"}  # PEP 249
+_DRIVERS = {"sqlite3", "psycopg", "mssql_python"}
 
 
 class DatabaseUnavailable(Exception):
@@ -27,6 +34,10 @@ class DatabaseUnavailable(Exception):
 
 class CommitUnknown(Exception):
     """COMMIT was sent and its answer is not known: it was stored, or it was not."""
+
+
+class DatabaseUnfit(Exception):
+    """The database must not be used as it is set up; the message says what to change."""
 
 
 class PlaceLost(Exception):
@@ -42,14 +53,33 @@ class NonceStored(Exception):
 
 
 def is_out_of_service(error: BaseException) -> bool:
-    """Tell a database that is away, full or locked from a statement that it refuses."""
-    if isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated:
-        return True
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    """Tell a database that is away, full or locked from values that it refuses."""
     if isinstance(error, sa.exc.TimeoutError):
         return True
-    code = getattr(cause, "sqlite_errorcode", None)
-    return isinstance(code, int) and code & 0xFF in _OUT_OF_SERVICE
+    if isinstance(error, sa.exc.DBAPIError):
+        return error.connection_invalidated or _is_out_of_service(error.orig)
+    return _is_out_of_service(error)
+
+
+def _is_out_of_service(error: BaseException | None) -> bool:
+    kind = type(error)
+    match kind.__module__.partition(".")[0]:
+        case "sqlite3":
+            code = getattr(error, "sqlite_errorcode", None)
+            return isinstance(code, int) and code & 0xFF in _SQLITE
+        case "psycopg":
+            state = getattr(error, "sqlstate", None)  # None: the driver itself lost the connection
+            return not (state and state[:2] in _VALUES) and kind.__name__ not in _REFUSED_VALUES
+        case "mssql_python":
+            return kind.__name__ not in _REFUSED_VALUES
+        case _:
+            return False
+
+
+def is_from_database(error: BaseException) -> bool:
+    """Whether a driver, or SQLAlchemy, raised this."""
+    module = type(error).__module__.partition(".")[0]
+    return isinstance(error, sa.exc.SQLAlchemyError) or module in _DRIVERS
 
 
 @contextmanager
@@ -57,8 +87,9 @@ def reported() -> Iterator[None]:
     """Turn errors of a database that is out of service into DatabaseUnavailable."""
     try:
         yield
-    except (sa.exc.SQLAlchemyError, sqlite3.Error) as error:
-        if is_out_of_service(error):
+    except Exception as error:
+        if is_from_database(error) and is_out_of_service(error):
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            raise DatabaseUnavailable(f"the database is out of service: {cause}") from error
+            said = " ".join(str(cause).split())
+            raise DatabaseUnavailable(f"the database is out of service: {said}") from error
         raise

@@ -8,10 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from certeasy.store.dialects import bytes_of, text_of
 from projections.fold import TABLES
 from projections.tables import Column, Table
 
-FORMAT = 1  # raised when an older version must no longer write to this database
+FORMAT = 2  # of the durable tables; certeasy.store.migrations leads here from every older one
 
 metadata = sa.MetaData()
 
@@ -19,16 +20,27 @@ events = sa.Table(
     "events",
     metadata,
     sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),
-    sa.Column("server_id", sa.String(36), nullable=False),
+    sa.Column("server_id", text_of(36), nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
-    sa.Column("stream", sa.String(80), nullable=False),
+    sa.Column("stream", text_of(80), nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
-    sa.Column("type", sa.String(64), nullable=False),
-    sa.Column("at", sa.String(32), nullable=False),
-    sa.Column("hash", sa.String(64), nullable=False),
-    sa.Column("line", sa.LargeBinary, nullable=False),
+    sa.Column("type", text_of(64), nullable=False),
+    sa.Column("at", text_of(32), nullable=False),
+    sa.Column("hash", text_of(64), nullable=False),
+    sa.Column("line", bytes_of(), nullable=False),
     sa.UniqueConstraint("server_id", "seq", name="events_server_seq"),
     sa.UniqueConstraint("stream", "version", name="events_stream_version"),
+)
+
+# Lines of a node whose places another node has taken: kept, and explained by a `log.forked`.
+orphaned_lines = sa.Table(
+    "orphaned_lines",
+    metadata,
+    sa.Column("server_id", text_of(36), primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("hash", text_of(64), nullable=False),
+    sa.Column("line", bytes_of(), nullable=False),
 )
 
 log_head = sa.Table(
@@ -36,15 +48,15 @@ log_head = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("position", sa.BigInteger, nullable=False),
-    sa.Column("hash", sa.String(64), nullable=False),
-    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("hash", text_of(64), nullable=False),
+    sa.Column("at", text_of(32), nullable=False),
     sa.Column("epoch", sa.BigInteger, nullable=False),
-    sa.Column("writer", sa.String(36), nullable=False),
+    sa.Column("writer", text_of(36), nullable=False),
     sa.Column(
         "lease_until", sa.Float(53), nullable=False
     ),  # seconds since 1970 by the database's clock
     sa.Column("format", sa.Integer, nullable=False),
-    sa.Column("installation_id", sa.String(36), nullable=False),
+    sa.Column("installation_id", text_of(36), nullable=False),
     sa.Column(
         "projections", sa.Integer, nullable=False
     ),  # projections.fold.VERSION of the stored rows
@@ -53,36 +65,36 @@ log_head = sa.Table(
 servers = sa.Table(
     "servers",
     metadata,
-    sa.Column("server_id", sa.String(36), primary_key=True),
-    sa.Column("hostname", sa.String(255), nullable=False),
-    sa.Column("kid", sa.String(43), nullable=False),
-    sa.Column("x", sa.String(43), nullable=False),
-    sa.Column("first_seen", sa.String(32), nullable=False),
-    sa.Column("last_seen", sa.String(32), nullable=False),
+    sa.Column("server_id", text_of(36), primary_key=True),
+    sa.Column("hostname", text_of(255), nullable=False),
+    sa.Column("kid", text_of(43), nullable=False),
+    sa.Column("x", text_of(43), nullable=False),
+    sa.Column("first_seen", text_of(32), nullable=False),
+    sa.Column("last_seen", text_of(32), nullable=False),
     sa.Column("seq", sa.BigInteger, nullable=False),
-    sa.Column("hash", sa.String(64), nullable=False),
-    sa.Column("boot_id", sa.String(36), nullable=False),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("hash", text_of(64), nullable=False),
+    sa.Column("boot_id", text_of(36), nullable=False),
+    sa.Column("fingerprint", text_of(64), nullable=False),
 )
 
 secrets = sa.Table(
     "secrets",
     metadata,
-    sa.Column("name", sa.String(128), primary_key=True),
-    sa.Column("wrapped", sa.LargeBinary, nullable=False),
+    sa.Column("name", text_of(128), primary_key=True),
+    sa.Column("wrapped", bytes_of(), nullable=False),
 )
 
 subject_keys = sa.Table(
     "subject_keys",
     metadata,
-    sa.Column("subject", sa.String(128), primary_key=True),
-    sa.Column("key", sa.LargeBinary, nullable=False),
+    sa.Column("subject", text_of(128), primary_key=True),
+    sa.Column("key", bytes_of(), nullable=False),
 )
 
 used_nonces = sa.Table(
     "used_nonces",
     metadata,
-    sa.Column("nonce", sa.String(64), primary_key=True),
+    sa.Column("nonce", text_of(64), primary_key=True),
     sa.Column("expires", sa.BigInteger, nullable=False),  # seconds since 1970
     sqlite_with_rowid=False,
 )
@@ -92,7 +104,7 @@ used_nonces = sa.Table(
 job_leases = sa.Table(
     "job_leases",
     metadata,
-    sa.Column("job_id", sa.String(40), primary_key=True),
+    sa.Column("job_id", text_of(40), primary_key=True),
     sa.Column("attempt", sa.BigInteger, nullable=False),
     sa.Column("until", sa.BigInteger, nullable=False),  # microseconds since 1970
     sqlite_with_rowid=False,
@@ -101,19 +113,19 @@ job_leases = sa.Table(
 redeemed_nonces = sa.Table(
     "redeemed_nonces",
     metadata,
-    sa.Column("nonce", sa.String(64), primary_key=True),
+    sa.Column("nonce", text_of(64), primary_key=True),
     sa.Column("expires", sa.BigInteger, nullable=False),  # seconds since 1970
     sqlite_with_rowid=False,
 )
 
 _KINDS: dict[str, sa.types.TypeEngine[Any]] = {
     "integer": sa.BigInteger(),
-    "bytes": sa.LargeBinary(),
+    "bytes": bytes_of(),
 }
 
 
 def _column(column: Column, *, key: bool) -> sa.Column[Any]:
-    kind = _KINDS.get(column.kind) or sa.String(column.size)
+    kind = _KINDS.get(column.kind) or text_of(column.size)
     return sa.Column(
         column.name, kind, primary_key=key, nullable=column.nullable, autoincrement=False
     )

@@ -7,7 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from certeasy.store import schema
-from certeasy.store.dialects import upsert
+from certeasy.store.dialects import renamed, upsert
 from projections.fold import TABLES
 from projections.tables import Key, Table
 
@@ -53,8 +53,8 @@ class Shadow:
         """Apply changed rows."""
         for table, rows in changes.items():
             put = [table.to_row(state) for state in rows.values() if state is not None]
-            if put:
-                self._connection.execute(self._upserts[table], put)
+            for step in self._upserts[table] if put else ():
+                self._connection.execute(step, put)
             gone = [key for key, state in rows.items() if state is None]
             for key in gone:
                 values = {f"k_{name}": part for name, part in zip(table.key, key, strict=True)}
@@ -66,15 +66,12 @@ class Shadow:
 
     def swap(self) -> None:
         """Put these tables in the place of those in use, in the connection's open transaction."""
-        preparer = self._connection.dialect.identifier_preparer
         schema.metadata.drop_all(self._connection, tables=list(schema.projected.values()))
         for table in self._tables.values():
             for index in table.indexes:
                 index.drop(self._connection)
-            new = preparer.quote(table.name.removeprefix(PREFIX))
-            self._connection.execute(
-                sa.text(f"ALTER TABLE {preparer.format_table(table)} RENAME TO {new}")
-            )
+            rename = renamed(self._connection.dialect, table, table.name.removeprefix(PREFIX))
+            self._connection.exec_driver_sql(rename)
         for table in schema.projected.values():
             for index in table.indexes:
                 index.create(self._connection)
@@ -89,10 +86,21 @@ def ordered_rows(
     while True:
         page = sa.select(*table.c).order_by(*order).limit(PAGE)
         if after is not None:
-            page = page.where(sa.tuple_(*order) > sa.tuple_(*[sa.literal(part) for part in after]))
+            page = page.where(_behind(order, after))
         rows = [tuple(row) for row in connection.execute(page).all()]
         yield from rows
         if len(rows) < PAGE:
             return
         names = list(table.c.keys())
         after = tuple(rows[-1][names.index(name)] for name in key)
+
+
+def _behind(order: list[sa.Column[Any]], after: tuple[Any, ...]) -> Any:
+    """Return the condition that a key comes after another; not all databases compare tuples.
+
+    The first part is bounded by itself, so that an index leads there.
+    """
+    first, last = order[0], after[0]
+    if len(order) == 1:
+        return first > last
+    return sa.and_(first >= last, sa.or_(first > last, _behind(order[1:], after[1:])))

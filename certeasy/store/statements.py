@@ -41,11 +41,15 @@ class Prepared:
             name: value for name, value in compiled.params.items() if not binds[name].required
         }
         self._order = tuple(compiled.positiontup or ()) if compiled.positional else None
+        self._names = frozenset(compiled.params)
 
     def values(self, given: Mapping[str, object]) -> Any:
         """Return the driver's parameters for one run."""
         if self._order is None:
-            return {**self._fixed, **given}
+            every = {**self._fixed, **given}
+            if len(every) == len(self._names):
+                return every
+            return {name: every[name] for name in self._names}
         if not self._fixed:
             return tuple([given[name] for name in self._order])
         every = {**self._fixed, **given}
@@ -83,7 +87,14 @@ class Statements:
         )
         self.take = made(
             sa.update(head)
-            .where(head.c.epoch == sa.bindparam("old"))
+            .where(
+                head.c.epoch == sa.bindparam("old"),
+                sa.or_(
+                    head.c.lease_until <= now,
+                    head.c.writer == sa.bindparam("me"),
+                    head.c.writer == "",
+                ),
+            )
             .values(
                 epoch=head.c.epoch + 1,
                 writer=sa.bindparam("me"),
@@ -155,7 +166,7 @@ class Statements:
             )
         )
         self.upserts = {
-            table: made(upsert(dialect, columns, table.key))
+            table: [made(step) for step in upsert(dialect, columns, table.key)]
             for table, columns in schema.projected.items()
         }
         self.deletes = {

@@ -3,23 +3,32 @@
 The log, its projections, and what is durable beside them.
 """
 
-import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import msgspec
 import sqlalchemy as sa
 
+from certeasy.settings import DatabaseSettings
 from certeasy.store import schema
-from certeasy.store.dialects import begin
-from certeasy.store.engine import sqlite_reader, sqlite_writer
+from certeasy.store.databases import engines, fitness_of
+from certeasy.store.dialects import begin, begin_snapshot, exclusively, unhurried
 from certeasy.store.errors import CommitUnknown, DatabaseUnavailable, reported
+from certeasy.store.fitness import Fitness
+from certeasy.store.migrations import (
+    Migration,
+    creation_script,
+    grants,
+    script,
+    upgrade_script,
+)
+from certeasy.store.readers import ask, quietly, readers_of
 from certeasy.store.shadow import Shadow, ordered_rows
+from certeasy.store.sqlite import sqlite_reader, sqlite_writer
 from certeasy.store.statements import Prepared, Statements
 from certeasy.store.transaction import Head, Server, Transaction
 from projections.accounts import ACCOUNTS, Account
@@ -41,8 +50,7 @@ class Store:
         self.reader = reader
         self._statements = Statements(writer.dialect)
         self._lock = threading.Lock()  # around the one writing connection
-        self._local = threading.local()
-        self._lent: WeakSet[_Lent] = WeakSet()
+        self._readers = readers_of(reader)
         self._writer_connection: sa.Connection | None = None
         self._driver_error: type[Exception] = writer.dialect.loaded_dbapi.Error
         orders = schema.projected[ORDERS]
@@ -60,14 +68,20 @@ class Store:
         """Open (or create, empty) the SQLite file. Nothing is read or written yet."""
         return cls(sqlite_writer(path), sqlite_reader(path))
 
+    @classmethod
+    def open(cls, database: DatabaseSettings) -> "Store":
+        """Open the database that is configured. Nothing is asked of it yet.
+
+        Raises DatabaseUnfit where its driver is not installed, or its address is none.
+        """
+        return cls(*engines(database))
+
     def close(self) -> None:
         """Close every connection."""
-        for lent in list(self._lent):
-            lent.close()
+        self._readers.close()
         if self._writer_connection is not None:
             self._writer_connection.close()
             self._writer_connection = None
-        self.reader.dispose()
         self.writer.dispose()
 
     # -- making ----------------------------------------------------------------------------------
@@ -75,6 +89,8 @@ class Store:
     def create(self, installation_id: str) -> None:
         """Make the tables and the head of an empty log, all or nothing, if they are not there."""
         with reported(), self._lock, self.writer.begin() as connection:
+            for statement in exclusively(connection.dialect):
+                connection.exec_driver_sql(statement)
             schema.metadata.create_all(connection)
             if connection.execute(sa.select(schema.log_head.c.id)).first() is None:
                 connection.execute(sa.insert(schema.log_head), _empty_head(installation_id))
@@ -83,6 +99,43 @@ class Store:
         """Whether this database has no tables of ours yet."""
         with reported():
             return not sa.inspect(self.reader).has_table(schema.log_head.name)
+
+    def migrate(self, steps: Sequence[Migration]) -> None:
+        """Bring the durable tables to a later format, all or nothing; nobody commits meanwhile.
+
+        On every database that Certeasy knows, changes of tables are rolled back like any other.
+        """
+        head = schema.log_head
+        with reported(), self._lock, self.writer.begin() as connection:
+            for statement in unhurried(connection.dialect):
+                connection.exec_driver_sql(statement)
+            for step in steps:
+                before = sa.and_(head.c.id == 1, head.c.format == step.to - 1)
+                moved = connection.execute(sa.update(head).where(before).values(format=step.to))
+                if moved.rowcount != 1:
+                    raise DatabaseUnavailable("another node is changing the database's format")
+                for statement in step.statements(connection.dialect):
+                    connection.exec_driver_sql(statement)
+
+    def script(self, installation_id: str, role: str | None) -> str:
+        """Return, as SQL, what this database still lacks; empty where it lacks nothing.
+
+        `installation_id` is that of a new installation, where there is none. `role` is granted what
+        the server needs. Nothing is changed.
+        """
+        dialect = self.writer.dialect
+        if self.is_empty():
+            todo = creation_script(dialect, _empty_head(installation_id))
+        else:
+            todo = upgrade_script(self.head().format, dialect)
+        if role is not None:
+            todo += grants(dialect, role, self.fitness().schema)
+        return script(todo)
+
+    def fitness(self) -> Fitness:
+        """Return why this database must not be used, and what is unwise about it."""
+        with reported():
+            return ask(self._readers, fitness_of)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -107,7 +160,7 @@ class Store:
                 self._roll_back(driver)
                 raise
             finally:
-                _quietly(cursor.close)
+                quietly(cursor.close)
             try:
                 driver.commit()
             except self._driver_error as error:
@@ -128,7 +181,7 @@ class Store:
             connection, self._writer_connection = self._writer_connection, None
             if connection is not None:
                 connection.invalidate()
-                _quietly(connection.close)
+                quietly(connection.close)
 
     @contextmanager
     def aside(self) -> Iterator[sa.Connection]:
@@ -141,8 +194,15 @@ class Store:
 
     @contextmanager
     def refolding(self) -> Iterator[tuple[Shadow, Iterator[bytes]]]:
-        """Open shadow tables in this database and all lines to fold into them: one transaction."""
+        """Open shadow tables in this database and all lines to fold into them: one transaction.
+
+        It holds the log's head: nobody commits meanwhile, and no node takes the writer's place.
+        """
+        head = schema.log_head
         with reported(), self._lock, self.writer.begin() as connection:
+            for statement in unhurried(connection.dialect):
+                connection.exec_driver_sql(statement)
+            connection.execute(sa.update(head).values(id=head.c.id))
             yield Shadow(connection), self.lines(0)
 
     @contextmanager
@@ -175,7 +235,8 @@ class Store:
     def _frozen(self) -> Iterator[sa.Connection]:
         """Open a connection that sees this database as it is at this moment, and goes on to."""
         with self.reader.connect() as live:
-            live.exec_driver_sql("BEGIN")
+            for statement in begin_snapshot(live.dialect):
+                live.exec_driver_sql(statement)
             try:
                 yield live
             finally:
@@ -314,24 +375,21 @@ class Store:
     def _look_up(self, statement: Prepared, values: dict[str, object]) -> tuple[Any, ...] | None:
         """Run a prepared statement that finds at most one row."""
         with reported():
-            return _first(self._reading(), statement, values)
+            return ask(self._readers, lambda reading: _first(reading, statement, values))
 
     def _one(self, statement: Any, values: dict[str, object]) -> tuple[Any, ...] | None:
         with reported():
-            row = self._reading().execute(statement, values).first()
+            row = ask(
+                self._readers, lambda connection: connection.execute(statement, values).first()
+            )
         return None if row is None else tuple(row)
 
     def _all(self, statement: Any, values: dict[str, object]) -> list[tuple[Any, ...]]:
         with reported():
-            return [tuple(row) for row in self._reading().execute(statement, values).all()]
-
-    def _reading(self) -> sa.Connection:
-        """Return this thread's own reading connection: opening one costs more than to read."""
-        lent: _Lent | None = getattr(self._local, "lent", None)
-        if lent is None or lent.connection.closed or lent.connection.invalidated:
-            self._local.lent = lent = _Lent(self.reader.connect())
-            self._lent.add(lent)
-        return lent.connection
+            rows = ask(
+                self._readers, lambda connection: connection.execute(statement, values).all()
+            )
+        return [tuple(row) for row in rows]
 
 
 def _first(
@@ -345,7 +403,7 @@ def _first(
         row: tuple[Any, ...] | None = statement.run(cursor, values).fetchone()
     finally:
         cursor.close()
-    return row
+    return row if row is None else tuple(row)
 
 
 def _as_head(row: tuple[Any, ...] | None) -> Head:
@@ -359,24 +417,6 @@ def _as_head(row: tuple[Any, ...] | None) -> Head:
 def as_line(stored: object) -> bytes:
     """Return a line as bytes: who changes a row by hand may leave a text, to be found as such."""
     return stored if isinstance(stored, bytes) else str(stored).encode("utf-8", "replace")
-
-
-class _Lent:
-    """A thread's reading connection; it is closed when its thread has ended."""
-
-    def __init__(self, connection: sa.Connection) -> None:
-        self.connection = connection
-
-    def close(self) -> None:
-        _quietly(self.connection.close)
-
-    __del__ = close
-
-
-def _quietly(close: Callable[[], object]) -> None:
-    """Leave a broken connection behind: what matters was raised already."""
-    with suppress(sa.exc.SQLAlchemyError, sqlite3.Error, OSError):
-        close()
 
 
 def _empty_head(installation_id: str) -> dict[str, object]:

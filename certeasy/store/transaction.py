@@ -68,7 +68,10 @@ class Transaction:
         return Head(*row)
 
     def take_place(self, server_id: str, old_epoch: int) -> int:
-        """Become the writer; returns the new epoch, raises PlaceLost if somebody was quicker."""
+        """Become the writer; returns the new epoch.
+
+        Raises PlaceLost if somebody was quicker, or another node's lease still runs.
+        """
         row = self._run(self._statements.take, {"old": old_epoch, "me": server_id}).fetchone()
         if row is None:
             raise PlaceLost("another node took the writer's place in this moment")
@@ -135,8 +138,8 @@ class Transaction:
         """Apply changed rows: one upsert and one delete per table at most."""
         for table, rows in changes.items():
             put = [table.to_row(state) for state in rows.values() if state is not None]
-            if put:
-                self._statements.upserts[table].run_many(self._cursor, put)
+            for step in self._statements.upserts[table] if put else ():
+                step.run_many(self._cursor, put)
             gone = [_delete_key(table, key) for key, state in rows.items() if state is None]
             if gone:
                 self._statements.deletes[table].run_many(self._cursor, gone)

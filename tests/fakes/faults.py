@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from certeasy.settings import DatabaseSettings
 from certeasy.store import Store
 from journal.disk import OsDisk
 
@@ -173,9 +174,9 @@ class FaultyStore(Store):
     faults: Faults
 
     @classmethod
-    def made_with(cls, faults: Faults) -> Callable[[Path], Store]:
-        def make(path: Path) -> Store:
-            store = cls.sqlite(path)
+    def made_with(cls, faults: Faults) -> Callable[[DatabaseSettings], Store]:
+        def make(database: DatabaseSettings) -> Store:
+            store = cls.open(database)
             assert isinstance(store, FaultyStore)
             store.faults = faults
             return store

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from certeasy.commit.rebuild import check
+from certeasy.settings import DatabaseSettings
 from certeasy.store import Store
 from events.envelope import Record, parse
 from events.orders import OrderCreated
@@ -15,7 +16,7 @@ from journal.verify import Summary, verify
 def check_node(
     folder: Path,
     *others: Path,
-    database: Path | None = None,
+    database: Path | DatabaseSettings | None = None,
     acknowledged: Iterable[Record] = (),
     trusted: Iterable[str] = (),
 ) -> Summary:
@@ -25,7 +26,9 @@ def check_node(
     agree with them; a fold of the log gives the stored rows; no order was made twice; and
     everything that was acknowledged is there.
     """
-    store = Store.sqlite(database or folder / "db.sqlite")
+    if not isinstance(database, DatabaseSettings):
+        database = DatabaseSettings(path=database or folder / "db.sqlite")
+    store = Store.open(database)
     try:
         return _check(store, [folder, *others], list(acknowledged), set(trusted))
     finally:

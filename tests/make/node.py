@@ -44,13 +44,21 @@ HEADROOM = 1 << 16
 TOKEN = "a-token"
 
 
-def node_settings(folder: Path, *, database: Path | None = None) -> Settings:
-    """Settings of a node that has everything in one folder, or shares another's database."""
+def node_settings(
+    folder: Path, *, database: Path | None = None, server: DatabaseSettings | None = None
+) -> Settings:
+    """Settings of a node that has everything in one folder, or shares another's database.
+
+    With a database `server`, nodes beside each other share the key file that lies there.
+    """
     settings = Settings(
         workdir=folder,
         server=ServerSettings(url=("https://acme.lab.test",)),
         audit=AuditSettings(min_free_bytes=HEADROOM),
     )
+    if server is not None:
+        shared = SecretsSettings(key_file=folder.with_name("secret.key"))
+        return msgspec.structs.replace(settings, database=server, secrets=shared)
     if database is None:
         return settings
     return msgspec.structs.replace(

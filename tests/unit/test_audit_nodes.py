@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import (
 from certeasy.audit.database import Database, DatabaseWitness
 from certeasy.audit.objects import OBJECTS
 from certeasy.store import schema
-from certeasy.store.engine import sqlite_writer
 from certeasy.store.shadow import Shadow
+from certeasy.store.sqlite import sqlite_writer
 from events.nodes import InstallationCreated, JournalRefilled, NodeRegistered
 from journal.lines import read_lines
 from journal.verify import verify as verify_journals
