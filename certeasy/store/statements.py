@@ -79,6 +79,7 @@ class Statements:
         now = database_seconds(dialect)
         every = [head.c[name] for name in HEAD]
         self.head = made(sa.select(*every, now))
+        self.hold = made(sa.update(head).values(id=head.c.id).returning(*every, now))
         self.lock = made(
             sa.update(head)
             .where(head.c.epoch == sa.bindparam("mine"), head.c.writer == sa.bindparam("me"))

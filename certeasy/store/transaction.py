@@ -82,8 +82,8 @@ class Transaction:
         self._run(self._statements.release, {"mine": epoch, "me": server_id})
 
     def head(self) -> Head:
-        """Return the head as it stands in this transaction."""
-        return Head(*self._run(self._statements.head, {}).fetchone())
+        """Return the head, which nobody else moves or takes until this transaction ends."""
+        return Head(*self._run(self._statements.hold, {}).fetchone())
 
     # -- nodes ---------------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def replace_the_journal(node: ANode) -> None:
 HARM: dict[str, tuple[Harm, str]] = {
     "epoch": (sql("UPDATE log_head SET epoch = epoch + 1"), "no longer holds the writer's place"),
     "writer": (sql("UPDATE log_head SET writer = 'another'"), "no longer holds"),
-    "format": (sql("UPDATE log_head SET format = format + 1"), "brought to format 2"),
+    "format": (sql("UPDATE log_head SET format = format + 1"), "brought to format 3"),
     "seq": (sql("UPDATE servers SET seq = seq + 1"), "does not have node"),
     "hash": (sql("UPDATE servers SET hash = 'another'"), "does not have node"),
     "boot": (sql("UPDATE servers SET boot_id = 'another'"), "does not have node"),
