@@ -74,11 +74,12 @@ class Journal:
         self._descriptor: int | None = None
         self._file = 0  # its number in the file system
         self._closing: tuple[Path, int] | None = None  # the name it is being given, its last seq
+        self._turning = False  # from one file to the next
 
     @property
     def is_open(self) -> bool:
-        """Whether lines can be appended."""
-        return self._descriptor is not None
+        """Whether lines can be appended, or can be in a moment: not after an error."""
+        return self._descriptor is not None or self._turning
 
     def open(self) -> None:
         """Open the file, creating it durably if it is not there. What it holds is confirmed."""
@@ -123,17 +124,24 @@ class Journal:
         other error (OSError, JournalTouched) the journal is closed, and `reopen` goes on with it.
         """
         closed = closed_path(self.path, self.first, last)
-        self._closing = (closed, last)
-        self.close()  # Windows renames no file that is open
-        refusal = None
+        self._closing, self._turning = (closed, last), True
         try:
-            self.disk.rename(self.path, closed)
-        except OSError as error:
-            refusal = error
-        self.reopen()
+            refusal = self._rename(closed)
+            self.reopen()
+        finally:
+            self._turning = False
         if self.first <= last:
             raise NotRenamed(str(refusal)) from refusal
         return closed
+
+    def _rename(self, closed: Path) -> OSError | None:
+        """Try to; what `reopen` finds counts, and not what the system says here."""
+        self.close()  # Windows renames no file that is open
+        try:
+            self.disk.rename(self.path, closed)
+        except OSError as refusal:
+            return refusal
+        return None
 
     def _was_renamed(self, closed: Path) -> bool:
         return self._is_at(closed) and not self._is_at(self.path)

@@ -219,9 +219,9 @@ def write_again(
             _copy(each, store, server_id, key, writing)
         finally:
             writing.close()
-        disk.seal(draft)
         disk.rename(draft, each.path)
         disk.sync_folder(each.path.parent)
+        disk.seal(each.path)  # last: Windows removes no draft that is sealed
         yield each
 
 

@@ -23,6 +23,7 @@ from certeasy.settings import (
     Settings,
     TlsBundle,
 )
+from journal.segments import bounds_of
 
 PROFILES = "dns-validation-profiles"
 AUTHORITIES = "authorities"
@@ -148,6 +149,10 @@ def _files(settings: Settings, page: Page) -> None:
             page.add(key, f'"{path}" is taken: {taken[path]}')
         elif path is not None:
             taken[path] = key
+
+    if bounds_of(settings.audit.path.name) is not None:
+        what = f'"{settings.audit.path}" is called like a closed segment; give it another name'
+        page.add("audit.path", what)
 
 
 def _bundles(settings: Settings, page: Page) -> None:

@@ -6,11 +6,15 @@ another one begins. Each step fails before and after it took effect, here and in
 
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from certeasy.commit import Unavailable
 from certeasy.commit.rotation import Closing, NothingToClose, Rotation
@@ -280,3 +284,44 @@ def test_what_a_dead_node_left_half_closed_is_mended_though_the_start_dies_there
         again.an_order()
     assert len(names(node.folder)) == 2
     check_node(node.folder, acknowledged=[*known, *again.acknowledged])
+
+
+FAILURES = st.lists(
+    st.tuples(
+        st.sampled_from(sorted(STEPS)),
+        st.sampled_from(["here", "crash", "twice"]),
+        st.sampled_from(["close", "order"]),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@hypothesis_settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(failures=FAILURES)
+def test_no_row_of_failures_loses_or_repeats_anything(
+    tmp_path_factory: pytest.TempPathFactory, failures: list[tuple[str, str, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("row") / "node"
+    known: list[Record] = []
+    node = ANode(node_settings(folder))
+    for name, how, what in failures:
+        step, number, fault, _told, _closed = STEPS[name]
+        if how == "crash":
+            node.crash_at(step, fault)
+        else:
+            for _ in range(2 if how == "twice" else 1):
+                arm(node, step, number, fault)
+        for _ in range(2):
+            with suppress(Unavailable, NothingToClose):
+                node.an_order() if what == "order" else node.close_segment()
+        if how == "crash":
+            node.an_order_at_last()  # and at rest
+            known += node.die()
+            node = ANode(node_settings(folder))
+        else:
+            node.faults.disarm()
+    node.an_order_at_last()
+    node.close()
+    check_node(folder, acknowledged=[*known, *node.acknowledged])
+    assert [file.name for file in folder.iterdir() if file.name.startswith(".")] == []

@@ -22,7 +22,7 @@ from journal.lines import read_lines
 from journal.verify import verify as verify_journals
 from tests.make.csrs import rsa_key
 from tests.make.installations import Installation
-from tests.make.journals import ALog, ANode, a_log
+from tests.make.journals import ALog, ANode, a_log, a_rotation
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,22 @@ def test_a_node_whose_journal_was_mended_had_a_start_that_the_log_does_not_tell(
     node = Installation(tmp_path, log)
     node.sql("UPDATE servers SET boot_id = 'x' WHERE server_id = ?", log.nodes[1].server_id)
     node.verify()
+
+
+@pytest.mark.parametrize(("reason", "right"), [("asked", True), ("size", False)])
+def test_a_segment_that_was_asked_to_be_closed_may_have_needed_a_start_of_its_own(
+    tmp_path, reason, right
+):
+    """One that a server closes by itself has had its start told before."""
+    log = a_log(nodes=2)
+    log.a_start(by=1)
+    a_rotation(log, reason, by=1)
+    node = Installation(tmp_path, log)
+    node.sql("UPDATE servers SET boot_id = 'x' WHERE server_id = ?", log.nodes[1].server_id)
+    if right:
+        node.verify()
+    else:
+        node.breaks("servers has start x")
 
 
 def test_a_start_after_the_check_began_is_not_held_against_the_database(tmp_path):

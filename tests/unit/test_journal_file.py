@@ -188,6 +188,18 @@ def test_the_steps_of_closing_come_in_an_order_that_a_power_loss_survives(
     assert steps == ["rename", "sync folder", "seal", "open", "sync", "sync folder"]
 
 
+def test_a_journal_that_turns_to_the_next_file_is_not_told_to_be_closed(
+    journal: Journal, faults: Faults
+) -> None:
+    """Or the node would be out of service for a moment, to whoever asks just then."""
+    journal.append([b"one"])
+    told: list[bool] = []
+    for step in ("rename", "seal", "open"):
+        faults.arm(step, lambda action: (told.append(journal.is_open), action())[1])
+    journal.close_segment(1)
+    assert told == [True, True, True]
+
+
 def test_a_name_that_the_system_refuses_leaves_the_same_file_open(
     journal: Journal, faults: Faults
 ) -> None:
