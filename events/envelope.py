@@ -6,7 +6,9 @@ same line. Reading is strict: a line has one spelling only, or it is broken
 """
 
 import hashlib
+import re
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -21,6 +23,8 @@ MAX_DEPTH = 64
 ZERO_HASH = "0" * 64
 JWS_MEMBER = b',"jws":"'
 _HEADER_START = b'{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"'
+# 64 bytes in base64url without padding: of the last character only the two highest bits are used.
+_SIGNATURE = re.compile(rb"[A-Za-z0-9_-]{85}[AQgw]")
 _CLOSING = 2  # the line's last two bytes: the quote and the brace
 
 
@@ -86,7 +90,7 @@ class Record:
     @property
     def kid(self) -> str:
         """Return the id of the key that the line says it was signed with."""
-        return _kid(self.line[self.line.rfind(JWS_MEMBER) + len(JWS_MEMBER) :])
+        return _kid(self.line[self.line.rfind(JWS_MEMBER) + len(JWS_MEMBER) :].partition(b"..")[0])
 
     @property
     def payload(self) -> bytes:
@@ -155,15 +159,21 @@ def parse(line: bytes) -> Record:
 def _check_signature_form(jws: bytes) -> None:
     try:
         header, dots, signature = jws.partition(b"..")
-        if not dots or header != protected_header(_kid(jws)):
-            raise ValueError("the protected header is not the one this format has")
+        if not dots:
+            raise ValueError("it is no detached JWS")
+        _kid(header)
         if len(signature) != SIGNATURE_LENGTH:
             raise ValueError("the signature has not 64 bytes")
-        from_base64url(signature.decode("ascii"))
+        if not _SIGNATURE.fullmatch(signature):
+            raise ValueError("not canonical base64url")
     except ValueError as error:
         raise BrokenLine(f"the signature member: {error}") from None
 
 
-def _kid(jws: bytes) -> str:
-    header = from_base64url(jws.partition(b"..")[0].decode("ascii"))
-    return header[len(_HEADER_START) : -_CLOSING].decode("ascii")
+@lru_cache(maxsize=32)  # a log has as many headers as keys, and a million lines
+def _kid(header: bytes) -> str:
+    """Return the key id in a protected header; ValueError for any but the one it may have."""
+    kid = from_base64url(header.decode("ascii"))[len(_HEADER_START) : -_CLOSING].decode("ascii")
+    if header != protected_header(kid):
+        raise ValueError("the protected header is not the one this format has")
+    return kid

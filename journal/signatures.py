@@ -1,9 +1,11 @@
 """Signatures checked on all cores, a chunk of lines at a time, reported in the lines' order.
 
-OpenSSL lets go of the interpreter while it computes, so threads are enough. Chunks are bounded in
-lines and in bytes, and few wait at a time: memory stays flat however long the journal is.
+OpenSSL lets go of the interpreter while it computes, so threads are enough (docs/adr/0010). Chunks
+are bounded in lines and in bytes, and few wait at a time: memory stays flat however long the
+journal is.
 """
 
+import sys
 from base64 import urlsafe_b64decode
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +19,7 @@ from journal.breaks import JournalBroken, Line, broken_at
 CHUNK_LINES = 256
 CHUNK_BYTES = 1024 * 1024
 WAITING_PER_THREAD = 3
+SWITCH_SECONDS = 0.001  # a thread back from OpenSSL waits so long for the interpreter, at most
 
 Check = tuple[PublicKey, Line, Record]
 
@@ -32,8 +35,11 @@ class Signatures:
         self._chunk: list[Check] = []
         self._bytes = 0
         self.failed = False  # the first bad signature was reported; what follows it does not count
+        self._switch = sys.getswitchinterval()
 
     def __enter__(self) -> Self:
+        if self._pool is not None:
+            sys.setswitchinterval(min(self._switch, SWITCH_SECONDS))
         return self
 
     def __exit__(
@@ -44,6 +50,7 @@ class Signatures:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+            sys.setswitchinterval(self._switch)
 
     def add(self, key: PublicKey, line: Line, record: Record) -> None:
         """Have a signature checked, soon; raises JournalBroken for this or an earlier one."""

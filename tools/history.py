@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import click
 
@@ -34,10 +35,18 @@ THREADS = 64
 CERTIFICATE_SIZE = 550  # bytes of a P-256 leaf with one name
 
 
+class Door(Protocol):
+    """Where decisions are recorded: a committer."""
+
+    def submit(self, command: Command) -> object:
+        """Return once what was decided is recorded."""
+        ...
+
+
 class Historian:
     """Writes orders into a node's log, as many at once as there are threads."""
 
-    def __init__(self, committer: Committer, ids: Ids) -> None:
+    def __init__(self, committer: Door, ids: Ids) -> None:
         self._committer = committer
         self._ids = ids
 
@@ -45,7 +54,7 @@ class Historian:
         """Write so many orders, spread over accounts; `told` hears of each thread's progress."""
         shares = [count // THREADS + (n < count % THREADS) for n in range(THREADS)]
         threads = [
-            threading.Thread(target=self._write_some, args=(share, told))
+            threading.Thread(target=self.write_some, args=(share, told))
             for share in shares
             if share
         ]
@@ -54,7 +63,8 @@ class Historian:
         for thread in threads:
             thread.join()
 
-    def _write_some(self, count: int, told: Callable[[int], None]) -> None:
+    def write_some(self, count: int, told: Callable[[int], None]) -> None:
+        """Write so many orders, one after the other."""
         account_id = thumbprint = ""
         for n in range(count):
             if n % ORDERS_PER_ACCOUNT == 0:

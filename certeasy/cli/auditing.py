@@ -131,7 +131,9 @@ def settings_of(config_file: Path) -> "Settings":
     """Read the configuration; the kit has nothing to read one with."""
     try:
         from certeasy.cli.options import read  # noqa: PLC0415 - only -f needs a configuration
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "certeasy.cli.options":
+            raise
         raise click.UsageError(
             "this is the kit, without the server: give --journal or --evidence in place of -f"
         ) from None

@@ -1,0 +1,89 @@
+"""The auditor's kit in one file: `certeasy audit` as a zipapp, without the server.
+
+    python -m tools.kit --out certeasy-audit.pyz
+    python certeasy-audit.pyz verify --evidence evidence.zip
+
+It runs on any Python 3.11 or later that has msgspec and cryptography. click goes along, as files
+of the environment that this runs in (docs/adr/0009). The same sources give the same bytes, so that
+an auditor may build it from the sources and compare.
+"""
+
+import hashlib
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import files
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("events", "journal", "projections", "certeasy/audit")
+MODULES = (
+    "LICENSE",
+    "certeasy/__init__.py",
+    "certeasy/cli/__init__.py",
+    "certeasy/cli/audit.py",
+    "certeasy/cli/auditing.py",
+    "certeasy/cli/evidence.py",
+    "certeasy/cli/states.py",
+)
+SHEBANG = b"#!/usr/bin/env python3\n"
+LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can tell
+MAIN = '''\
+"""`certeasy audit` without the server."""
+
+import sys
+
+NEEDED = (3, 11)
+if sys.version_info < NEEDED:
+    sys.exit("certeasy-audit: Python 3.11 or later is needed")
+try:
+    import cryptography
+    import msgspec
+except ImportError as error:
+    sys.exit(f"certeasy-audit: {error}; install it: python -m pip install msgspec cryptography")
+
+from certeasy.cli.audit import audit
+
+audit(prog_name="certeasy-audit")
+'''
+
+
+def contents() -> Iterator[tuple[str, bytes]]:
+    """Yield the kit's files: their names in it, and what they hold."""
+    yield "__main__.py", MAIN.encode()
+    for name in MODULES:
+        yield name, (ROOT / name).read_bytes()
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).glob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), path.read_bytes()
+    for file in sorted(files("click") or ()):
+        if file.suffix == ".py":
+            yield file.as_posix(), Path(str(file.locate())).read_bytes()
+        elif "licenses" in file.parts:
+            yield f"click/{file.name}", Path(str(file.locate())).read_bytes()
+
+
+def build(out: Path) -> str:
+    """Write the kit, and return its SHA-256 (hex)."""
+    with out.open("wb") as file:
+        file.write(SHEBANG)
+        with zipfile.ZipFile(file, "w") as kit:
+            for name, data in contents():
+                entry = zipfile.ZipInfo(name, LONG_AGO)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                kit.writestr(entry, data)
+    out.chmod(0o755)
+    return hashlib.sha256(out.read_bytes()).hexdigest()
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("certeasy-audit.pyz"))
+def main(out: Path) -> None:
+    """Build the auditor's kit."""
+    click.echo(f"{build(out)}  {out}")
+
+
+if __name__ == "__main__":
+    main()
