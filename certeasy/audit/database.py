@@ -9,31 +9,29 @@ Every value's kind is looked at before it is relied on (`columns`), and nothing 
 file but the server's own tables (`objects`).
 """
 
-import sqlite3
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from certeasy.audit import objects
 from certeasy.audit.columns import EVENTS, HEAD, LINES, SERVERS, Columns, Row
 from certeasy.audit.nodes import Kept, Nodes
+from certeasy.audit.sources import QueryFailed, Source, SqliteSource
 from certeasy.audit.workdir import Workdir
 from events.envelope import Record
 from journal.breaks import JournalBroken, Line
 from journal.verify import Summary
 
 PAGE = 200
-BUSY_SECONDS = 5.0
-MAX_VALUE = 1 << 20  # bytes; far more than any line has, so that no row can fill the memory
 _COLUMNS = EVENTS.names[:7]
 _NOWHERE = Workdir()
-
-
-class NoDatabase(Exception):
-    """A path is not a database that a server could have written."""
+_HEAD = (
+    "SELECT h.position, h.hash, h.at, h.installation_id,"
+    " CASE WHEN h.lease_until > $clock THEN 1 ELSE 0 END, e.hash, e.at,"
+    " (SELECT max(position) FROM events)"
+    " FROM log_head h LEFT JOIN events e ON e.position = h.position WHERE h.id = 1"
+)
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -69,34 +67,24 @@ class ServerRow(msgspec.Struct, frozen=True):
 
 
 class Database:
-    """A server's SQLite file, opened for reading only."""
+    """A server's database, opened for reading only."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file; raises NoDatabase where it is none of ours."""
-        self.path = path
-        self.name = str(path)
-        if not path.is_file():
-            raise NoDatabase(f"there is no database at {path}")
-        try:
-            self._connection = _connect(path)
-        except sqlite3.Error as error:
-            raise NoDatabase(f"{path} cannot be read as a server's database: {error}") from None
+    def __init__(self, source: Path | Source) -> None:
+        """Open it, a SQLite file by its path; raises NoDatabase where it is none of ours."""
+        self.source = SqliteSource(source) if isinstance(source, Path) else source
+        self.name = self.source.name
+        self._asked = self.source.open()
 
     def close(self) -> None:
-        """Close the file."""
-        self._connection.close()
+        """Close it."""
+        self._asked.close()
 
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def all(self, query: str, values: Collection[object] = ()) -> list[Row]:
+        """Return the rows of a SELECT; raises JournalBroken where the database is damaged."""
         try:
-            yield self._connection
-        except sqlite3.Error as error:
+            return self._asked.all(query, values)
+        except QueryFailed as error:
             raise JournalBroken(f"the database cannot be read: {error}", file=self.name) from None
-
-    def all(self, query: str, values: Collection[object] = ()) -> list[tuple[Any, ...]]:
-        """Return the rows of a SELECT; raises JournalBroken where the file is damaged."""
-        with self._reading() as connection:
-            return connection.execute(query, tuple(values)).fetchall()
 
     def typed(self, columns: Columns, query: str, values: Collection[object] = ()) -> list[Row]:
         """Return rows whose columns are of their kinds; raises JournalBroken where one is not."""
@@ -123,18 +111,16 @@ class Database:
 
     def check_objects(self) -> None:
         """Raise JournalBroken where the file has a table, a trigger, ... that is not ours."""
-        if strange := objects.strange(self.all(objects.QUERY)):
+        try:
+            strange = self._asked.strange()
+        except QueryFailed as error:
+            raise JournalBroken(f"the database cannot be read: {error}", file=self.name) from None
+        if strange:
             raise JournalBroken(strange, file=self.name)
 
     def standing(self) -> Standing:
         """Return where the log ends now; raises JournalBroken where there is no head."""
-        rows = self.typed(
-            HEAD,
-            "SELECT h.position, h.hash, h.at, h.installation_id,"
-            " h.lease_until > (julianday('now') - 2440587.5) * 86400, e.hash, e.at,"
-            " (SELECT max(position) FROM events)"
-            " FROM log_head h LEFT JOIN events e ON e.position = h.position WHERE h.id = 1",
-        )
+        rows = self.typed(HEAD, _HEAD.replace("$clock", self.source.clock))
         if not rows:
             raise JournalBroken("log_head has no row", file=self.name)
         position, hash_, at, installation_id, served, row_hash, row_at, last = rows[0]
@@ -187,13 +173,13 @@ class Database:
             f" FROM events {where} ORDER BY position LIMIT ?"
         )
         try:
-            return self._connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+            return self._asked.all(query, values)
+        except QueryFailed as error:
             if size == 1:
                 raise self._unreadable(last or 0, error) from None
             return self._page(last, 1)
 
-    def _unreadable(self, last: int, error: sqlite3.Error) -> JournalBroken:
+    def _unreadable(self, last: int, error: QueryFailed) -> JournalBroken:
         reason = f"the row behind position {last} cannot be read: {error}"
         return JournalBroken(reason, file=self.name, position=last + 1)
 
@@ -309,28 +295,3 @@ class DatabaseWitness:
 
 def _place(line: Line) -> str:
     return f"{line.file}:{line.number}" if line.number else "of this position"
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open a file for reading, and look whether it has a log's head."""
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    try:
-        return _probed(uri)
-    except sqlite3.OperationalError:
-        # A folder that cannot be written to holds evidence, not a server at work: where no write is
-        # left to be taken in, SQLite need not put its files beside the database to read it.
-        wal = path.with_name(f"{path.name}-wal")
-        if wal.exists() and wal.stat().st_size > 0:
-            raise
-        return _probed(f"{uri}&immutable=1")
-
-
-def _probed(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
-    try:
-        connection.execute("SELECT count(*) FROM log_head").fetchone()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection

@@ -69,7 +69,7 @@ def nodes(given: Given) -> list[NodeKey]:
         NodeKey(server_id, hostname, kid, x, first_seen, endorsed=endorsed == 1)
         for server_id, hostname, kid, x, first_seen, endorsed in rows
     ]
-    return _checked(found, str(given.database))
+    return _checked(found, given.database.name if given.database else "")
 
 
 def _checked(nodes: list[NodeKey], file: str) -> list[NodeKey]:

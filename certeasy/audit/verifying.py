@@ -11,6 +11,7 @@ from pathlib import Path
 
 from certeasy.audit.database import Database, DatabaseWitness, Standing
 from certeasy.audit.replay import Replay
+from certeasy.audit.sources import Source, SqliteSource
 from certeasy.audit.versions import DiskVersions
 from certeasy.audit.workdir import Workdir, look
 from events.envelope import BrokenLine, Record, parse
@@ -41,7 +42,7 @@ class Given:
         self.anchor = ""
         self.pinned: Sequence[Head] = ()
         self.partial = False
-        self.database: Path | None = None
+        self.database: Source | None = None
         self.workdir = Workdir()
 
     @property
@@ -49,19 +50,22 @@ class Given:
         """Whether the log's beginning was held against a key given by hand."""
         return bool(self.keys or self.anchor)
 
-    def add_node(self, workdir: Path, journal: Path, database: Path) -> None:
+    def add_node(self, workdir: Path, journal: Path, database: Path | Source) -> None:
         """Add a configured node: its journal, first of all, and its database.
 
         What the workdir knows of its node is held against both. Raises JournalBroken where there is
         no journal, or the workdir's key is none.
         """
+        source = SqliteSource(database) if isinstance(database, Path) else database
         try:
             files = segments(journal)
         except NoJournal:
-            what = f"but there is a database, {database}" if database.exists() else "nor a database"
+            what = (
+                f"but there is a database, {source.name}" if source.exists() else "nor a database"
+            )
             raise JournalBroken(f"there is no journal, {what}", file=str(journal)) from None
         self.journals = [files, *(given for given in self.journals if given != files)]
-        self.database = database
+        self.database = source
         self.workdir = look(workdir)
 
     def size(self) -> int:

@@ -174,7 +174,7 @@ def _tell(summary: Summary, head: Head, given: Given, packed: Evidence | None) -
     if given.pinned:
         click.echo(f"{summary.pinned} pinned heads are in the log")
     if given.database is not None:
-        click.echo(f"{given.database}: every row is the line that was signed")
+        click.echo(f"{given.database.name}: every row is the line that was signed")
     if packed is not None:
         click.echo(f"{packed.name}: every file is the one in its manifest")
     click.echo(f"head: position {head.position}, hash {head.hash}")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from certeasy.audit import evidence
-from certeasy.audit.database import NoDatabase
 from certeasy.audit.diff import NoState
 from certeasy.audit.evidence import Evidence, NoEvidence
+from certeasy.audit.sources import NoDatabase, Source
 from certeasy.audit.verifying import Given, Progress
 from events.signing import PublicKey, read_key_set
 from journal.breaks import JournalBroken, Line, printable
@@ -123,8 +123,17 @@ def given_of(config_file: Path | None, journals: tuple[Path, ...]) -> Given:
     given = Given([segments(path) for path in journals])
     if config_file is not None:
         settings = settings_of(config_file)
-        given.add_node(settings.workdir, settings.audit.path, settings.database.path)
+        given.add_node(settings.workdir, settings.audit.path, _source(settings))
     return given
+
+
+def _source(settings: "Settings") -> Path | Source:
+    """Return the configured database; a SQLite file is read without the server's libraries."""
+    if settings.database.driver == "sqlite":
+        return settings.database.path
+    from certeasy.store.asked import ServerSource  # noqa: PLC0415 - only a server needs it
+
+    return ServerSource(settings.database)
 
 
 def settings_of(config_file: Path) -> "Settings":

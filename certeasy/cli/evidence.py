@@ -78,13 +78,14 @@ def export(*, config_file: Path, journals: tuple[Path, ...], out: Path) -> None:
 def _packed(settings: "Settings", others: list[list[Path]], out: Path) -> Packed:
     """Pack the log as it stands now, this node's journal first."""
     from certeasy.clock import SystemClock  # noqa: PLC0415 - all below is the server's
-    from certeasy.store import DatabaseUnavailable, Store  # noqa: PLC0415
+    from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store  # noqa: PLC0415
     from events.envelope import timestamp  # noqa: PLC0415
 
-    if not settings.database.path.exists():
-        fail(f"there is no database at {settings.database.path}")
+    database = settings.database
+    if database.driver == "sqlite" and not database.path.exists():
+        fail(f"there is no database at {database.path}")
     try:
-        with closing(Store.sqlite(settings.database.path)) as store:
+        with closing(Store.open(database)) as store:
             head = _head(store)
             if head is None:
                 fail("there is nothing to pack: the log is empty")
@@ -105,7 +106,7 @@ def _packed(settings: "Settings", others: list[list[Path]], out: Path) -> Packed
                 )
     except FileExistsError as error:
         fail(printable(str(error)), USAGE)
-    except (DatabaseUnavailable, BrokenLine) as error:
+    except (DatabaseUnavailable, DatabaseUnfit, BrokenLine) as error:
         fail(printable(f"the database cannot be packed from: {error}"))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from certeasy.audit.database import Database, NoDatabase
+from certeasy.audit.database import Database
+from certeasy.audit.sources import NoDatabase
 from certeasy.audit.verifying import Given, verify
 from journal.breaks import JournalBroken
 from tests.make.databases import a_database
