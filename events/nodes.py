@@ -2,7 +2,9 @@
 
 import msgspec
 
-from events.registry import Event, event
+from events.registry import Data, Event, event, upcaster
+from events.signing import BadSignature, PublicKey
+from events.statements import check, joining
 
 
 @event("installation.created")
@@ -14,16 +16,43 @@ class InstallationCreated(Event, frozen=True):
     topology: str
 
 
-@event("node.registered")
+class Invitation(msgspec.Struct, frozen=True):
+    """The word of the invitation's key `kid` that a node may join: a detached JWS (`joining`)."""
+
+    kid: str
+    jws: str
+
+
+@event("node.registered", schema=2)
 class NodeRegistered(Event, frozen=True):
     """A node made itself known: its id, its host, and the public key (JWK `x`) that signs its
-    lines."""
+    lines.
+
+    With a good `invitation` it is endorsed from here on.
+    """
 
     installation_id: str
     server_id: str
     hostname: str
     kid: str
     x: str
+    invitation: Invitation | None = None
+
+
+@upcaster("node.registered", 1)
+def _registered_1_to_2(data: Data) -> Data:
+    """Read what was written before there were invitations."""
+    return data
+
+
+@event("node.invited")
+class NodeInvited(Event, frozen=True):
+    """An endorsed node vouches beforehand for one node: that which has the private half of this key
+    (JWK `x`), and registers by `expires`."""
+
+    kid: str
+    x: str
+    expires: str
 
 
 @event("node.endorsed")
@@ -32,6 +61,29 @@ class NodeEndorsed(Event, frozen=True):
 
     server_id: str
     kid: str
+
+
+@event("node.key-rotated")
+class NodeKeyRotated(Event, frozen=True):
+    """A node gives its key `previous`, which signs this, up for the key `kid` (JWK `x`).
+
+    `jws` is the new key's word that it takes over (`succeeding`).
+    """
+
+    server_id: str
+    kid: str
+    x: str
+    previous: str
+    jws: str
+
+
+@event("node.retired")
+class NodeRetired(Event, frozen=True):
+    """Another node tells that this one is gone for good: its journal ends with this line."""
+
+    server_id: str
+    last_seq: int
+    last_hash: str
 
 
 @event("node.started")
@@ -128,3 +180,25 @@ class RequestRefused(Event, frozen=True):
     detail: str
     count: int = 1
     names: list[str] = msgspec.field(default_factory=list)
+
+
+def doubt(invited: NodeInvited | None, used_by: str, fact: NodeRegistered, at: str) -> str:
+    """Return why a registration at this time is not endorsed by its invitation; empty if it is.
+
+    `invited` is what an endorsed node said of the invitation's key, `used_by` the node that has
+    used it.
+    """
+    if fact.invitation is None:
+        return "it was not invited"
+    if invited is None:
+        return f"no endorsed node has made the invitation {fact.invitation.kid}"
+    if used_by not in ("", fact.server_id):
+        return f"the invitation {invited.kid} was used by node {used_by}"
+    if at > invited.expires:
+        return f"the invitation {invited.kid} had expired at {invited.expires}"
+    try:
+        word = joining(fact.installation_id, fact.server_id, fact.kid)
+        check(fact.invitation.jws, PublicKey(invited.x), word)
+    except (BadSignature, ValueError) as error:
+        return f"the invitation {invited.kid} is not of this node and key: {error}"
+    return ""

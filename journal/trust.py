@@ -1,50 +1,75 @@
 """Whose signature counts: from the key that began the log, or keys given, to each node's key.
 
 1. The anchor is the key that signed `installation.created`, the line at position 1. Where keys are
-   given,
-   it must be one of them; where the anchor's id is given, it must be that.
-2. A key is known by its thumbprint, so the `x` that `node.registered` tells proves itself. The
-   first
-   line of a journal registers its node; that of the first node begins the log, and its second
-   registers it.
-3. A node's key is trusted if it is the anchor, was given by hand, or was endorsed by an event that
-   a node
-   already trusted at that place has signed. A key that signed anything and is not trusted at the
-   end breaks the log.
-4. A node has one key: every line of its journal is signed with it.
+   given, it must be one of them, or its node must have gone on to one of them (4); where the
+   anchor's id is given, it must be that.
+2. A key is known by its thumbprint, so the `x` that a line tells proves itself. The first line of a
+   journal registers its node; that of the first node begins the log, and its second registers it.
+3. A node is trusted if it began the log; if one of its keys was given by hand; if a node already
+   trusted at that place has endorsed one of the keys that it has, or the key that it registers
+   with; or if it registers by the invitation of such a node (`events.nodes.doubt`). A node that
+   has written anything and is not trusted at the end breaks the log.
+4. A node has one key at a time. `node.key-rotated` is signed with the key that it gives up, and
+   carries the new one's statement; each line behind it is signed with the new one.
+5. `node.retired`, by another node that is trusted there, names the last line of a node: it has
+   none behind it.
 """
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from events.envelope import JWS_MEMBER, Record
-from events.nodes import InstallationCreated, NodeEndorsed, NodeRegistered
-from events.registry import NewerSchema, UndecodableEvent
-from events.signing import SIGNATURE_LENGTH, PublicKey
+from events.nodes import (
+    InstallationCreated,
+    NodeEndorsed,
+    NodeInvited,
+    NodeKeyRotated,
+    NodeRegistered,
+    NodeRetired,
+    doubt,
+)
+from events.registry import Event, NewerSchema, UndecodableEvent
+from events.signing import SIGNATURE_LENGTH, BadSignature, PublicKey
+from events.statements import check, succeeding
 from journal.breaks import JournalBroken, Line, broken_at
 from journal.signatures import Check
 
 CREATED = "installation.created"
 REGISTERED = "node.registered"
-ENDORSED = "node.endorsed"
-TRUST_TYPES = frozenset([CREATED, REGISTERED, ENDORSED])
+TRUST_TYPES = frozenset(
+    [
+        CREATED,
+        REGISTERED,
+        "node.invited",
+        "node.endorsed",
+        "node.key-rotated",
+        "node.retired",
+    ]
+)
 _SIGNATURE_AT = -(SIGNATURE_LENGTH + 2)  # from the line's end: the signature, a quote, a brace
 
 
 class Signer:
-    """A node as its lines show it; `first` is where it signed first."""
+    """A node as its lines show it: its keys, the present one last; where it signed first."""
 
     def __init__(self, server_id: str, kid: str, first: tuple[Line, Record]) -> None:
         self.server_id = server_id
-        self.kid = kid
+        self.kids = [kid]
         self.first = first
+        self.last = first[1]
         self.key: PublicKey | None = None
         self.hostname = ""
         self.trusted = False
+        self.doubt = ""  # why its invitation does not count
         self.end = b""  # what precedes the signature in each of its lines
 
+    @property
+    def kid(self) -> str:
+        """The id of the key that its next line must be signed with."""
+        return self.kids[-1]
+
     def use(self, key: PublicKey) -> None:
-        """Know the key's bytes from now on."""
+        """Know the present key's bytes from now on."""
         self.key = key
         self.end = JWS_MEMBER + key.header + b".."
 
@@ -60,9 +85,13 @@ class Trust:
     ) -> None:
         """Trust these keys and these key ids; `anchor` is the id that must have begun the log."""
         self._known = dict(keys or {})
-        self._allowed = frozenset([anchor]) if anchor else frozenset(self._known)
+        self._begun_by = anchor
+        self._given = frozenset(self._known)
         self._trusted = frozenset([*self._known, *trusted])
         self._endorsed: set[tuple[str, str]] = set()
+        self._invited: dict[str, NodeInvited] = {}
+        self._joined: dict[str, str] = {}  # the node that has used an invitation
+        self._retired: dict[str, str] = {}  # why a node has no further line
         self._waiting: tuple[Line, Record] | None = None
         self.signers: dict[str, Signer] = {}
         self.anchor = ""
@@ -74,29 +103,31 @@ class Trust:
         Raises JournalBroken where nobody who may has signed it.
         """
         envelope = record.envelope
+        if envelope.server_id in self._retired:
+            raise broken_at(line, record, self._retired[envelope.server_id])
         signer = self.signers.get(envelope.server_id)
         if signer is None:
             signer = self._admit(line, record)
-        if envelope.type in TRUST_TYPES:
-            self._learn(signer, line, record)
+        fact = _fact(line, record) if envelope.type in TRUST_TYPES else None
+        if fact is not None:
+            self._learn(fact, signer, line, record)
         if signer.key is None:
             return self._wait(line, record)
         if record.line[_SIGNATURE_AT - len(signer.end) : _SIGNATURE_AT] != signer.end:
-            raise broken_at(
-                line,
-                record,
-                f"signed with key {record.kid}, but node {signer.server_id} has key {signer.kid}",
-            )
+            raise broken_at(line, record, _other_key(signer, record.kid))
         checks = [(signer.key, line, record)]
         if self._waiting is not None:
             checks.insert(0, (signer.key, *self._waiting))
             self._waiting = None
+        if isinstance(fact, NodeKeyRotated):  # behind the line, which the old key has signed
+            self._rotate(fact, signer, line, record)
+        signer.last = record
         return checks
 
     def check_end(self) -> None:
         """Raise JournalBroken where a key has signed that nobody trusted vouches for, or the log
         that a given key must have begun is not there."""
-        if self._allowed and not self.signers:
+        if (self._given or self._begun_by) and not self.signers:
             raise JournalBroken(
                 "the log is empty, but a key was given that must have begun it", file="-"
             )
@@ -108,11 +139,14 @@ class Trust:
                 f"signed with key {record.kid}, which was not given, and no line tells",
             )
         for signer in self.signers.values():
+            if signer.kids[0] == self.anchor and not self._is_anchor_given(signer):
+                raise broken_at(*signer.first, _not_given(self.anchor))
             if not signer.trusted:
+                doubt_ = f" ({signer.doubt})" if signer.doubt else ""
                 raise broken_at(
                     *signer.first,
                     f"node {signer.server_id} signs with key {signer.kid}, which no trusted node"
-                    " has endorsed",
+                    f" has endorsed{doubt_}",
                 )
 
     def find_key(self, record: Record) -> PublicKey | None:
@@ -125,6 +159,9 @@ class Trust:
     def waiting(self) -> tuple[Line, Record] | None:
         """Return the log's first line while the key it was signed with is not known."""
         return self._waiting
+
+    def _is_anchor_given(self, signer: Signer) -> bool:
+        return not self._given or not self._given.isdisjoint(signer.kids)
 
     def _admit(self, line: Line, record: Record) -> Signer:
         """Take the first line of a journal: it begins the log, or registers its node."""
@@ -141,17 +178,20 @@ class Trust:
         self.signers[signer.server_id] = signer
         return signer
 
-    def _learn(self, signer: Signer, line: Line, record: Record) -> None:
-        try:
-            fact = record.event
-        except (NewerSchema, UndecodableEvent) as error:
-            raise broken_at(line, record, str(error)) from None
-        if isinstance(fact, InstallationCreated):
-            self._created(fact, signer, line, record)
-        elif isinstance(fact, NodeRegistered):
-            self._registered(fact, signer, line, record)
-        elif isinstance(fact, NodeEndorsed) and signer.trusted:
-            self._endorse(fact)
+    def _learn(self, fact: Event, signer: Signer, line: Line, record: Record) -> None:
+        match fact:
+            case InstallationCreated():
+                self._created(fact, signer, line, record)
+            case NodeRegistered():
+                self._registered(fact, signer, line, record)
+            case NodeInvited() if signer.trusted:
+                self._invited.setdefault(fact.kid, fact)
+            case NodeEndorsed() if signer.trusted:
+                self._endorse(fact)
+            case NodeRetired():
+                self._retire(fact, signer, line, record)
+            case _:  # what a node says that is not trusted here counts for nothing
+                pass
 
     def _created(
         self, fact: InstallationCreated, signer: Signer, line: Line, record: Record
@@ -162,12 +202,8 @@ class Trust:
             raise broken_at(
                 line, record, f"the anchor is to be key {fact.kid}, but key {signer.kid} signed"
             )
-        if self._allowed and fact.kid not in self._allowed:
-            raise broken_at(
-                line,
-                record,
-                f"the log was begun by key {fact.kid}, which is not one that was given",
-            )
+        if self._begun_by not in ("", fact.kid):
+            raise broken_at(line, record, _not_given(fact.kid))
         self.anchor, self.installation_id = fact.kid, fact.installation_id
         signer.trusted = True
 
@@ -192,8 +228,18 @@ class Trust:
         except ValueError as error:
             raise broken_at(line, record, str(error)) from None
         signer.hostname = fact.hostname
+        if fact.invitation is not None:
+            self._join(fact, fact.invitation.kid, signer, record)
 
-    def _keep(self, fact: NodeRegistered) -> PublicKey:
+    def _join(self, fact: NodeRegistered, kid: str, signer: Signer, record: Record) -> None:
+        """Use an invitation, if it is good: its node is trusted from here on."""
+        invited, used_by = self._invited.get(kid), self._joined.get(kid, "")
+        signer.doubt = doubt(invited, used_by, fact, record.envelope.at)
+        if not signer.doubt:
+            self._joined[kid] = signer.server_id
+            signer.trusted = True
+
+    def _keep(self, fact: NodeRegistered | NodeKeyRotated) -> PublicKey:
         key = PublicKey(fact.x)
         if key.kid != fact.kid:
             raise ValueError(f"the registered key has id {key.kid}, not {fact.kid}")
@@ -203,8 +249,51 @@ class Trust:
     def _endorse(self, fact: NodeEndorsed) -> None:
         self._endorsed.add((fact.server_id, fact.kid))
         signer = self.signers.get(fact.server_id)
-        if signer is not None and signer.kid == fact.kid:
+        if signer is not None and fact.kid in signer.kids:
             signer.trusted = True
+
+    def _rotate(self, fact: NodeKeyRotated, signer: Signer, line: Line, record: Record) -> None:
+        if (fact.server_id, fact.previous) != (signer.server_id, signer.kid):
+            raise broken_at(
+                line,
+                record,
+                f"node {signer.server_id} with key {signer.kid} gives up key {fact.previous} of"
+                f" node {fact.server_id}",
+            )
+        if fact.kid in signer.kids:
+            raise broken_at(line, record, f"key {fact.kid} is or was this node's key already")
+        try:
+            key = self._keep(fact)
+            check(fact.jws, key, succeeding(fact.server_id, fact.kid, fact.previous))
+        except (ValueError, BadSignature) as error:
+            reason = f"key {fact.kid} has not stated that it takes over: {error}"
+            raise broken_at(line, record, reason) from None
+        signer.kids.append(key.kid)
+        signer.use(key)
+        signer.trusted = signer.trusted or key.kid in self._trusted
+
+    def _retire(self, fact: NodeRetired, signer: Signer, line: Line, record: Record) -> None:
+        if fact.server_id == signer.server_id:
+            raise broken_at(line, record, "a node cannot retire itself")
+        if not signer.trusted:
+            raise broken_at(
+                line,
+                record,
+                f"node {signer.server_id} retires node {fact.server_id}, but no trusted node has"
+                f" endorsed its key {signer.kid}",
+            )
+        gone = self.signers.get(fact.server_id)
+        if gone and (gone.last.envelope.seq, gone.last.hash) != (fact.last_seq, fact.last_hash):
+            raise broken_at(
+                line,
+                record,
+                f"node {fact.server_id} is retired at seq {fact.last_seq}, hash {fact.last_hash},"
+                f" but its last line is seq {gone.last.envelope.seq}, hash {gone.last.hash}",
+            )
+        self._retired[fact.server_id] = (
+            f"node {fact.server_id} was retired at position {record.envelope.position} by node"
+            f" {signer.server_id}, with seq {fact.last_seq} as its last line"
+        )
 
     def _wait(self, line: Line, record: Record) -> list[Check]:
         """Hold the log's first line back until the next one tells the key."""
@@ -217,6 +306,22 @@ class Trust:
             )
         self._waiting = (line, record)
         return []
+
+
+def _other_key(signer: Signer, kid: str) -> str:
+    reason = f"signed with key {kid}, but node {signer.server_id} has key {signer.kid}"
+    return f"{reason}, for which it gave that up" if kid in signer.kids else reason
+
+
+def _not_given(kid: str) -> str:
+    return f"the log was begun by key {kid}, which is not one that was given"
+
+
+def _fact(line: Line, record: Record) -> Event:
+    try:
+        return record.event
+    except (NewerSchema, UndecodableEvent) as error:
+        raise broken_at(line, record, str(error)) from None
 
 
 def _decode_registered(record: Record) -> NodeRegistered:

@@ -24,13 +24,14 @@ PROGRESS_LINES = 1024
 
 
 class Node(msgspec.Struct, frozen=True):
-    """What a journal turned out to be."""
+    """What a journal turned out to be; `kid` is the node's last key, `earlier` those before it."""
 
     server_id: str
     hostname: str
     kid: str
     lines: int
     trusted: bool
+    earlier: tuple[str, ...] = ()
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -105,7 +106,14 @@ def _blame(lines: Sequence[tuple[Line, Record]], trust: Trust) -> None:
 
 def _summary(log: Log, trust: Trust, chains: Iterable[Chain]) -> Summary:
     nodes = [
-        Node(signer.server_id, signer.hostname, signer.kid, chain.seq, signer.trusted)
+        Node(
+            signer.server_id,
+            signer.hostname,
+            signer.kid,
+            chain.seq,
+            signer.trusted,
+            tuple(signer.kids[:-1]),
+        )
         for chain in chains
         if (signer := trust.signers.get(chain.server_id))
     ]

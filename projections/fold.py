@@ -14,7 +14,10 @@ from events.nodes import (
     AuthorityCertificateSeen,
     InstallationCreated,
     NodeEndorsed,
+    NodeInvited,
+    NodeKeyRotated,
     NodeRegistered,
+    NodeRetired,
 )
 from events.orders import (
     ChallengeAccepted,
@@ -32,11 +35,14 @@ from projections import accounts, certificates, nodes, orders
 from projections.jobs import JOBS
 from projections.tables import Contradiction, Key, Rows, Table
 
-VERSION = 1  # raised with every change that makes stored rows differ from a fresh fold
+VERSION = 2  # raised with every change that makes stored rows differ from a fresh fold
 
 TABLES: tuple[Table[Any], ...] = (
     nodes.INSTALLATION,
     nodes.NODES,
+    nodes.NODE_KEYS,
+    nodes.ENDORSEMENTS,
+    nodes.INVITATIONS,
     accounts.ACCOUNTS,
     orders.ORDERS,
     orders.ORDER_NAMES,
@@ -49,6 +55,9 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     InstallationCreated: nodes.installed,
     NodeRegistered: nodes.registered,
     NodeEndorsed: nodes.endorsed,
+    NodeInvited: nodes.invited,
+    NodeKeyRotated: nodes.key_rotated,
+    NodeRetired: nodes.retired,
     AccountCreated: accounts.created,
     AccountContactsChanged: accounts.contacts_changed,
     AccountDeactivated: accounts.deactivated,

@@ -61,6 +61,8 @@ SERVERS = Columns(
     boot_id=str,
     fingerprint=str,
 )
-NODES = Columns("nodes", server_id=str, hostname=str, kid=str, x=str, first_seen=str, endorsed=int)
+NODE_KEYS = Columns(
+    "node_keys", server_id=str, hostname=str, kid=str, x=str, first_seen=str, endorsed=int
+)
 LINES = Columns("events", position=int, line=bytes)
 SUBJECT_KEYS = Columns("subject_keys", key=bytes)

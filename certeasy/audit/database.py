@@ -55,7 +55,11 @@ class Standing(msgspec.Struct, frozen=True):
 
 
 class ServerRow(msgspec.Struct, frozen=True):
-    """A node as the database keeps it; times are RFC 3339 in UTC."""
+    """A node as the database keeps it; times are RFC 3339 in UTC.
+
+    `kid` is its key's fingerprint (RFC 7638), `retired` the time at which another node told that it
+    is gone, empty before.
+    """
 
     server_id: str
     hostname: str
@@ -64,6 +68,8 @@ class ServerRow(msgspec.Struct, frozen=True):
     first_seen: str
     last_seen: str
     seq: int
+    endorsed: bool = False
+    retired: str = ""
 
 
 class Database:
@@ -104,10 +110,12 @@ class Database:
         """Return the nodes, the one seen last first."""
         rows = self.typed(
             SERVERS,
-            "SELECT server_id, hostname, kid, x, first_seen, last_seen, seq, hash, boot_id,"
-            " fingerprint FROM servers ORDER BY last_seen DESC, server_id",
+            "SELECT s.server_id, s.hostname, s.kid, s.x, s.first_seen, s.last_seen, s.seq, s.hash,"
+            " s.boot_id, s.fingerprint, n.endorsed, n.retired"
+            " FROM servers s LEFT JOIN nodes n ON n.server_id = s.server_id"
+            " ORDER BY s.last_seen DESC, s.server_id",
         )
-        return [ServerRow(*row[:7]) for row in rows]
+        return [ServerRow(*(*row[:7], row[10] == 1, str(row[11] or ""))) for row in rows]
 
     def check_objects(self) -> None:
         """Raise JournalBroken where the file has a table, a trigger, ... that is not ours."""
@@ -275,9 +283,10 @@ class DatabaseWitness:
     def _check_keys(self, summary: Summary) -> None:
         for node in summary.nodes:
             kid = self._nodes.kid(node.server_id)
-            if kid != node.kid:
+            told = self._nodes.told_kid(node.server_id) or node.kid
+            if kid != told:
                 raise JournalBroken(
-                    f"servers has key {kid} for node {node.server_id}, which signs with {node.kid}",
+                    f"servers has key {kid} for node {node.server_id}, which signs with {told}",
                     file=self._database.name,
                 )
         if fault := self._nodes.fault(self._own.server_id, self._own.boots):

@@ -120,9 +120,10 @@ class Evidence:
         except ValueError as error:
             raise self._broken(KEYS, str(error)) from None
         for node in proof.nodes:
-            if node.trusted and node.kid not in keys:
+            lacking = [kid for kid in (*node.earlier, node.kid) if kid not in keys]
+            if node.trusted and lacking:
                 raise self._broken(
-                    KEYS, f"it lacks key {node.kid}, with which node {node.server_id} signs"
+                    KEYS, f"it lacks key {lacking[0]}, with which node {node.server_id} signs"
                 )
 
     def _check(self, file: PackedFile) -> None:

@@ -10,27 +10,27 @@ from pathlib import Path
 import msgspec
 
 from certeasy.audit import show as showing
-from certeasy.audit.columns import LINES, NODES
+from certeasy.audit.columns import LINES, NODE_KEYS
 from certeasy.audit.database import Database, ServerRow
 from certeasy.audit.verifying import Given
 from events.envelope import BrokenLine, Record, parse
-from events.nodes import InstallationCreated, NodeEndorsed, NodeRegistered
 from events.registry import NewerSchema, UndecodableEvent
 from events.signing import PublicKey
 from journal.breaks import JournalBroken, Line
 from journal.file import last_line
 from journal.heads import Head, head_of
 from journal.lines import read_journal
+from journal.trust import TRUST_TYPES
+from projections.fold import apply
+from projections.nodes import NODE_KEYS as KEYS
+from projections.nodes import NODES
+from projections.tables import Contradiction, WorkingRows
 
-_TELLING = (
-    b'"type":"installation.created"',
-    b'"type":"node.registered"',
-    b'"type":"node.endorsed"',
-)
+_TELLING = tuple(f'"type":"{name}"'.encode() for name in TRUST_TYPES)
 
 
-class NodeKey(msgspec.Struct, frozen=True):
-    """A node and its public key; `first_seen` is when it registered."""
+class Key(msgspec.Struct, frozen=True):
+    """A node and one of its public keys; `first_seen` is when the node registered."""
 
     server_id: str
     hostname: str
@@ -52,29 +52,30 @@ def _database(given: Given) -> Iterator[Database | None]:
         database.close()
 
 
-def nodes(given: Given) -> list[NodeKey]:
-    """Return the nodes that have registered, in the order in which they did.
+def keys(given: Given) -> list[Key]:
+    """Return all keys that the nodes had, the nodes in the order in which they registered.
 
     Raises JournalBroken where their keys are none.
     """
     with _database(given) as database:
         if database is None:
-            return _checked(nodes_of(_lines(given)), str(given.journals[0][-1]))
+            return _checked(keys_of(_lines(given)), str(given.journals[0][-1]))
         rows = database.typed(
-            NODES,
-            "SELECT server_id, hostname, kid, x, first_seen, endorsed FROM nodes"
-            " ORDER BY first_seen, server_id",
+            NODE_KEYS,
+            "SELECT k.server_id, n.hostname, k.kid, k.x, n.first_seen, n.endorsed"
+            " FROM node_keys k JOIN nodes n ON n.server_id = k.server_id"
+            " ORDER BY n.first_seen, k.server_id, k.first_seq",
         )
     found = [
-        NodeKey(server_id, hostname, kid, x, first_seen, endorsed=endorsed == 1)
+        Key(server_id, hostname, kid, x, first_seen, endorsed=endorsed == 1)
         for server_id, hostname, kid, x, first_seen, endorsed in rows
     ]
     return _checked(found, given.database.name if given.database else "")
 
 
-def _checked(nodes: list[NodeKey], file: str) -> list[NodeKey]:
-    """Return the nodes; raises JournalBroken for one whose key is none, or not of its id."""
-    for node in nodes:
+def _checked(keys: list[Key], file: str) -> list[Key]:
+    """Return the keys; raises JournalBroken for one that is none, or not of its id."""
+    for node in keys:
         try:
             kid = PublicKey(node.x).kid
         except ValueError:
@@ -82,7 +83,7 @@ def _checked(nodes: list[NodeKey], file: str) -> list[NodeKey]:
         if kid != node.kid:
             reason = f"node {node.server_id} has the public key {kid}, but the key id {node.kid}"
             raise JournalBroken(reason, file=file)
-    return nodes
+    return keys
 
 
 def tells_of_nodes(data: bytes) -> bool:
@@ -90,24 +91,36 @@ def tells_of_nodes(data: bytes) -> bool:
     return any(mark in data for mark in _TELLING)
 
 
-def nodes_of(lines: Iterable[Line]) -> list[NodeKey]:
-    """Return the nodes that have registered in these lines, in the order in which they did."""
-    records = [_parsed(line) for line in lines if tells_of_nodes(line.data)]
-    registered: list[tuple[NodeRegistered, str]] = []
-    endorsed: set[str] = set()
-    for record in sorted(records, key=lambda record: record.envelope.position):
+def _folded(lines: Iterable[Line]) -> WorkingRows:
+    """Return what lines say of nodes, as rows: what is not readable counts for nothing."""
+    rows = WorkingRows(lambda _table, _key: None)
+    telling = (_parsed(line) for line in lines if tells_of_nodes(line.data))
+    for record in sorted(telling, key=lambda record: record.envelope.position):
         try:
-            fact = record.event
-        except (NewerSchema, UndecodableEvent):
+            apply(record.event, record.envelope, rows)
+        except (NewerSchema, UndecodableEvent, Contradiction):
             continue
-        if isinstance(fact, InstallationCreated | NodeEndorsed):
-            endorsed.add(fact.kid)
-        elif isinstance(fact, NodeRegistered):
-            registered.append((fact, record.envelope.at))
-    return [
-        NodeKey(fact.server_id, fact.hostname, fact.kid, fact.x, at, fact.kid in endorsed)
-        for fact, at in registered
-    ]
+    return rows
+
+
+def keys_of(lines: Iterable[Line]) -> list[Key]:
+    """Return the keys that nodes have in these lines, in the order in which these tell them."""
+    rows = _folded(lines)
+    found = []
+    for key in rows.changes().get(KEYS, {}).values():
+        node = rows.get(NODES, key.server_id)
+        if node is not None:
+            found.append(
+                Key(
+                    node.server_id,
+                    node.hostname,
+                    key.kid,
+                    key.x,
+                    node.first_seen,
+                    endorsed=node.endorsed == 1,
+                )
+            )
+    return found
 
 
 def head(given: Given) -> Head | None:
@@ -149,8 +162,10 @@ def servers(given: Given) -> list[ServerRow]:
             node.first_seen,
             ends[node.server_id].at,
             ends[node.server_id].seq,
+            endorsed=node.endorsed == 1,
+            retired=node.retired,
         )
-        for node in nodes_of(_lines(given))
+        for node in _folded(_lines(given)).changes().get(NODES, {}).values()
         if node.server_id in ends
     ]
     return sorted(found, key=lambda server: server.last_seen, reverse=True)

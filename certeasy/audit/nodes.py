@@ -1,8 +1,9 @@
 """What the log says of each node, against what the table `servers` says of it.
 
-A node's row is written when it takes its place, a moment before the log tells of the start; and who
-mends a journal takes the place without telling of one. So a start that the log does not know is
-good if the workdir wrote it down after the last one that is known, or the node was mended since.
+A node's row is written when it takes its place, a moment before the log tells of the start; and an
+administrator's command takes the place without telling of one. So a start that the log does not
+know is good if the workdir wrote it down after the last one that is known, or there was such a
+command since (`administered`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,7 +15,11 @@ from events.nodes import (
     ClockSetBack,
     JournalRefilled,
     JournalSegmentClosed,
+    NodeEndorsed,
+    NodeInvited,
+    NodeKeyRotated,
     NodeRegistered,
+    NodeRetired,
     NodeStarted,
 )
 from events.registry import NewerSchema, UndecodableEvent
@@ -24,6 +29,10 @@ TELLING = frozenset(
     (
         "node.registered",
         "node.started",
+        "node.key-rotated",
+        "node.invited",
+        "node.endorsed",
+        "node.retired",
         "journal.refilled",
         "journal.segment-closed",
         "clock.set-back",
@@ -43,12 +52,14 @@ class Kept(msgspec.Struct, frozen=True):
 
 
 class _Told:
-    """A node in the log: its registration, its last start, and whether it was mended since."""
+    """A node in the log: its registration, its last start, whether it was
+    administered since, and its key."""
 
     def __init__(self) -> None:
         self.registered: NodeRegistered | None = None
+        self.kid = ""
         self.started: NodeStarted | None = None
-        self.mended = False
+        self.administered = False
 
 
 class Nodes:
@@ -70,15 +81,24 @@ class Nodes:
         try:
             fact = record.event
         except (NewerSchema, UndecodableEvent):
-            told.mended = True  # of which nothing is known
+            told.administered = True  # of which nothing is known
             return
         match fact:
             case NodeRegistered():
-                told.registered = fact
+                told.registered, told.kid = fact, fact.kid
+            case NodeKeyRotated():
+                told.kid, told.administered = fact.kid, True
             case NodeStarted():
-                told.started, told.mended = fact, False
-            case JournalRefilled() | ClockSetBack() | JournalSegmentClosed(reason="asked"):
-                told.mended = True
+                told.started, told.administered = fact, False
+            case (
+                JournalRefilled()
+                | ClockSetBack()
+                | JournalSegmentClosed(reason="asked")
+                | NodeInvited()
+                | NodeEndorsed()
+                | NodeRetired()
+            ):
+                told.administered = True
             case _:
                 pass
 
@@ -86,6 +106,11 @@ class Nodes:
         """Return the id of a node's key, as its row has it."""
         row = self._rows.get(server_id)
         return row.kid if row else None
+
+    def told_kid(self, server_id: str) -> str:
+        """Return the id of the key that the log gives a node up to its row's line, or nothing."""
+        told = self._told.get(server_id)
+        return told.kid if told else ""
 
     def fault(self, own: str, boots: Sequence[str]) -> str | None:
         """Return what a row has that the log says otherwise, as a sentence; None if none has.
@@ -134,7 +159,7 @@ def _start_fault(
 def _is_untold(boot_id: str, told: _Told, boots: Sequence[str]) -> bool:
     """Tell whether there was such a start without a line about it."""
     if not boots:
-        return told.mended and (told.started is None or boot_id != told.started.boot_id)
+        return told.administered and (told.started is None or boot_id != told.started.boot_id)
     last = told.started.boot_id if told.started else ""
     since = boots[boots.index(last) + 1 :] if last in boots else boots
     return boot_id in since

@@ -17,7 +17,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import msgspec
 
 from certeasy.audit.evidence import FORMAT, HEAD, KEYS, MANIFEST, Manifest, PackedFile, Source
-from certeasy.audit.listing import nodes_of, tells_of_nodes
+from certeasy.audit.listing import keys_of, tells_of_nodes
 from events.envelope import MAX_LINE, BrokenLine, parse
 from events.nodes import InstallationCreated
 from events.registry import NewerSchema, UndecodableEvent
@@ -185,7 +185,7 @@ class _Packing:
                 if isinstance(fact, InstallationCreated):
                     anchor, installation_id = fact.kid, fact.installation_id
         keys = []
-        for node in nodes_of(telling):
+        for node in keys_of(telling):
             with suppress(ValueError, JournalBroken):
                 keys += [PublicKey(node.x).jwk()] if node.endorsed else []
         return anchor, installation_id, keys

@@ -13,7 +13,10 @@ from events.nodes import (
     JournalSegmentClosed,
     LeaseTaken,
     NodeEndorsed,
+    NodeInvited,
+    NodeKeyRotated,
     NodeRegistered,
+    NodeRetired,
     NodeStarted,
     NodeStopped,
     RequestRefused,
@@ -49,6 +52,11 @@ def story(fact: Event) -> str:
     """Return what happened, in one sentence without its subject."""
     tell = _STORIES.get(type(fact))
     return tell(fact) if tell else name_of(fact)[0]
+
+
+def _registered(fact: NodeRegistered) -> str:
+    by = f" by the invitation {fact.invitation.kid}" if fact.invitation else ""
+    return f"node {fact.server_id} on {fact.hostname} registered key {fact.kid}{by}"
 
 
 def _account_created(fact: AccountCreated) -> str:
@@ -105,7 +113,10 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     InstallationCreated: lambda f: (
         f"installation {f.installation_id} began, anchored in key {f.kid}"
     ),
-    NodeRegistered: lambda f: f"node {f.server_id} on {f.hostname} registered key {f.kid}",
+    NodeRegistered: _registered,
+    NodeInvited: lambda f: f"whoever has the invitation {f.kid} may join until {f.expires}",
+    NodeKeyRotated: lambda f: f"node {f.server_id} gave up key {f.previous} for key {f.kid}",
+    NodeRetired: lambda f: f"node {f.server_id} was retired, seq {f.last_seq} is its last line",
     NodeEndorsed: lambda f: f"node {f.server_id} was endorsed with key {f.kid}",
     NodeStarted: lambda f: f"{f.software} started on {f.hostname}",
     NodeStopped: lambda _: "the server stopped",

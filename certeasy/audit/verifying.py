@@ -112,7 +112,7 @@ def _check_own_key(given: Given, summary: Summary, server_id: str) -> None:
     """
     own = given.workdir
     node = next((node for node in summary.nodes if node.server_id == server_id), None)
-    if node is not None and own.kid not in ("", node.kid):
+    if node is not None and own.kid and node.kid not in (own.kid, own.next_kid):
         raise JournalBroken(
             f"signed with key {node.kid}, but the key of this workdir ({own.key_file}) is"
             f" {own.kid}: the log was written anew with another key, or is another node's",

@@ -18,6 +18,7 @@ from events.signing import base64url, thumbprint
 from journal.breaks import JournalBroken
 
 KEY_FILE = Path("keys") / "signing.pem"
+NEXT_KEY_FILE = Path("keys") / "signing.next.pem"
 _PUBLIC = b"PUBLIC KEY-----"
 _SERVER_ID_LENGTH = 36
 
@@ -25,24 +26,27 @@ _SERVER_ID_LENGTH = 36
 class Workdir(msgspec.Struct, frozen=True):
     """A node's own files, as far as they can be read: empty where they cannot.
 
-    `kid` is the id of its key in `key_file`, `boots` are the ids of its starts, the first one
+    `kid` is the id of its key in `key_file`, `next_kid` that of the one which a rotation left
+    beside it, before the next start completes it. `boots` are the ids of its starts, the first one
     first.
     """
 
     server_id: str = ""
     kid: str = ""
     key_file: str = ""
+    next_kid: str = ""
     boots: tuple[str, ...] = ()
 
 
 def look(path: Path) -> Workdir:
     """Return what a workdir tells. Raises JournalBroken where a key file holds no node's key."""
-    key_file = path / KEY_FILE
-    pem = _read(key_file)
+    key_file, next_file = path / KEY_FILE, path / NEXT_KEY_FILE
+    pem, next_pem = _read(key_file), _read(next_file)
     return Workdir(
         server_id=_text(path / "server_id").strip()[:_SERVER_ID_LENGTH],
         kid=_kid(pem, key_file) if pem is not None else "",
         key_file=str(key_file),
+        next_kid=_kid(next_pem, next_file) if next_pem is not None else "",
         boots=tuple(_text(path / "boot_ids").split()),
     )
 

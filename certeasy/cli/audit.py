@@ -12,6 +12,7 @@ import msgspec
 
 from certeasy.audit import listing, show
 from certeasy.audit import verifying as proving
+from certeasy.audit.database import ServerRow
 from certeasy.audit.evidence import Evidence
 from certeasy.audit.verifying import Given
 from certeasy.cli import evidence, states
@@ -32,7 +33,7 @@ from certeasy.cli.auditing import (
 from events.signing import PublicKey
 from journal.breaks import printable
 from journal.heads import Head, encode_head
-from journal.verify import Summary
+from journal.verify import Node, Summary
 
 
 @click.group()
@@ -73,17 +74,17 @@ def verify(*, partial: bool, as_json: bool, **options: Any) -> None:
 @with_journal
 @click.option("--all", "everyone", is_flag=True, help="Print keys that nobody has endorsed, too.")
 def keys(config_file: Path | None, journals: tuple[Path, ...], everyone: bool) -> None:
-    """Print the nodes' public keys as a JWK set, for an auditor.
+    """Print all public keys that nodes ever signed with as a JWK set, for an auditor.
 
     Exit codes: 0 printed, 1 not readable, 2 the command line is wrong.
     """
     with told():
-        nodes = listing.nodes(given_of(config_file, journals))
-    for node in nodes:
-        if not (node.endorsed or everyone):
-            left_out = f"left out key {node.kid} of node {node.server_id}: not endorsed"
+        found = listing.keys(given_of(config_file, journals))
+    for key in found:
+        if not (key.endorsed or everyone):
+            left_out = f"left out key {key.kid} of node {key.server_id}: not endorsed"
             click.echo(f"certeasy: {printable(left_out)}", err=True)
-    chosen = [PublicKey(node.x).jwk() for node in nodes if node.endorsed or everyone]
+    chosen = [PublicKey(key.x).jwk() for key in found if key.endorsed or everyone]
     click.echo(msgspec.json.format(msgspec.json.encode({"keys": chosen}), indent=2))
 
 
@@ -120,6 +121,7 @@ def list_servers(config_file: Path | None, journals: tuple[Path, ...], as_json: 
         line = (
             f"{server.server_id}  {server.hostname}  first seen {server.first_seen}"
             f"  last seen {server.last_seen}  key {server.kid}  seq {server.seq}"
+            f"{_standing(server)}"
         )
         click.echo(printable(line))
 
@@ -154,6 +156,15 @@ def show_(
         fail(f"the log says nothing about {kind} {printable(value)}", BROKEN)
 
 
+def _standing(server: ServerRow) -> str:
+    """Return what else is to be known of a node: that it is gone, or what makes it endorsed."""
+    gone = f"  retired {server.retired}" if server.retired else ""
+    if server.endorsed:
+        return gone
+    command = f"certeasy node endorse {server.server_id} {server.kid} -f config.yml"
+    return f"{gone}  NOT ENDORSED: type '{command}' on an endorsed node"
+
+
 # -- what is told --------------------------------------------------------------------------------
 
 
@@ -166,7 +177,7 @@ def _tell(summary: Summary, head: Head, given: Given, packed: Evidence | None) -
     for node in summary.nodes:
         click.echo(
             f"node {node.server_id} ({printable(node.hostname)}), key {node.kid}:"
-            f" seq 1 to {node.lines}"
+            f" seq 1 to {node.lines}{_earlier(node)}"
         )
     if summary.anchor:
         whose = printable(f"installation {summary.installation_id}, anchor {summary.anchor}")
@@ -181,12 +192,21 @@ def _tell(summary: Summary, head: Head, given: Given, packed: Evidence | None) -
     click.echo("verified")
 
 
+def _earlier(node: Node) -> str:
+    return f" (earlier {', '.join(node.earlier)})" if node.earlier else ""
+
+
 def _known(summary: Summary, given: Given) -> str:
     """Return how it is known that the log's anchor is the right one."""
     if given.anchored:
         return "as given"
     if summary.anchor == given.workdir.kid:
         return "the key in this workdir"
+    if any(
+        summary.anchor in node.earlier and node.server_id == given.workdir.server_id
+        for node in summary.nodes
+    ):
+        return "which this workdir's node has given up for its present key"
     return "as the log itself says; compare it, or give --keys"
 
 

@@ -10,7 +10,7 @@ from events.envelope import BrokenLine, Record, parse
 from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
 from events.signing import BadSignature, PublicKey
 from projections import fold
-from projections.nodes import NODES
+from projections.nodes import NODE_KEYS, NODES
 from projections.tables import Contradiction, Key, Table, WorkingRows
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -44,10 +44,15 @@ def _nothing(_table: Table[S], _key: Key) -> S | None:
 
 
 def _signer(transaction: Transaction, own: PublicKey, record: Record) -> PublicKey:
-    """Return the key of the node that wrote a line: this one's, or an endorsed one's."""
+    """Return the key that signed a line: this node's, an endorsed one's, now or when it did."""
     if record.kid == own.kid:
         return own
-    node = transaction.load(NODES, (record.envelope.server_id,))
-    if node is None or not node.endorsed or node.kid != record.kid:
+    line = record.envelope
+    node = transaction.load(NODES, (line.server_id,))
+    key = transaction.load(NODE_KEYS, (line.server_id, record.kid))
+    ours = transaction.load(NODE_KEYS, (line.server_id, own.kid)) is not None
+    if node is None or key is None or not (node.endorsed or ours):
         raise BadSignature(f"signed with {record.kid}, which is no endorsed node's key")
-    return PublicKey(node.x)
+    if key.last_seq is not None and line.seq > key.last_seq:
+        raise BadSignature(f"signed with {record.kid}, given up at seq {key.last_seq} of its node")
+    return PublicKey(key.x)

@@ -7,8 +7,7 @@ import sys
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 
-from joserfc import errors, jws
-from joserfc.jwk import KeySet
+from joserfc import errors, jwk, jws
 
 MEMBERS = "v position server_id seq prev head at stream version type schema actor data".split()
 HEADER = '{"alg":"EdDSA","b64":false,"crit":["b64"],"kid":"%s"}'
@@ -23,9 +22,9 @@ def read(line, last, keys):  # the next line of a journal: one spelling, chained
     event = json.loads(payload + b"}")
     outer = json.dumps({m: event[m] for m in MEMBERS[:-2]}, ensure_ascii=False, separators=",:")
     header, signature = (urlsafe_b64decode(part + b"==") for part in signed.split(b".."))
-    spelled = (HEADER % json.loads(header)["kid"]).encode(), signature
+    node = {"server_id": event["server_id"], "kid": json.loads(header)["kid"]}
+    spelled = (HEADER % node["kid"]).encode(), signature
     exact = b"..".join(urlsafe_b64encode(raw).rstrip(b"=") for raw in spelled)
-    node = {"server_id": event["server_id"], "header": header}
     jws.deserialize_compact(signed, keys, registry=JWS, payload=payload + b"}")
     rules = {
         "not a whole line": mark and line.endswith(b'"}\n') and len(line) <= MOST + 1,
@@ -37,7 +36,8 @@ def read(line, last, keys):  # the next line of a journal: one spelling, chained
     }
     if not all(rules.values()):
         raise ValueError(next(rule for rule, holds in rules.items() if not holds))
-    return event | node | {"hash": sha256(line[:-1]).hexdigest()}
+    own = event["data"] if event["type"] == "node.key-rotated" else node  # tells the next line's
+    return event | node | {"kid": own["kid"], "hash": sha256(line[:-1]).hexdigest()}
 
 
 def journal(path, keys, last=BEGIN):
@@ -49,7 +49,7 @@ def journal(path, keys, last=BEGIN):
         yield last
 
 
-keys, versions, last = KeySet.import_key_set(json.load(open(sys.argv[1]))), {}, BEGIN
+keys, versions, last = jwk.KeySet.import_key_set(json.load(open(sys.argv[1]))), {}, BEGIN
 for event in heapq.merge(*(journal(p, keys) for p in sys.argv[2:]), key=lambda e: e["position"]):
     versions[event["stream"]] = versions.get(event["stream"], 0) + 1
     wanted = last["position"] + 1, last["hash"], versions[event["stream"]]

@@ -357,6 +357,8 @@ class StoreContract:
 
     def test_every_kind_of_row_comes_back_as_it_was(self, store: Store, log: ALog) -> None:
         log.an_order("open.corp.internal")
+        log.a_node(invitation=log.an_invitation())
+        log.a_node()
         pending = log.a_new_order("pending.corp.internal", account=log.an_account())
         rows = WorkingRows(lambda _table, _key: None)
         for record in log.records:

@@ -16,6 +16,7 @@ from certeasy.audit.replay import Replay
 from certeasy.audit.verifying import Given, verify
 from events.signing import PublicKey
 from projections.fold import TABLES
+from tests.make.journals import a_log
 from tests.make.lab import a_lab
 
 VERIFIER = Path(__file__).parents[2] / "docs" / "examples" / "verify_journal.py"
@@ -42,7 +43,7 @@ def given(folder: Path) -> Given:
 @pytest.fixture(scope="module")
 def key_set(folder, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("keys") / "keys.json"
-    keys = [PublicKey(node.x).jwk() for node in listing.nodes(given(folder))]
+    keys = [PublicKey(node.x).jwk() for node in listing.keys(given(folder))]
     path.write_bytes(msgspec.json.encode({"keys": keys}))
     return path
 
@@ -84,6 +85,23 @@ def test_the_verifier_of_the_documents_finds_what_was_changed(folder, key_set, t
         done = run_verifier(key_set, path)
         assert done.returncode == 1
         assert done.stderr.startswith(f"{path}:9: ")
+
+
+def test_the_verifier_of_the_documents_follows_a_node_to_its_next_key(tmp_path):
+    log = a_log(nodes=2)
+    for by in (0, 1, 0):
+        log.a_key_rotation(by=by)
+        log.a_start(by=by)
+    paths = log.write(tmp_path)
+    done = run_verifier(tmp_path / "keys.json", *paths)
+    assert done.stdout.startswith(f"{log.position} lines verified, head {log.head}"), done.stderr
+    log.nodes[1].key = log.nodes[1].given_up[0]
+    behind = log.a_start(by=1)
+    paths[1].write_bytes(log.nodes[1].journal)
+    done = run_verifier(tmp_path / "keys.json", *paths)
+    assert done.returncode == 1
+    place = f"{paths[1]}:{behind.envelope.seq}: another node's, or key's"
+    assert done.stderr.startswith(place)
 
 
 def test_the_verifier_of_the_documents_proves_nothing_from_nothing(key_set, tmp_path):

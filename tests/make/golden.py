@@ -61,7 +61,25 @@ def segmented_log() -> ALog:
     return log
 
 
-GOLDEN = {"golden-1": golden_log, "golden-2": segmented_log}
+def nodes_log() -> ALog:
+    """Return a log of nodes that came, by invitation or endorsed later, changed keys and went."""
+    log = a_log()
+    log.a_start()
+    log.a_node(invitation=log.an_invitation())
+    log.a_start(by=1)
+    log.a_key_rotation()
+    log.a_node(endorsed=False)
+    log.a_start(by=2)
+    log.a_key_rotation(by=2)
+    log.an_endorsement(2, by=1)
+    log.an_invitation(by=2)
+    log.a_retirement(1, by=2)
+    log.a_key_rotation()
+    log.an_order("web.corp.internal")
+    return log
+
+
+GOLDEN = {"golden-1": golden_log, "golden-2": segmented_log, "golden-3": nodes_log}
 
 
 def main(folder: Path) -> None:

@@ -29,9 +29,13 @@ from events.envelope import (
 from events.nodes import (
     AuthorityCertificateSeen,
     InstallationCreated,
+    Invitation,
     JournalSegmentClosed,
     NodeEndorsed,
+    NodeInvited,
+    NodeKeyRotated,
     NodeRegistered,
+    NodeRetired,
     NodeStarted,
 )
 from events.orders import (
@@ -52,6 +56,7 @@ from events.orders import (
 from events.registry import Event, name_of
 from events.sealing import Sealed, Subject
 from events.signing import SigningKey, base64url
+from events.statements import joining, state, succeeding
 from journal.segments import ACTIVE, closed_path
 
 INSTALLATION = "1a57a11a-0000-4000-8000-000000000001"
@@ -67,6 +72,7 @@ class ANode:
         self.server_id = f"{number:08x}-0000-4000-8000-{number:012x}"
         self.hostname = f"node{number}.corp.internal"
         self.key = SigningKey.from_seed(bytes([number]) * 32)
+        self.given_up: list[SigningKey] = []
         self.records: list[Record] = []
 
     @property
@@ -124,21 +130,58 @@ class ALog:
 
     # -- nodes -----------------------------------------------------------------------------------
 
-    def a_node(self, *, endorsed: bool = True) -> ANode:
-        """Let another node join; the first one begins the log."""
+    def a_node(self, *, endorsed: bool = True, invitation: SigningKey | None = None) -> ANode:
+        """Let another node join, by an invitation or endorsed; the first one begins the log."""
         node = ANode(len(self.nodes) + 1)
         self.nodes.append(node)
-        by, stream, kid = len(self.nodes) - 1, f"node/{node.server_id}", node.key.public.kid
+        by, kid = len(self.nodes) - 1, node.key.public.kid
         if by == 0:
             created = InstallationCreated(INSTALLATION, kid, "active-active")
             self.say(created, "installation")
-        registered = NodeRegistered(
-            INSTALLATION, node.server_id, node.hostname, kid, node.key.public.x
-        )
-        self.say(registered, stream, by=by)
-        if endorsed and by > 0:
-            self.say(NodeEndorsed(node.server_id, kid), stream)
+        self.a_registration(by, invitation)
+        if endorsed and by > 0 and invitation is None:
+            self.an_endorsement(by)
         return node
+
+    def a_registration(self, by: int, invitation: SigningKey | None = None) -> Record:
+        """Let a node make itself known, perhaps by an invitation."""
+        node, word = self.nodes[by], None
+        kid, x = node.key.public.kid, node.key.public.x
+        if invitation is not None:
+            payload = joining(INSTALLATION, node.server_id, kid)
+            word = Invitation(invitation.public.kid, state(invitation, payload))
+        fact = NodeRegistered(INSTALLATION, node.server_id, node.hostname, kid, x, word)
+        return self.say(fact, f"node/{node.server_id}", by=by)
+
+    def an_endorsement(self, of: int, *, by: int = 0) -> Record:
+        """Let a node vouch for another's present key."""
+        node = self.nodes[of]
+        fact = NodeEndorsed(node.server_id, node.key.public.kid)
+        return self.say(fact, f"node/{node.server_id}", by=by)
+
+    def an_invitation(self, *, by: int = 0, valid: timedelta = timedelta(hours=24)) -> SigningKey:
+        """Let a node invite another; return the key that the token stands for."""
+        key = SigningKey.from_seed(hashlib.sha256(f"token {self.position}".encode()).digest())
+        fact = NodeInvited(key.public.kid, key.public.x, timestamp(self.now + valid))
+        self.say(fact, f"invitation/{key.public.kid}", by=by)
+        return key
+
+    def a_key_rotation(self, *, by: int = 0) -> Record:
+        """Let a node give its key up for another."""
+        node = self.nodes[by]
+        old, seed = node.key, f"{node.server_id} key {len(node.given_up) + 2}"
+        new = SigningKey.from_seed(hashlib.sha256(seed.encode()).digest())
+        fact = rotation_of(node, new)
+        record = self.say(fact, f"node/{node.server_id}", by=by)
+        node.given_up.append(old)
+        node.key = new
+        return record
+
+    def a_retirement(self, of: int, *, by: int = 0) -> Record:
+        """Let a node tell that another is gone for good."""
+        last = self.nodes[of].records[-1]
+        fact = NodeRetired(self.nodes[of].server_id, last.envelope.seq, last.hash)
+        return self.say(fact, f"node/{fact.server_id}", by=by)
 
     def a_start(self, *, by: int = 0) -> Record:
         """Let a node start."""
@@ -284,7 +327,8 @@ class ALog:
 
     def key_set(self) -> bytes:
         """Return the nodes' public keys as a JWK set."""
-        return msgspec.json.encode({"keys": [node.key.public.jwk() for node in self.nodes]})
+        keys = [key.public.jwk() for node in self.nodes for key in (*node.given_up, node.key)]
+        return msgspec.json.encode({"keys": keys})
 
     def write(self, folder: Path) -> list[Path]:
         """Write each node's journal into its own folder, and `keys.json`; return the journals."""
@@ -301,6 +345,13 @@ class ALog:
 def key_of(account_id: str) -> str:
     """Return the thumbprint of an account's key."""
     return base64url(hashlib.sha256(account_id.encode()).digest())
+
+
+def rotation_of(node: ANode, new: SigningKey) -> NodeKeyRotated:
+    """Return the fact that a node goes from its present key to this one."""
+    kid, previous = new.public.kid, node.key.public.kid
+    word = state(new, succeeding(node.server_id, kid, previous))
+    return NodeKeyRotated(node.server_id, kid, new.public.x, previous, word)
 
 
 def a_log(*, nodes: int = 1) -> ALog:

@@ -216,3 +216,70 @@ def test_the_auditor_knows_what_the_server_s_schema_makes(single):
         Shadow(connection)
     engine.dispose()
     single.verify()
+
+
+# -- keys that were rotated ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def turned(tmp_path):
+    """A node that went from one key to another, with its workdir as the rotation leaves it."""
+    log = a_log(nodes=2)
+    log.a_start(by=1)
+    log.a_key_rotation(by=1)
+    log.a_key_rotation()
+    log.a_start()
+    node = Installation(tmp_path, log)
+    node.own_key(log.nodes[0].key)
+    return node
+
+
+def test_a_rotated_key_is_the_row_s_and_the_workdir_s(turned):
+    assert [node.kid for node in turned.verify().nodes] == [
+        node.key.public.kid for node in turned.log.nodes
+    ]
+    old = turned.log.nodes[0].given_up[0].public
+    change = "UPDATE servers SET kid = ?, x = ? WHERE server_id = ?"
+    turned.sql(change, old.kid, old.x, turned.log.nodes[0].server_id)
+    new = turned.log.nodes[0].key.public.kid
+    turned.breaks(f"servers has key {old.kid} for node .* signs with {new}")
+
+
+def test_a_workdir_in_the_middle_of_a_rotation_has_both_keys(turned):
+    old, new = turned.log.nodes[0].given_up[0], turned.log.nodes[0].key
+    path = turned.own_key(old)
+    turned.breaks(f"signed with key {new.public.kid}, but the key of this workdir")
+    path.with_name("signing.next.pem").write_bytes(new.to_pem())
+    turned.verify()
+
+
+def test_a_rotation_after_the_check_began_is_not_held_against_the_database(tmp_path):
+    log = a_log()
+    node = Installation(tmp_path, log)
+    database = Database(node.database)
+    standing = database.standing()
+    database.close()
+    log.a_key_rotation()
+    log.a_start()
+    node.write(log)
+    database = Database(node.database)
+    try:
+        witness = DatabaseWitness(database, standing)
+        witness.finish(verify_journals([read_lines(node.journal)], witness=witness), {})
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("step", ["rotate", "invite", "endorse", "retire"])
+def test_an_administrator_s_command_is_a_start_that_the_log_does_not_tell(tmp_path, step):
+    log = a_log(nodes=3)
+    log.a_start(by=1)
+    {
+        "rotate": lambda: log.a_key_rotation(by=1),
+        "invite": lambda: log.an_invitation(by=1),
+        "endorse": lambda: log.an_endorsement(2, by=1),
+        "retire": lambda: log.a_retirement(2, by=1),
+    }[step]()
+    node = Installation(tmp_path, log)
+    node.sql("UPDATE servers SET boot_id = 'x' WHERE server_id = ?", log.nodes[1].server_id)
+    node.verify()

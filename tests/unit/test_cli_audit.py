@@ -119,6 +119,44 @@ def test_keys_and_servers_are_listed(folder, log, source):
     assert listed[0].startswith(f"{log.nodes[1].server_id}  node2.corp.internal  first seen 2026-")
 
 
+@pytest.mark.parametrize("source", ["journals", "config"])
+def test_nodes_that_changed_came_unasked_and_went_are_listed_so(tmp_path, source):
+    log = a_log(nodes=2)
+    log.a_key_rotation(by=1)
+    log.a_start(by=1)
+    log.a_retirement(1)
+    log.a_node(endorsed=False)
+    laid_out(log, tmp_path)
+    paths = [tmp_path / f"node{n}" for n in (1, 2, 3)]
+    given = [part for path in paths for part in ("--journal", path)]
+    if source == "config":
+        given = ["-f", tmp_path / "config.yml"]
+    result = run("keys", *given, "--all")
+    assert msgspec.json.decode(result.stdout) == msgspec.json.decode(log.key_set())
+    listed = run("list-servers", *given, "--json")
+    found = {row["server_id"]: row for row in msgspec.json.decode(listed.stdout)}
+    first, second, third = (found[node.server_id] for node in log.nodes)
+    assert [row["endorsed"] for row in (first, second, third)] == [True, True, False]
+    assert [bool(row["retired"]) for row in (first, second, third)] == [False, True, False]
+    text = run("list-servers", *given).stdout
+    assert f"'certeasy node endorse {third['server_id']} {third['kid']} -f config.yml'" in text
+    assert f"retired {log.records[-2].envelope.at}" in text
+    proven = run("verify", *given, "--trust", third["kid"]).stdout
+    assert f"(earlier {log.nodes[1].given_up[0].public.kid})" in proven
+
+
+def test_an_anchor_that_the_workdir_s_node_gave_up_is_said_so(tmp_path):
+    log = a_log()
+    log.a_key_rotation()
+    laid_out(log, tmp_path)
+    work = tmp_path / "work"
+    (work / "server_id").write_text(log.nodes[0].server_id)
+    (work / "keys").mkdir()
+    (work / "keys" / "signing.pem").write_bytes(log.nodes[0].key.to_pem())
+    result = run("verify", "-f", tmp_path / "config.yml")
+    assert "which this workdir's node has given up for its present key" in result.stdout
+
+
 def test_an_order_s_story_is_told(folder, log):
     text = run("show", "name", "web.corp.internal", *both(folder))
     assert text.exit_code == 0
@@ -206,9 +244,10 @@ HURT = {
     "a server of bytes": "UPDATE servers SET last_seen = x'ff', hostname = x'00'",
     "a server's key": "UPDATE servers SET x = char(27) || 'x', kid = char(27)",
     "no table of servers": "DROP TABLE servers",
-    "a node's key": "UPDATE nodes SET x = 'x'",
-    "a node's key of bytes": "UPDATE nodes SET x = x'ff'",
-    "another node's key": "UPDATE nodes SET x = (SELECT min(x) FROM nodes)",
+    "a node's key": "UPDATE node_keys SET x = 'x'",
+    "a node's key of bytes": "UPDATE node_keys SET x = x'ff'",
+    "another node's key": "UPDATE node_keys SET x = (SELECT min(x) FROM node_keys)",
+    "a node's host": "UPDATE nodes SET hostname = x'ff'",
     "no table of nodes": "DROP TABLE nodes",
     "an order's name": "UPDATE order_names SET order_id = x'ff'",
     "a subject's key": "UPDATE subject_keys SET key = 5",
@@ -231,7 +270,7 @@ def test_no_database_leads_to_a_traceback(folder, statement):
         assert result.output.replace("\n", "").isprintable()
         codes[command] = result.exit_code
     # The tables beside the log, and those that were folded from it, are for `projections check`.
-    beside = ("nodes", "order_names", "subject_keys")
+    beside = ("nodes", "node_keys", "order_names", "subject_keys")
     assert (
         codes["verify",] == codes["verify", "--json"] == (not any(n in statement for n in beside))
     )

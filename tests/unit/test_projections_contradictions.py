@@ -4,7 +4,7 @@ import pytest
 
 from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
 from events.certificates import CertificateRevoked
-from events.nodes import NodeEndorsed
+from events.nodes import NodeKeyRotated, NodeRetired
 from events.orders import (
     ChallengeAccepted,
     ChallengeValidated,
@@ -113,8 +113,17 @@ def revoked_by_another_serial(log: ALog) -> None:
     log.say(CertificateRevoked(order, "00", 1, "account"), f"certificate/{order}")
 
 
-def endorsed_unknown(log: ALog) -> None:
-    log.say(NodeEndorsed("nobody", "kid"), "node/nobody")
+def retired_unknown(log: ALog) -> None:
+    log.say(NodeRetired("nobody", 1, "0" * 64), "node/nobody")
+
+
+def gave_up_unknown(log: ALog) -> None:
+    log.say(NodeKeyRotated("nobody", "new", "x", "old", "jws"), "node/nobody")
+
+
+def gave_up_twice(log: ALog) -> None:
+    first = log.a_key_rotation().event
+    log.say(first, f"node/{log.nodes[0].server_id}")
 
 
 def signed_with_another_key(log: ALog) -> None:
@@ -141,7 +150,9 @@ def signed_with_another_key(log: ALog) -> None:
         (ended_after_it_was_valid, "although it is valid"),
         (revoked_twice, "revoked a second time"),
         (revoked_by_another_serial, "never issued so"),
-        (endorsed_unknown, "endorsed, but unknown"),
+        (retired_unknown, "retired, but unknown"),
+        (gave_up_unknown, "node nobody gives up the key old, not its own"),
+        (gave_up_twice, "gives up the key .*, not its own"),
         (signed_with_another_key, "did not have the key"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from events.accounts import AccountContactsChanged, AccountDeactivated
 from events.certificates import CertificateRevoked
 from events.envelope import Record, parse
-from events.nodes import NodeEndorsed, NodeStopped
+from events.nodes import NodeEndorsed, NodeRetired, NodeStopped
 from events.orders import OrderReady
 from events.registry import TYPES
 from projections.accounts import ACCOUNTS, DEACTIVATED, VALID
@@ -61,6 +61,9 @@ def state(stored: Stored, table, *key):
 @pytest.fixture(scope="module")
 def stories() -> ALog:
     log = a_log(nodes=2)
+    log.a_node(invitation=log.an_invitation())
+    log.a_key_rotation(by=2)
+    log.a_retirement(1)
     every_story(log)
     return log
 
@@ -212,7 +215,7 @@ def test_events_that_no_projection_keeps_change_nothing():
         (AccountContactsChanged("nobody"), "account/nobody"),
         (OrderReady(), "order/nothing"),
         (CertificateRevoked("nothing", "07", 1, "account"), "certificate/nothing"),
-        (NodeEndorsed("nobody", "kid"), "node/nobody"),
+        (NodeRetired("nobody", 1, "0" * 64), "node/nobody"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )
