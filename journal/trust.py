@@ -18,7 +18,7 @@
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
-from events.envelope import JWS_MEMBER, Record
+from events.envelope import Record
 from events.nodes import (
     InstallationCreated,
     NodeEndorsed,
@@ -29,10 +29,11 @@ from events.nodes import (
     doubt,
 )
 from events.registry import Event, NewerSchema, UndecodableEvent
-from events.signing import SIGNATURE_LENGTH, BadSignature, PublicKey
+from events.signing import BadSignature, PublicKey
 from events.statements import check, succeeding
 from journal.breaks import JournalBroken, Line, broken_at
 from journal.signatures import Check
+from journal.signer import Signer
 
 CREATED = "installation.created"
 REGISTERED = "node.registered"
@@ -46,32 +47,6 @@ TRUST_TYPES = frozenset(
         "node.retired",
     ]
 )
-_SIGNATURE_AT = -(SIGNATURE_LENGTH + 2)  # from the line's end: the signature, a quote, a brace
-
-
-class Signer:
-    """A node as its lines show it: its keys, the present one last; where it signed first."""
-
-    def __init__(self, server_id: str, kid: str, first: tuple[Line, Record]) -> None:
-        self.server_id = server_id
-        self.kids = [kid]
-        self.first = first
-        self.last = first[1]
-        self.key: PublicKey | None = None
-        self.hostname = ""
-        self.trusted = False
-        self.doubt = ""  # why its invitation does not count
-        self.end = b""  # what precedes the signature in each of its lines
-
-    @property
-    def kid(self) -> str:
-        """The id of the key that its next line must be signed with."""
-        return self.kids[-1]
-
-    def use(self, key: PublicKey) -> None:
-        """Know the present key's bytes from now on."""
-        self.key = key
-        self.end = JWS_MEMBER + key.header + b".."
 
 
 class Trust:
@@ -113,8 +88,8 @@ class Trust:
             self._learn(fact, signer, line, record)
         if signer.key is None:
             return self._wait(line, record)
-        if record.line[_SIGNATURE_AT - len(signer.end) : _SIGNATURE_AT] != signer.end:
-            raise broken_at(line, record, _other_key(signer, record.kid))
+        if not signer.is_by(record.line):
+            raise broken_at(line, record, signer.refusal(record.kid))
         checks = [(signer.key, line, record)]
         if self._waiting is not None:
             checks.insert(0, (signer.key, *self._waiting))
@@ -306,11 +281,6 @@ class Trust:
             )
         self._waiting = (line, record)
         return []
-
-
-def _other_key(signer: Signer, kid: str) -> str:
-    reason = f"signed with key {kid}, but node {signer.server_id} has key {signer.kid}"
-    return f"{reason}, for which it gave that up" if kid in signer.kids else reason
 
 
 def _not_given(kid: str) -> str:

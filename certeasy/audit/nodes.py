@@ -85,6 +85,7 @@ class Nodes:
             return
         match fact:
             case NodeRegistered():
+                told.administered = told.registered is not None  # a node that joined later
                 told.registered, told.kid = fact, fact.kid
             case NodeKeyRotated():
                 told.kid, told.administered = fact.kid, True

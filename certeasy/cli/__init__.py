@@ -21,6 +21,7 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "projections",
         "Compare the tables with the log, export them, or fold them anew.",
     ),
+    "node": ("certeasy.cli.node", "node", "Look after the nodes and their keys."),
     "journal": ("certeasy.cli.journal", "journal", "Mend a node's journal."),
     "migrate": (
         "certeasy.cli.migrate",

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from certeasy.audit.state import AsOf, State
+from certeasy.cli.at_rest import existing_store
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import SystemClock
@@ -14,8 +15,7 @@ from certeasy.cluster import boot
 from certeasy.cluster.boot import BootRefused
 from certeasy.commit import rebuild as folding
 from certeasy.ids import RandomIds
-from certeasy.settings import DatabaseSettings
-from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
+from certeasy.store import DatabaseUnavailable, DatabaseUnfit
 from events.envelope import BrokenLine
 from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
 from projections.fold import TABLES
@@ -38,7 +38,7 @@ def check(config_file: Path) -> None:
 
     Exit codes: 0 they agree, 1 they differ (each row is named) or cannot be compared.
     """
-    store = _existing(read(config_file).database)
+    store = existing_store(read(config_file).database)
     try:
         total = store.head().position
         begun = time.perf_counter()
@@ -71,7 +71,7 @@ def export(config_file: Path, out: Path, *, as_json: bool) -> None:
 
     Exit codes: 0 done, 1 not readable, 2 the command line is wrong.
     """
-    store = _existing(read(config_file).database)
+    store = existing_store(read(config_file).database)
     try:
         state = State(out)
     except FileExistsError as error:
@@ -103,7 +103,7 @@ def rebuild(config_file: Path) -> None:
     Exit codes: 0 done, 1 refused or failed (the old tables stay).
     """
     settings = read(config_file)
-    _existing(settings.database).close()
+    existing_store(settings.database).close()
     node = boot.open_node(settings, RandomIds(SystemClock()))
     try:
         begun = time.perf_counter()
@@ -112,12 +112,6 @@ def rebuild(config_file: Path) -> None:
     finally:
         node.close()
     _say("rebuilt from", done, begun)
-
-
-def _existing(database: DatabaseSettings) -> Store:
-    if database.driver == "sqlite" and not database.path.exists():
-        fail(f"there is no database at {database.path}")
-    return Store.open(database)
 
 
 def _say(what: str, done: int, begun: float) -> None:

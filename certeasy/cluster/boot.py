@@ -29,6 +29,7 @@ from certeasy.commit import Command, Committer, Place, Standing, segments
 from certeasy.commit import probe as probing
 from certeasy.commit.batch import LINES
 from certeasy.commit.committer import SYSTEM
+from certeasy.commit.keys import NodeKeys, has_rotated, read_keys, retirement
 from certeasy.commit.rebuild import rebuild
 from certeasy.commit.segments import Segment, SegmentRefused
 from certeasy.decide.decision import Decision, Reader
@@ -79,6 +80,7 @@ class Opened:
         self.epoch = 0
         self.boot_id = ""
         self.previous: str | None = None
+        self.turned = False  # a key rotation that had been broken off was completed
         self._locks = locks
 
     def close(self) -> None:
@@ -133,13 +135,18 @@ def level(node: Opened, *, most: int = LINES) -> Standing:
     """
     who = node.identity
     server = node.store.server(who.server_id)
-    found = probing.Found(who.server_id, who.key, tuple(who.boots), node.store.head(), server)
+    _refuse_retired(node)
+    _follow_key(node)
+    found = probing.Found(
+        who.server_id, who.key, _keys(node), tuple(who.boots), node.store.head(), server
+    )
     try:
         mending = probing.check(found, node.store, node.journal.path, most=most)
     except (probing.ProbeRefused, SegmentRefused) as refusal:
         raise BootRefused(str(refusal)) from None
     node.journal.open()
     standing = probing.heal(found, mending, node.store, node.journal)
+    _settle_key(node)
     if node.store.head().projections != VERSION:
         if node.noddl:
             raise BootRefused(
@@ -149,6 +156,56 @@ def level(node: Opened, *, most: int = LINES) -> Standing:
         _fold_anew(node.store)
     _check_topology(node)
     return standing
+
+
+def _follow_key(node: Opened) -> None:
+    """Go on with the next key if the log has a rotation to it: the files come later, `settle`."""
+    who = node.identity
+    stream = node.store.stream(f"node/{who.server_id}")
+    if who.next_key is not None and has_rotated(stream, who.server_id, who.next_key.public.kid):
+        who.follow()
+
+
+def _settle_key(node: Opened) -> None:
+    """Complete a rotation that the log has; forget the next key of one that was never recorded."""
+    who = node.identity
+    if who.next_key is None:
+        return
+    if who.settle():
+        node.turned = True
+        log.warning("a key rotation was completed: node %s signs with key %s", *_mine(who))
+    else:
+        log.warning(
+            "a key rotation ended before it was recorded and is forgotten: node %s signs with"
+            " key %s as before",
+            *_mine(who),
+        )
+
+
+def _mine(who: Identity) -> tuple[str, str]:
+    return who.server_id, who.key.public.kid
+
+
+def _keys(node: Opened) -> NodeKeys:
+    """Return the keys that this node has signed with."""
+    who = node.identity
+    return read_keys(node.store.stream(f"node/{who.server_id}"), who.server_id, who.key.public)
+
+
+def _refuse_retired(node: Opened) -> None:
+    """Refuse a node that another has retired, by the log: its table may be of another version."""
+    server_id = node.identity.server_id
+    line = retirement(node.store.stream(f"node/{server_id}"), server_id)
+    if line is not None:
+        by, at = line.envelope.server_id, line.envelope.at
+        raise BootRefused(_retired(node.store, server_id, by, at))
+
+
+def _retired(store: Store, server_id: str, by: str, at: str) -> str:
+    return (
+        f"node {server_id} was retired by {named(store, by)} at {at}: it never writes again. Give"
+        " this host a new node, in a workdir of its own"
+    )
 
 
 def _check_topology(node: Opened) -> None:
@@ -202,6 +259,9 @@ def take_place(node: Opened, clock: Clock, ids: Ids) -> Place:
             node.epoch = transaction.take_place(who.server_id, head.epoch)
         except PlaceLost as error:
             raise BootRefused(f"{error}; this is node {who.server_id} on {who.hostname}") from None
+        row = transaction.load(NODES, (who.server_id,))
+        if row is not None and row.retired:  # since the journal was levelled
+            raise BootRefused(_retired(node.store, who.server_id, row.retired_by, row.retired))
     node.boot_id = boot_id
     node.previous = head.writer if head.writer not in {"", who.server_id} else None
     return Place(who.server_id, boot_id, node.epoch, who.key)
@@ -212,6 +272,25 @@ def announce(
 ) -> None:
     """Do step (7): commit the facts of this start. Raises what `Committer.submit` raises."""
     committer.submit(Command(_facts_of_start(node, settings, redacted), SYSTEM))
+    if (wanting := not_endorsed(node.store, node.identity.server_id)) is not None:
+        log.warning("%s", wanting)
+
+
+def not_endorsed(store: Store, server_id: str) -> str | None:
+    """Return what to type on which node where this one is not endorsed, in one line, or None."""
+    row = store.get(NODES, server_id)
+    if row is None or row.endorsed:
+        return None
+    others = [
+        named(store, server.server_id)
+        for server in store.servers()
+        if (other := store.get(NODES, server.server_id)) and other.endorsed and not other.retired
+    ]
+    return (
+        f"node {server_id} is not endorsed, and 'certeasy audit verify' fails because of it: type"
+        f" 'certeasy node endorse {server_id} {row.kid} -f config.yml' on an endorsed node"
+        f" ({', '.join(others) or 'there is none'})"
+    )
 
 
 def farewell(node: Opened, committer: Committer) -> None:
@@ -247,7 +326,7 @@ def write_again(node: Opened, missing: Sequence[Segment]) -> Iterator[Segment]:
     who = node.identity
     try:
         yield from segments.write_again(
-            missing, node.store, who.server_id, who.key.public, node.journal.disk
+            missing, node.store, who.server_id, _keys(node), node.journal.disk
         )
     except SegmentRefused as refusal:
         raise BootRefused(str(refusal)) from None

@@ -14,20 +14,33 @@ from certeasy.cluster.files import append_line, refuse_link, write_once
 from certeasy.cluster.refusal import BootRefused
 from certeasy.ids import Ids
 from events.signing import SigningKey
+from journal.disk import sync_folder
 from journal.segments import closed_segments
 
 KEY_FILE = Path("keys") / "signing.pem"
+NEXT_KEY_FILE = Path("keys") / "signing.next.pem"  # only while a rotation is under way
 BOOTS_FILE = "boot_ids"
 SEED_LENGTH = 32
 
 
 class Identity:
-    """Who this node is. `boots` are the ids of all the starts that this workdir has made."""
+    """Who this node is. `boots` are the ids of all the starts that this workdir has made.
 
-    def __init__(self, workdir: Path, server_id: str, key: SigningKey, boots: list[str]) -> None:
+    `next_key` is there while a rotation is under way (`certeasy.cluster.next_key`).
+    """
+
+    def __init__(
+        self,
+        workdir: Path,
+        server_id: str,
+        key: SigningKey,
+        boots: list[str],
+        next_key: SigningKey | None = None,
+    ) -> None:
         self.workdir = workdir
         self.server_id = server_id
         self.key = key
+        self.next_key = next_key
         self.boots = boots
         self.hostname = socket.gethostname()
         self.fingerprint = host_fingerprint(workdir)
@@ -37,6 +50,35 @@ class Identity:
         append_line(self.workdir / BOOTS_FILE, boot_id)
         self.boots.append(boot_id)
 
+    def make_next_key(self, ids: Ids) -> SigningKey:
+        """Return the key that is to follow, durably in its file beside the present one's."""
+        if self.next_key is None:
+            key = SigningKey.from_seed(ids.random(SEED_LENGTH))
+            write_once(self.workdir / NEXT_KEY_FILE, key.to_pem())
+            self.next_key = key
+        return self.next_key
+
+    def follow(self) -> None:
+        """Sign with the next key from now on: the log has it as the node's."""
+        self.key = self.next_key or self.key
+
+    def settle(self) -> bool:
+        """Bring the files where `follow` went; return whether the next key is in place now.
+
+        The key that is not the node's (any more, or because its rotation was never recorded) is
+        gone for good afterwards.
+        """
+        if self.next_key is None:
+            return False
+        turned, file = self.key is self.next_key, self.workdir / NEXT_KEY_FILE
+        if turned:
+            file.replace(self.workdir / KEY_FILE)
+        else:
+            file.unlink()
+        sync_folder(file.parent)
+        self.next_key = None
+        return turned
+
 
 def find(workdir: Path, audit_log: Path, ids: Ids) -> Identity:
     """Return the identity that the workdir holds, or a new one in a workdir that never had any.
@@ -45,7 +87,8 @@ def find(workdir: Path, audit_log: Path, ids: Ids) -> Identity:
     written.
     """
     id_file, key_file, boots = workdir / "server_id", workdir / KEY_FILE, workdir / BOOTS_FILE
-    for path in (audit_log, id_file, key_file, boots):
+    next_file = workdir / NEXT_KEY_FILE
+    for path in (audit_log, id_file, key_file, next_file, boots):
         refuse_link(path)
     journalled = bool(closed_segments(audit_log)) or (
         audit_log.exists() and audit_log.stat().st_size > 0
@@ -65,7 +108,8 @@ def find(workdir: Path, audit_log: Path, ids: Ids) -> Identity:
             " new node in a workdir of its own (a lost key means a new identity)"
         )
     known = boots.read_text("ascii", "replace").split() if boots.exists() else []
-    return Identity(workdir, server_id, _read_key(key_file), known)
+    next_key = _read_key(next_file) if next_file.exists() else None
+    return Identity(workdir, server_id, _read_key(key_file), known, next_key)
 
 
 def _new(workdir: Path, ids: Ids) -> Identity:

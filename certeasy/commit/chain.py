@@ -6,8 +6,9 @@ else wrote.
 
 from collections.abc import Iterable
 
+from certeasy.commit.keys import NodeKeys
 from events.envelope import BrokenLine, parse
-from events.signing import BadSignature, PublicKey
+from events.signing import BadSignature
 
 End = tuple[int, str]  # a seq, and the hash of the line that has it
 
@@ -16,17 +17,18 @@ class BrokenChain(Exception):
     """A line is not the one that this node signed next."""
 
 
-def after(end: End, lines: Iterable[bytes], server_id: str, key: PublicKey) -> End:
+def after(end: End, lines: Iterable[bytes], server_id: str, keys: NodeKeys) -> End:
     """Follow a node's lines from behind `end`; return the seq and the hash of the last one.
 
-    Raises BrokenChain at the first that is broken, out of order, or not signed with the node's key.
+    Raises BrokenChain at the first that is broken, out of order, or not signed with the key that
+    the node had there.
     """
     seq, prev = end
     for line in lines:
         seq += 1
         try:
             record = parse(line)
-            record.verify(key)
+            keys.check(record)
         except (BrokenLine, BadSignature) as error:
             raise BrokenChain(f"seq {seq}: {error}") from None
         found = record.envelope

@@ -38,6 +38,7 @@ from certeasy.commit.command import (
 )
 from certeasy.commit.from_log import from_log
 from certeasy.commit.hot import HotRows
+from certeasy.commit.keys import NodeKeys
 from certeasy.commit.rotation import Closing, NothingToClose, Rotation, finish
 from certeasy.commit.watch import Watch
 from certeasy.log import logger
@@ -61,6 +62,7 @@ from journal.segments import CLOSING
 from projections.accounts import Account
 from projections.certificates import Certificate
 from projections.fold import streams_of
+from projections.nodes import NODES
 from projections.tables import Key, Table, WorkingRows
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -386,10 +388,14 @@ class Committer:
 
     def _keep(self, transaction: Transaction, batch: Batch) -> None:
         transaction.append(batch.records)
-        transaction.store(batch.rows.changes())
+        changes = batch.rows.changes()
+        transaction.store(changes)
         transaction.keep_subjects(batch.subject_keys)
         new = (batch.end.seq, batch.end.prev)
         place = self._place
+        mine = changes.get(NODES, {}).get((place.server_id,))
+        if mine is not None:  # it registered, or gave its key up
+            transaction.use_key(place.server_id, mine.kid, mine.x)
         transaction.advance(place.server_id, place.boot_id, (self._seq, self._prev), new)
         transaction.move_head(batch.records[-1])
 
@@ -503,7 +509,7 @@ class Committer:
         place = self._place
         lines = list(self._store.lines_of(place.server_id, self._in_journal[0]))
         try:
-            end = after(self._in_journal, lines, place.server_id, place.key.public)
+            end = after(self._in_journal, lines, place.server_id, NodeKeys(place.key.public))
         except BrokenChain as error:
             raise HistoryLost(
                 f"the database's lines do not continue the journal: {error}"

@@ -14,6 +14,7 @@ from certeasy.commit import segments
 from certeasy.commit.batch import LINES
 from certeasy.commit.chain import BrokenChain, after
 from certeasy.commit.committer import Standing
+from certeasy.commit.keys import NodeKeys
 from certeasy.commit.rotation import finish
 from certeasy.commit.segments import Closed
 from certeasy.log import logger
@@ -34,10 +35,14 @@ class ProbeRefused(Exception):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What the probe looked at: the node, the end of the log, and the node's row, if it has one."""
+    """What the probe looked at: the node, the end of the log, and the node's row, if it has one.
+
+    `keys` are those that the node had, `key` the one it has.
+    """
 
     server_id: str
     key: SigningKey
+    keys: NodeKeys
     boots: tuple[str, ...]
     head: Head
     server: Server | None
@@ -73,7 +78,7 @@ def check(found: Found, store: Store, path: Path, *, most: int = LINES) -> Mendi
     _check_registration(found)
     tail = read_tail(path) if path.exists() else Tail([], 0, 0)
     _check_owner(found, tail, path)
-    story = _story(tail, found.key)
+    story = _story(tail, found.keys)
     files = closed_segments(path)
     last, where = (story.told + story.beyond)[-1:], path
     if files and not last:
@@ -182,8 +187,9 @@ def _check_registration(found: Found) -> None:
     if server.kid != found.key.public.kid:
         raise ProbeRefused(
             f"the signing key in this workdir has kid {found.key.public.kid}, but node"
-            f" {found.server_id} is known with kid {server.kid}: put the node's own key back, or"
-            " start a new node in a workdir of its own"
+            f" {found.server_id} is known with kid {server.kid}: put the node's own key back (if it"
+            " was rotated since, the database is older than that: restore a newer backup), or start"
+            " a new node in a workdir of its own"
         )
     if server.boot_id and server.boot_id not in found.boots:
         raise ProbeRefused(
@@ -224,11 +230,19 @@ def _check_closed(found: Found, store: Store, path: Path, most: int) -> Closed:
 
 
 def _check_owner(found: Found, tail: Tail, path: Path) -> None:
-    """Every line that can be read must name this node and its key."""
+    """Every line that can be read must name this node and a key of its own."""
     mine = (found.server_id, found.key.public.kid)
     for _, line in reversed(tail.lines):
         record = _parsed(line)
-        if record is not None and (record.envelope.server_id, record.kid) != mine:
+        if record is None:
+            continue
+        if record.envelope.server_id == found.server_id and record.kid not in found.keys:
+            raise ProbeRefused(
+                f"{path} has lines signed with {record.kid}, and the log does not tell that node"
+                f" {found.server_id} had that key before its present one, {mine[1]}: this is not"
+                " its key, or rows were changed ('certeasy audit verify' names them)"
+            )
+        if record.envelope.server_id != found.server_id:
             raise ProbeRefused(
                 f"{path} is the journal of node {record.envelope.server_id}, signed with"
                 f" {record.kid}; this workdir is node {mine[0]} with key {mine[1]}: give each node"
@@ -236,7 +250,7 @@ def _check_owner(found: Found, tail: Tail, path: Path) -> None:
             )
 
 
-def _story(tail: Tail, key: SigningKey) -> Story:
+def _story(tail: Tail, keys: NodeKeys) -> Story:
     """Read the tail up to the first thing that is no line, and what is signed behind it.
 
     Only the last of the whole lines has its signature looked at: those before it are compared with
@@ -245,9 +259,9 @@ def _story(tail: Tail, key: SigningKey) -> Story:
     records = [_parsed(line) for _, line in tail.lines]
     whole = next((n for n, record in enumerate(records) if record is None), len(records))
     told = [record for record in records[:whole] if record is not None]
-    while told and not _is_signed(told[-1], key):
+    while told and not _is_signed(told[-1], keys):
         told.pop()
-    beyond = [r for r in records[len(told) :] if r is not None and _is_signed(r, key)]
+    beyond = [r for r in records[len(told) :] if r is not None and _is_signed(r, keys)]
     end = tail.lines[len(told)][0] if len(told) < len(tail.lines) else tail.torn_at
     return Story(told, beyond, end, tail.size)
 
@@ -259,9 +273,9 @@ def _parsed(line: bytes) -> Record | None:
         return None
 
 
-def _is_signed(record: Record, key: SigningKey) -> bool:
+def _is_signed(record: Record, keys: NodeKeys) -> bool:
     try:
-        record.verify(key.public)
+        keys.check(record)
     except BadSignature:
         return False
     return True
@@ -374,7 +388,7 @@ def _check_missing(
         )
     lines = store.lines_of(found.server_id, seq)
     try:
-        ends = after((seq, mending.hash), lines, found.server_id, found.key.public)
+        ends = after((seq, mending.hash), lines, found.server_id, found.keys)
     except BrokenChain as error:
         raise ProbeRefused(f"{_damaged(found, path, seq)}: {error}") from None
     if ends != (found.server.seq, found.server.hash):

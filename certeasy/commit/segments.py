@@ -18,11 +18,11 @@ from pathlib import Path
 import msgspec
 
 from certeasy.commit.chain import BrokenChain, after
+from certeasy.commit.keys import NodeKeys
 from certeasy.commit.rotation import closing_in
 from certeasy.log import logger
 from certeasy.store import Store
 from events.envelope import MAX_LINE, ZERO_HASH, BrokenLine, Record, parse
-from events.signing import PublicKey
 from journal.disk import Disk
 from journal.file import Journal, read_tail
 from journal.segments import CLOSING, bounds_of, closed_path, closed_segments
@@ -203,7 +203,7 @@ def named(segments: Sequence[Segment]) -> str:
 
 
 def write_again(
-    segments: Sequence[Segment], store: Store, server_id: str, key: PublicKey, disk: Disk
+    segments: Sequence[Segment], store: Store, server_id: str, keys: NodeKeys, disk: Disk
 ) -> Iterator[Segment]:
     """Write lost segments from the database, whole or not at all; yield each when it is there.
 
@@ -216,7 +216,7 @@ def write_again(
         writing = Journal(draft, disk=disk)
         writing.open()
         try:
-            _copy(each, store, server_id, key, writing)
+            _copy(each, store, server_id, keys, writing)
         finally:
             writing.close()
         disk.rename(draft, each.path)
@@ -225,7 +225,7 @@ def write_again(
         yield each
 
 
-def _copy(segment: Segment, store: Store, server_id: str, key: PublicKey, to: Journal) -> None:
+def _copy(segment: Segment, store: Store, server_id: str, keys: NodeKeys, to: Journal) -> None:
     end = (segment.first - 1, _hash_at(store, server_id, segment.first - 1))
     lines = store.lines_of(server_id, segment.first - 1)
     while end[0] < segment.last:
@@ -233,7 +233,7 @@ def _copy(segment: Segment, store: Store, server_id: str, key: PublicKey, to: Jo
         if not page:
             break
         try:
-            end = after(end, page, server_id, key)
+            end = after(end, page, server_id, keys)
         except BrokenChain as error:
             raise SegmentRefused(f"{segment.path.name} cannot be written again: {error}") from None
         to.append(page)

@@ -130,6 +130,11 @@ class Statements:
             .where(servers.c.server_id == sa.bindparam("me"))
             .values(last_seen=sa.bindparam("at"))
         )
+        self.use_key = made(
+            sa.update(servers)
+            .where(servers.c.server_id == sa.bindparam("me"))
+            .values(kid=sa.bindparam("kid"), x=sa.bindparam("x"))
+        )
         self.boot = made(
             sa.update(servers)
             .where(servers.c.server_id == sa.bindparam("me"))

@@ -338,6 +338,12 @@ class Store:
                 yield as_line(line)
             after_seq = rows[-1][0]
 
+    def stream(self, stream: str) -> list[bytes]:
+        """Return all lines of a stream, in the order of their versions."""
+        table = schema.events
+        query = sa.select(table.c.line).where(table.c.stream == stream).order_by(table.c.version)
+        return [as_line(row[0]) for row in self._all(query, {})]
+
     def last_line(self) -> bytes | None:
         """Return the line with the highest position, or None if the log is empty."""
         table = schema.events

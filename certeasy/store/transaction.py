@@ -104,6 +104,10 @@ class Transaction:
         }
         self._run(self._statements.boot, values)
 
+    def use_key(self, server_id: str, kid: str, x: str) -> None:
+        """Record the key that a node signs with from here on."""
+        self._run(self._statements.use_key, {"me": server_id, "kid": kid, "x": x})
+
     def seen(self, server_id: str, at: str) -> None:
         """Record that the node is alive."""
         self._run(self._statements.seen, {"me": server_id, "at": at})

@@ -1,0 +1,86 @@
+"""A node between its runs, on which an administrator has something recorded."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from certeasy.cli.options import fail, read
+from certeasy.clock import SystemClock
+from certeasy.cluster import boot
+from certeasy.commit import Command, Committer
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.nodes import NodeRefused
+from certeasy.ids import RandomIds
+from certeasy.settings import DatabaseSettings, Settings
+from certeasy.store import Store
+
+
+def existing_store(database: DatabaseSettings) -> Store:
+    """Open the configured database, beside a server or without one; end the command if there is
+    none."""
+    if database.driver == "sqlite" and not database.path.exists():
+        fail(f"there is no database at {database.path}")
+    return Store.open(database)
+
+
+class AtRest:
+    """This node between its runs: its locks are held, its journal is level."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.clock = SystemClock()
+        self.ids = RandomIds(self.clock)
+        self.node = boot.open_node(settings, self.ids)
+        self.committer: Committer | None = None
+        try:
+            self._standing = boot.level(self.node)
+        except BaseException:
+            self.node.close()
+            raise
+        self.store = self.node.store
+        self.server_id = self.node.identity.server_id
+
+    def take_place(self) -> Committer:
+        """Become the one who commits."""
+        self.committer = Committer(self.store, self.node.journal, self.clock)
+        place = boot.take_place(self.node, self.clock, self.ids)
+        self.committer.start(place, self._standing)
+        return self.committer
+
+    def would(self, decide: Callable[[Reader, datetime], Decision]) -> bool:
+        """Whether there is anything to do; raises NodeRefused before a place is taken for it."""
+        return bool(decide(self.store, self.clock.now()).facts)
+
+    def commit(self, decide: Callable[[Reader, datetime], Decision]) -> bool:
+        """Have it recorded, by the administrator at the keyboard; return whether it was."""
+        if not self.would(decide):
+            return False
+        committer = self.take_place()
+        committed = committer.submit(Command(decide, boot.operator(self.node, self.ids)))
+        return bool(committed.records)
+
+    def close(self) -> None:
+        """Give everything back."""
+        if self.committer is not None:
+            self.committer.stop()
+        self.node.close()
+
+
+@contextmanager
+def at_rest(config_file: Path, *, known: bool = True) -> Iterator[AtRest]:
+    """Open the configured node while it does not run.
+
+    Raises NodeRefused if it is to be `known` and has no workdir yet; else as `boot.open_node` and
+    `boot.level` do.
+    """
+    settings = read(config_file)
+    if known and not (settings.workdir / "server_id").exists():
+        raise NodeRefused(
+            f"{settings.workdir} is no node's workdir yet: start the server in it once, or let it"
+            " join ('certeasy node join')"
+        )
+    here = AtRest(settings)
+    try:
+        yield here
+    finally:
+        here.close()
