@@ -35,6 +35,7 @@ from events.orders import (
     OrderReady,
 )
 from events.registry import Event, name_of
+from events.subjects import SubjectErased
 
 REASONS = {  # RFC 5280 section 5.3.1
     0: "unspecified",
@@ -148,4 +149,7 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     CertificateIssued: _certificate_issued,
     CertificateMismatched: lambda f: f"what {f.authority} returned was given to nobody: {f.reason}",
     CertificateRevoked: _revoked,
+    SubjectErased: lambda f: (
+        f"the key of {f.subject} was destroyed: what was sealed before can be read by nobody"
+    ),
 }

@@ -28,6 +28,11 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "migrate",
         "Bring the database's tables to this version's format.",
     ),
+    "privacy": (
+        "certeasy.cli.privacy",
+        "privacy",
+        "Show or erase what the log has about a person.",
+    ),
     "clock": ("certeasy.cli.clock", "clock", "Accept a clock that is behind the log."),
 }
 

@@ -69,6 +69,7 @@ class Batch:
         self.answers: list[tuple[Pending, Committed | Exception]] = []
         self.nonces: dict[str, int] = {}
         self.subject_keys: list[tuple[str, bytes]] = []
+        self.erased: set[str] = set()
         self._transaction = transaction
         self._server_id = server_id
         self._key = key
@@ -102,8 +103,15 @@ class Batch:
         if nonce is not None:
             self.nonces[nonce.nonce] = int(nonce.expires.timestamp()) + 1
         if records:  # a subject that nothing is said about needs no key
+            self._forget(command.erased)
             self.subject_keys.extend(command.subject_keys)
         return Committed(records, states, self._current)
+
+    def _forget(self, erased: Sequence[str]) -> None:
+        """Have keys destroyed: those that are stored, and those that this batch would store."""
+        if erased:
+            self.erased.update(erased)
+            self.subject_keys = [kept for kept in self.subject_keys if kept[0] not in erased]
 
     def _decision(self, pending: Pending) -> Decision:
         """Return what was decided before if the rows it was based on are the same; else decide."""

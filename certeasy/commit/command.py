@@ -24,12 +24,17 @@ class UsedNonce(msgspec.Struct, frozen=True):
 
 class Command(msgspec.Struct, frozen=True):
     """A change somebody wants: a pure decider, who wants it, and what must be stored beside its
-    events."""
+    events.
+
+    The keys of `erased` subjects are destroyed; one that is among `subject_keys`, too, has that key
+    from then on.
+    """
 
     decide: Decide
     actor: Actor
     nonce: UsedNonce | None = None
     subject_keys: tuple[tuple[str, bytes], ...] = ()
+    erased: tuple[str, ...] = ()
 
 
 class GuardFailed(Exception):

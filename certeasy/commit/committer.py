@@ -390,6 +390,7 @@ class Committer:
         transaction.append(batch.records)
         changes = batch.rows.changes()
         transaction.store(changes)
+        transaction.drop_subjects(batch.erased)
         transaction.keep_subjects(batch.subject_keys)
         new = (batch.end.seq, batch.end.prev)
         place = self._place

@@ -51,6 +51,7 @@ def _set_up_writer(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "wal_autocheckpoint=2000",
+        "secure_delete=ON",  # keys of erased subjects are overwritten, not only let go
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}").fetchall()

@@ -166,6 +166,9 @@ class Statements:
         self.projections = made(sa.update(head).values(projections=sa.bindparam("version")))
         self.secret = made(sa.insert(schema.secrets))
         self.keys = made(sa.insert(schema.subject_keys))
+        self.erase = made(
+            sa.delete(schema.subject_keys).where(_equal(schema.subject_keys.c.subject))
+        )
         self.account = made(
             sa.select(schema.projected[ACCOUNTS].c.id).where(
                 schema.projected[ACCOUNTS].c.thumbprint == sa.bindparam("thumbprint")

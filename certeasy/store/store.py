@@ -27,6 +27,7 @@ from certeasy.store.migrations import (
     upgrade_script,
 )
 from certeasy.store.readers import ask, quietly, readers_of
+from certeasy.store.scrub import scrub
 from certeasy.store.shadow import Shadow, ordered_rows
 from certeasy.store.sqlite import sqlite_reader, sqlite_writer
 from certeasy.store.statements import Prepared, Statements
@@ -182,6 +183,18 @@ class Store:
             if connection is not None:
                 connection.invalidate()
                 quietly(connection.close)
+
+    def scrub(self, gone: Sequence[bytes], *, anew: bool = False) -> None:
+        """See to it that the bytes of destroyed keys are in no file of an SQLite database any more.
+
+        `anew`: write the file anew in any case, which takes room for all of it once more. On other
+        databases that is their administrator's (docs/privacy.md). Raises DatabaseUnavailable where
+        it cannot be done.
+        """
+        if self.writer.dialect.name != "sqlite":
+            return
+        with reported(), self._lock:
+            scrub(self._writing(), Path(str(self.writer.url.database)), gone, anew=anew)
 
     @contextmanager
     def aside(self) -> Iterator[sa.Connection]:

@@ -168,6 +168,12 @@ class Transaction:
         if rows:
             self._statements.keys.run_many(self._cursor, rows)
 
+    def drop_subjects(self, subjects: Iterable[str]) -> None:
+        """Destroy keys of subjects; one that has none is left alone."""
+        rows = [{"value": subject} for subject in subjects]
+        if rows:
+            self._statements.erase.run_many(self._cursor, rows)
+
     def advance(
         self, server_id: str, boot_id: str, old: tuple[int, str], new: tuple[int, str]
     ) -> None:

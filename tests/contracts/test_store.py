@@ -470,6 +470,21 @@ class StoreContract:
             transaction.keep_subjects([("account/1", b"another")])
         assert store.subject_key("account/1") == b"\0key 1"
 
+    def test_a_subject_s_key_is_dropped_and_may_be_followed_by_another(self, store: Store) -> None:
+        with store.transaction() as transaction:
+            transaction.keep_subjects([("account/1", b"key 1"), ("account/2", b"key 2")])
+        with store.transaction() as transaction:
+            transaction.drop_subjects(["account/1", "account/3"])
+            transaction.drop_subjects([])
+        assert store.subject_key("account/1") is None
+        assert store.subject_key("account/2") == b"key 2"
+        with store.transaction() as transaction:
+            transaction.drop_subjects(["account/2"])
+            transaction.keep_subjects([("account/2", b"key 3")])
+        assert store.subject_key("account/2") == b"key 3"
+        store.scrub([b"key 1", b"key 2"])
+        assert store.subject_key("account/2") == b"key 3"
+
     def test_a_secret_is_kept_under_its_name(self, store: Store) -> None:
         with store.transaction() as transaction:
             transaction.keep_secret("nonces", b"\0wrapped")

@@ -131,6 +131,7 @@ _STEPS = {
     "INSERT INTO orders": "rows",
     "UPDATE servers SET seq": "advance",
     "UPDATE log_head SET position": "move",
+    "DELETE FROM subject_keys": "keys",
 }
 
 

@@ -6,9 +6,11 @@ Old lines decode for ever, so a golden journal that was released is never writte
 later gets files of its own, `golden-2.*`, with the shapes that it has then.
 """
 
+import hashlib
 import sys
 from pathlib import Path
 
+from events.envelope import Actor
 from events.nodes import (
     ClockSetBack,
     JournalRefilled,
@@ -18,6 +20,7 @@ from events.nodes import (
     SettingsLoaded,
     TlsCertificateInstalled,
 )
+from events.subjects import SubjectErased
 from tests.make.journals import ALog, a_log, a_rotation, every_story
 
 
@@ -79,7 +82,25 @@ def nodes_log() -> ALog:
     return log
 
 
-GOLDEN = {"golden-1": golden_log, "golden-2": segmented_log, "golden-3": nodes_log}
+def erased_log() -> ALog:
+    """Return a log in which one who had an account was erased, and went on."""
+    log = a_log()
+    account = log.an_account()
+    log.a_new_order("web.corp.internal", account=account)
+    subject = f"account/{account}"
+    by = Actor("administrator", sealed=log.sealed("administrator/1", "admin"))
+    log.say(SubjectErased(subject), subject, actor=by)
+    log.subjects[subject] = hashlib.sha256(b"the account's next key").digest()
+    log.a_new_order("mail.corp.internal", account=account)
+    return log
+
+
+GOLDEN = {
+    "golden-1": golden_log,
+    "golden-2": segmented_log,
+    "golden-3": nodes_log,
+    "golden-4": erased_log,
+}
 
 
 def main(folder: Path) -> None:
