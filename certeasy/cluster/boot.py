@@ -237,7 +237,7 @@ def take_place(node: Opened, clock: Clock, ids: Ids) -> Place:
     now = timestamp(clock.now())
     public = who.key.public
     _check_place(node.store, who)
-    with node.store.transaction() as transaction:
+    with node.store.repeatable() as transaction:
         head = transaction.head()
         if node.store.server(who.server_id) is None:
             transaction.register(
@@ -337,7 +337,7 @@ def operator(node: Opened, ids: Ids) -> Actor:
     key = ids.random(KEY_LENGTH)
     name = _user()
     subject = Subject(f"administrator/{ids.new()}", key)
-    with node.store.transaction() as transaction:
+    with node.store.repeatable() as transaction:
         transaction.keep_subjects([(subject.subject, key)])
     return Actor("administrator", sealed=subject.seal(name.encode(), ids.random(NONCE_LENGTH)))
 

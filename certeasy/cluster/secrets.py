@@ -51,7 +51,7 @@ class Secrets:
         if known is not None:
             return known
         nonce = self._ids.random(NONCE_LENGTH)
-        with self._store.transaction() as transaction:
+        with self._store.repeatable() as transaction:
             transaction.keep_secret(name, nonce + self._cipher.encrypt(nonce, new, name.encode()))
         return new
 

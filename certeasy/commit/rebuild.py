@@ -72,7 +72,7 @@ def rebuild(store: Store, progress: Progress = lambda _done: None) -> int:
     with store.refolding() as (shadow, lines):
         done = refold(lines, shadow, progress)
         shadow.swap()
-    with store.transaction() as transaction:
+    with store.repeatable() as transaction:
         transaction.set_projections(VERSION)
     return done
 

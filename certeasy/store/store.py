@@ -158,15 +158,28 @@ class Store:
                         cursor.execute(statement)
                     yield Transaction(cursor, self._statements)
             except BaseException:
+                # First: SQLite keeps a connection, and its locks, while a statement has rows left.
+                quietly(cursor.close)
                 self._roll_back(driver)
                 raise
-            finally:
-                quietly(cursor.close)
+            quietly(cursor.close)
             try:
                 driver.commit()
             except self._driver_error as error:
                 self._roll_back(driver)
                 raise CommitUnknown(f"COMMIT failed: {error}") from error
+
+    @contextmanager
+    def repeatable(self) -> Iterator[Transaction]:
+        """Open the writing transaction for what is done anew where it is not known to be done.
+
+        As `transaction`; but where only COMMIT failed, DatabaseUnavailable is raised as well.
+        """
+        try:
+            with self.transaction() as transaction:
+                yield transaction
+        except CommitUnknown as error:
+            raise DatabaseUnavailable(f"{error}; whether it was kept is not known") from error
 
     def _writing(self) -> Any:
         """Return the driver's own writing connection, which is kept."""

@@ -27,7 +27,7 @@ from certeasy.store.schema import FORMAT
 from events.envelope import parse, timestamp
 from projections.fold import VERSION
 from tests.fakes.clocks import HeldClock
-from tests.fakes.faults import Action, before
+from tests.fakes.faults import Action, Fault, after, before, database_error
 from tests.make.checks import check_node
 from tests.make.configs import a_config
 from tests.make.node import ANode, a_node, node_settings
@@ -89,6 +89,16 @@ def test_an_unreachable_database_is_no_verdict(one: Settings) -> None:
         ANode(one)
     assert contents(one.workdir) == before
     away.replace(database)
+    starts(one)
+
+
+@pytest.mark.parametrize("lost", [before, after])
+def test_a_start_whose_commit_was_not_answered_is_tried_again(
+    one: Settings, lost: Callable[..., Fault]
+) -> None:
+    """As where the database cannot be asked: a server waits then, a command tells it."""
+    with pytest.raises(DatabaseUnavailable, match="whether it was kept is not known"):
+        ANode(one, faults={"commit": lost(database_error)})
     starts(one)
 
 

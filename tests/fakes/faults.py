@@ -8,13 +8,14 @@ the disk: open, write, sync, truncate, rename, seal, sync folder, free.
 """
 
 import errno
+import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from certeasy.settings import DatabaseSettings
-from certeasy.store import Store
+from certeasy.store import DatabaseUnavailable, Store
 from journal.disk import OsDisk
 
 
@@ -38,6 +39,8 @@ class Faults:
     def __init__(self) -> None:
         self._armed: dict[str, list[Fault]] = {}
         self.met: list[str] = []
+        self.dead = False  # the process was killed: nothing takes effect any more
+        self.synced = 0  # how much of the journal's file is on disk for sure
 
     def arm(self, step: str, fault: Fault, *, times: int = 1) -> None:
         """Let the step go wrong this way, the next so many times."""
@@ -47,12 +50,33 @@ class Faults:
         """Let everything go well from now on."""
         self._armed.clear()
 
+    def kill(self, step: str, fault: Fault | None = None) -> None:
+        """Kill the process at the next step of this name: after it, or as `fault` leaves it."""
+
+        def dying(action: Action) -> Any:
+            try:
+                return fault(action) if fault else action()
+            finally:
+                self.dead = True
+
+        self.arm(step, dying)
+
     def do(self, step: str, action: Action) -> Any:
+        if self.dead:
+            raise io_error() if step in _DISK else _gone(step)
         armed = self._armed.get(step)
         if not armed:
             return action()
         self.met.append(step)
         return armed.pop(0)(action)
+
+
+def _gone(step: str) -> Exception:
+    why = "the process was killed"
+    return DatabaseUnavailable(why) if step == "look up" else database_error()
+
+
+_DISK = {"open", "write", "sync", "truncate", "rename", "seal", "sync folder", "free"}
 
 
 def before(error: Callable[[], Exception]) -> Fault:
@@ -104,7 +128,11 @@ class FaultyDisk(OsDisk):
         return int(self.faults.do("write", Action(write, data)))
 
     def sync(self, descriptor: int) -> None:
-        self.faults.do("sync", Action(lambda: super(FaultyDisk, self).sync(descriptor)))
+        def sync() -> None:
+            super(FaultyDisk, self).sync(descriptor)
+            self.faults.synced = os.fstat(descriptor).st_size
+
+        self.faults.do("sync", Action(sync))
 
     def truncate(self, descriptor: int, length: int) -> None:
         self.faults.do(

@@ -168,8 +168,10 @@ def test_a_short_write_is_finished(node: ANode) -> None:
     check_node(node.folder, acknowledged=node.acknowledged)
 
 
-def test_a_failed_rollback_gives_the_connection_up(node: ANode) -> None:
-    node.faults.arm("insert", before(database_error))
+@pytest.mark.parametrize("step", ["lock", "insert"])
+def test_a_failed_rollback_gives_the_connection_up(node: ANode, step: str) -> None:
+    """And the locks that it holds, also where a statement's rows were not all fetched."""
+    node.faults.arm(step, after(database_error))
     node.faults.arm("rollback", before(database_error))
     with pytest.raises(Unavailable, match="out of service"):
         node.an_order()

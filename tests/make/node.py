@@ -82,15 +82,16 @@ class ANode:
         settings: Settings,
         clock: Clock | None = None,
         *,
-        faults: Mapping[str, Fault] | None = None,
+        faults: Mapping[str, Fault] | Faults | None = None,
     ) -> None:
         self.settings = settings
         self.folder = settings.workdir
         self.clock = clock or SystemClock()
         self.ids = RandomIds(SystemClock())
-        self.faults = Faults()
-        for step, fault in (faults or {}).items():
-            self.faults.arm(step, fault)
+        self.faults = faults if isinstance(faults, Faults) else Faults()
+        if faults is not None and not isinstance(faults, Faults):
+            for step, fault in faults.items():
+                self.faults.arm(step, fault)
         self.acknowledged: list[Record] = []
         self.stops: list[str] = []
         self._remember = threading.Lock()
