@@ -38,11 +38,13 @@ class SegmentRefused(Exception):
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """A closed segment as the log tells of it; `line` is its last one, `hash` the hash of that."""
+    """A closed segment as the log tells of it: it follows the line with hash `prev`, and ends with
+    `line`, whose hash is `hash`."""
 
     path: Path
     first: int
     last: int
+    prev: str
     hash: str
     line: bytes
 
@@ -65,6 +67,7 @@ def told(store: Store, server_id: str, active: Path) -> list[Segment]:
     """Return the segments that a node's log says were closed, in order of their lines.
 
     One that the system refused to rename is left out once it was closed under a longer name.
+    Raises SegmentRefused where one is missing between them.
     """
     segments: list[Segment] = []
     for line in store.lines_in(f"node/{server_id}", CLOSING):
@@ -76,8 +79,24 @@ def told(store: Store, server_id: str, active: Path) -> list[Segment]:
             segments.pop()
         last = record.envelope.seq
         path = closed_path(active, fact.first_seq, last)
-        segments.append(Segment(path, fact.first_seq, last, record.hash, line))
+        prev = segments[-1].hash if segments else ZERO_HASH
+        segments.append(Segment(path, fact.first_seq, last, prev, record.hash, line))
+    _check_no_gap(segments, server_id)
     return segments
+
+
+def _check_no_gap(segments: Sequence[Segment], server_id: str) -> None:
+    """A segment that the database forgot could be taken away, and nobody would miss it."""
+    end = 0
+    for each in segments:
+        if each.first != end + 1:
+            raise SegmentRefused(
+                f"the log of node {server_id} in the database tells of a segment from seq"
+                f" {each.first} on ({each.path.name}), and of none that ends at seq"
+                f" {each.first - 1}: rows were changed or lost. 'certeasy audit verify' names them,"
+                " restore them from a backup"
+            )
+        end = each.last
 
 
 def look(store: Store, server_id: str, active: Path) -> Closed:
@@ -193,7 +212,12 @@ def seal(closed: Closed, disk: Disk) -> None:
         except OSError as error:
             log.warning("the closed segment %s can be written: %s", each.path, error)
         else:
-            log.warning("the closed segment %s could be written (mode %04o)", each.path, mode)
+            log.warning(
+                "the closed segment %s could be written (mode %04o); now nobody can, as after"
+                " every closing that is not broken off",
+                each.path,
+                mode,
+            )
 
 
 def named(segments: Sequence[Segment]) -> str:
@@ -226,7 +250,7 @@ def write_again(
 
 
 def _copy(segment: Segment, store: Store, server_id: str, keys: NodeKeys, to: Journal) -> None:
-    end = (segment.first - 1, _hash_at(store, server_id, segment.first - 1))
+    end = (segment.first - 1, segment.prev)
     lines = store.lines_of(server_id, segment.first - 1)
     while end[0] < segment.last:
         page = list(islice(lines, min(PAGE, segment.last - end[0])))
@@ -242,13 +266,6 @@ def _copy(segment: Segment, store: Store, server_id: str, keys: NodeKeys, to: Jo
             f"{segment.path.name} cannot be written again: the database's lines of node"
             f" {server_id} do not lead to seq {segment.last} with hash {segment.hash}"
         )
-
-
-def _hash_at(store: Store, server_id: str, seq: int) -> str:
-    if seq == 0:
-        return ZERO_HASH
-    record = _read(next(store.lines_of(server_id, seq - 1), b""))
-    return record.hash if record is not None else "of no line"
 
 
 def _last(line: bytes) -> list[Record]:

@@ -38,6 +38,10 @@ def node(tmp_path: Path) -> Iterator[ANode]:
         yield made
 
 
+def in_use() -> OSError:
+    return PermissionError(13, "the file is being used by another process")
+
+
 def names(folder: Path) -> list[str]:
     return [file.name for file in segments(folder)]
 
@@ -173,6 +177,52 @@ def test_by_default_nothing_is_ever_closed() -> None:
     assert rotation.due(1 << 50, NOON + timedelta(days=36500)) is None
 
 
+def test_a_file_that_cannot_be_renamed_is_tried_again_when_it_has_grown_by_as_much() -> None:
+    """Or each batch would close it once more."""
+    rotation = Rotation(RotateSettings(max_size_mb=2, max_age=timedelta(hours=1)), timestamp(NOON))
+    assert rotation.due(2 << 20, NOON) == "size"
+    rotation.put_off(2 << 20, timestamp(NOON))
+    assert rotation.due((4 << 20) - 1, NOON + timedelta(minutes=59)) is None
+    assert rotation.due(4 << 20, NOON) == "size"
+    assert rotation.due(1 << 20, NOON + timedelta(minutes=60)) == "age"
+    rotation.begin()
+    assert rotation.due(0, NOON + timedelta(days=9)) is None
+
+
+def test_a_refused_name_is_not_asked_for_with_every_batch(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = rotating(tmp_path / "node", RotateSettings(max_size_mb=1))
+    with a_node(settings.workdir, settings=settings) as node:
+        node.faults.arm("rename", before(in_use), times=99)
+        for _ in range(4):
+            node.submit(node.some_orders(450))
+        for _ in range(20):
+            node.an_order()
+        closings = sum(r.envelope.type == CLOSING for r in lines(node.journal.path))
+        assert 1 <= closings == len(node.faults.met) == caplog.text.count("the journal goes on in")
+        assert closings <= node.journal.path.stat().st_size >> 20
+    assert names(settings.workdir) == ["audit.log"]
+    check_node(settings.workdir, acknowledged=node.acknowledged)
+
+
+def test_a_closing_that_cannot_be_stored_is_not_tried_with_every_batch(tmp_path: Path) -> None:
+    settings = rotating(tmp_path / "node", RotateSettings(max_size_mb=1))
+    with a_node(settings.workdir, settings=settings) as node:
+        for _ in range(2):
+            node.submit(node.some_orders(450))
+        first = node.journal.first
+        node.faults.arm("insert", lambda action: action())
+        node.faults.arm("insert", before(lambda: ValueError("made by a test")), times=9)
+        node.submit(node.some_orders(450))
+        soon(lambda: len(node.faults.met) == 2)
+        for _ in range(9):
+            node.faults.disarm()
+            node.an_order()
+        assert (node.journal.first, node.committer.fault) == (first, None)
+    check_node(settings.workdir, acknowledged=node.acknowledged)
+
+
 # -- each step fails -------------------------------------------------------------------------------
 
 
@@ -185,10 +235,6 @@ def torn(action: Action) -> None:
     """Half of it reaches the file, then the disk fails."""
     action(action.data[: len(action.data) // 2])
     raise io_error()
-
-
-def in_use() -> OSError:
-    return PermissionError(13, "the file is being used by another process")
 
 
 # step, which time, how it fails, whether it is told to who asked, whether the file is closed by it
