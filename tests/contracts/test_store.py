@@ -315,6 +315,17 @@ class StoreContract:
         assert store.last_of_type("node.started") == last.line
         assert store.last_of_type("node.stopped") is None
 
+    def test_lines_of_one_type_in_a_stream_come_in_their_order(self, store: Store) -> None:
+        log = a_log(nodes=2)
+        streams = [f"node/{node.server_id}" for node in log.nodes]
+        said = [log.a_start(by=number % 2) for number in range(6)]
+        store_log(store, log)
+        for by, stream in enumerate(streams):
+            found = list(store.lines_in(stream, "node.started"))
+            assert found == [record.line for record in said[by::2]]
+        assert list(store.lines_in(streams[0], "node.stopped")) == []
+        assert list(store.lines_in("node/unknown", "node.started")) == []
+
     def test_the_head_moves_to_a_line(self, store: Store, log: ALog) -> None:
         store_log(store, log)
         head, last = store.head(), log.records[-1]
