@@ -6,8 +6,10 @@ it has `as_of`, with one row: the position, hash and time of the last line that 
 and nothing for an empty log), and the version of the fold.
 """
 
+import errno
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +46,10 @@ def as_of(record: Record | None, projections: int) -> AsOf:
 
 
 class State:
-    """A new state, filled under another name, `<name>.partial`: the file itself is always whole."""
+    """A new state, filled under another name, `<name>.partial`: the file itself is always whole.
+
+    Everything may raise OSError, with the name, where the disk is full or fails.
+    """
 
     def __init__(self, path: Path) -> None:
         """Make the tables, empty.
@@ -64,13 +69,21 @@ class State:
             ) from None
         self._finished = False
         self._connection = sqlite3.connect(self._partial, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=OFF")
-        self._connection.execute("PRAGMA synchronous=OFF")
-        self._connection.execute("BEGIN")
-        for table in TABLES:
-            for statement in create(table):
-                self._connection.execute(statement)
-        self._connection.execute(_MAKE_AS_OF)
+        with self._writing() as connection:
+            connection.execute("PRAGMA journal_mode=OFF")
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.execute("BEGIN")
+            for table in TABLES:
+                for statement in create(table):
+                    connection.execute(statement)
+            connection.execute(_MAKE_AS_OF)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._connection
+        except sqlite3.Error as error:
+            raise OSError(errno.EIO, f"cannot be written: {error}", str(self._partial)) from None
 
     def load(self, table: Table[S], key: Key, /) -> S | None:
         """Return a row by its primary key, or None."""
@@ -83,20 +96,23 @@ class State:
             put = [tuple(table.to_row(row).values()) for row in rows.values() if row is not None]
             self.add(table, put)
             gone = [key for key, row in rows.items() if row is None]
-            self._connection.executemany(delete(table), gone)
+            with self._writing() as connection:
+                connection.executemany(delete(table), gone)
 
     def add(self, table: Table[Any], rows: Iterable[tuple[Any, ...]]) -> None:
         """Insert or replace rows, whose values come in the order of the columns."""
-        self._connection.executemany(upsert(table), rows)
+        with self._writing() as connection:
+            connection.executemany(upsert(table), rows)
 
     def finish(self, of: AsOf) -> None:
         """Write what it is of, and give the file its name."""
-        self._connection.execute(
-            f"INSERT INTO {AS_OF} VALUES (?, ?, ?, ?)",  # noqa: S608 - ours
-            (of.position, of.hash, of.at, of.projections),
-        )
-        self._connection.execute("COMMIT")
-        self._connection.close()
+        with self._writing() as connection:
+            connection.execute(
+                f"INSERT INTO {AS_OF} VALUES (?, ?, ?, ?)",  # noqa: S608 - ours
+                (of.position, of.hash, of.at, of.projections),
+            )
+            connection.execute("COMMIT")
+            connection.close()
         self._partial.rename(self.path)
         self._finished = True
 

@@ -4,6 +4,7 @@ Nothing of the server is imported before it is needed, so that all of this works
 there is no server, and click is the only library for the command line.
 """
 
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from certeasy.settings import Settings
 
 BROKEN, USAGE, NOTHING = 1, 2, 3
+_NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
 
@@ -176,7 +178,7 @@ def fail(message: str, code: int = BROKEN) -> NoReturn:
 
 @contextmanager
 def told() -> Iterator[None]:
-    """Tell what went wrong in one line: a break exits 1, a file that is not there 2."""
+    """Tell what went wrong in one line: a break or a full disk exits 1, a missing file 2."""
     try:
         yield
     except JournalBroken as broken:
@@ -188,7 +190,9 @@ def told() -> Iterator[None]:
         fail(printable(str(error)), USAGE)
     except OSError as error:
         why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        fail(printable(why), USAGE)
+        fail(printable(why), USAGE if isinstance(error, _NOT_THERE) else BROKEN)
+    except sqlite3.Error as error:
+        fail(f"a temporary file cannot be used: {error}", BROKEN)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from certeasy.audit.replay import Replay
 from certeasy.audit.verifying import Given, verify
 from events.signing import PublicKey
 from projections.fold import TABLES
+from tests.make.audited import CONFIG, certeasy, run
 from tests.make.journals import a_log
 from tests.make.lab import a_lab
 
@@ -138,3 +140,39 @@ def test_a_replay_of_the_journal_makes_the_server_s_tables(folder, tmp_path):
     replay.finish()
     replay.close()
     assert rows_of(tmp_path / "replay.sqlite") == rows_of(folder / "db.sqlite")
+
+
+def test_what_is_exported_beside_a_server_at_work_is_one_moment_of_it(tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    (tmp_path / "config.yml").write_text(CONFIG.format(work=work))
+    with a_lab(work) as lab:
+        client = lab.client()
+        client.register()
+        client.certificate("web.lab.test")
+        ends = [0]
+
+        def go_on() -> None:
+            while not stop.is_set():
+                client.certificate("more.lab.test")
+
+        stop = threading.Event()
+        thread = threading.Thread(target=go_on)
+        thread.start()
+        try:
+            for n in range(3):
+                live, out = tmp_path / f"live{n}.sqlite", tmp_path / f"evidence{n}"
+                config = ("-f", tmp_path / "config.yml")
+                told = certeasy("projections", "export", *config, "--out", live, "--json")
+                position = msgspec.json.decode(told.stdout)["as_of"]["position"]
+                packed = certeasy("audit", "export", *config, "--out", out)
+                assert (packed.exit_code, packed.stderr) == (0, "")
+                state = tmp_path / f"replayed{n}.sqlite"
+                replay = ("replay", "--evidence", out, "--position", position, "--out", state)
+                assert run(*replay).exit_code == 0
+                assert run("diff", state, live).exit_code == 0
+                ends.append(position)
+        finally:
+            stop.set()
+            thread.join()
+    assert ends == sorted(set(ends))

@@ -166,3 +166,18 @@ def test_a_time_is_rfc_3339_with_any_offset(typed, line):
 def test_another_time_is_refused_with_the_form_that_is_wanted(typed):
     with pytest.raises(ValueError, match="RFC 3339"):
         line_time(typed)
+
+
+def test_a_full_disk_is_told_and_leaves_no_file(tmp_path):
+    log = a_log()
+    account = log.an_account()
+    for n in range(40):
+        log.an_order(f"host{n}.corp.internal", account=account)
+    log.write(tmp_path)
+    replay = Replay(tmp_path / "state.sqlite")
+    replay._state._connection.execute("PRAGMA max_page_count = 1")  # what it has, and no more
+    verify(Given([[tmp_path / "node1" / "audit.log"]]), watch=replay)
+    with pytest.raises(OSError, match=r"cannot be written: .* full: .*state\.sqlite\.partial"):
+        replay.finish()
+    replay.close()
+    assert list(tmp_path.glob("state*")) == []
