@@ -5,7 +5,6 @@ are bounded in lines and in bytes, and few wait at a time: memory stays flat how
 journal is.
 """
 
-import sys
 from base64 import urlsafe_b64decode
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,6 @@ from journal.breaks import JournalBroken, Line, broken_at
 CHUNK_LINES = 256
 CHUNK_BYTES = 1024 * 1024
 WAITING_PER_THREAD = 3
-SWITCH_SECONDS = 0.001  # a thread back from OpenSSL waits so long for the interpreter, at most
 
 Check = tuple[PublicKey, Line, Record]
 
@@ -35,11 +33,8 @@ class Signatures:
         self._chunk: list[Check] = []
         self._bytes = 0
         self.failed = False  # the first bad signature was reported; what follows it does not count
-        self._switch = sys.getswitchinterval()
 
     def __enter__(self) -> Self:
-        if self._pool is not None:
-            sys.setswitchinterval(min(self._switch, SWITCH_SECONDS))
         return self
 
     def __exit__(
@@ -50,7 +45,6 @@ class Signatures:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-            sys.setswitchinterval(self._switch)
 
     def add(self, key: PublicKey, line: Line, record: Record) -> None:
         """Have a signature checked, soon; raises JournalBroken for this or an earlier one."""
