@@ -7,11 +7,11 @@ writing meanwhile.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
-from typing import IO, NamedTuple, Protocol
+from typing import IO, BinaryIO, NamedTuple, Protocol
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import msgspec
@@ -24,6 +24,7 @@ from events.registry import NewerSchema, UndecodableEvent
 from events.signing import PublicKey
 from journal.breaks import JournalBroken, Line
 from journal.heads import Head, encode_head
+from journal.lines import segments
 from journal.segments import ACTIVE, bounds_of, closed_path
 
 PARTIAL = ".partial"
@@ -52,12 +53,32 @@ class Packed(NamedTuple):
     sha256: str
 
 
-def from_journal(files: Sequence[Path]) -> list[Part]:
-    """Return the parts that a node's journal is packed in: its files, one by one."""
-    server_id = next(
-        (place[2].decode() for file in files if (place := _place(next(_raw(file), b"")))), UNKNOWN
-    )
-    return [Part(server_id, _name(file), "journal", _raw(file)) for file in files]
+def from_journal(path: Path, held: ExitStack) -> list[Part]:
+    """Return the parts that a node's journal is packed in: its files, one by one.
+
+    The active file is opened at once, and `held`: closed and renamed by a running server, it is
+    still what it was. Raises NoJournal where there is none.
+    """
+    files, last = _opened(path)
+    held.enter_context(last)
+    first = _place(last.readline(_PIECE) if len(files) == 1 else next(_raw(files[0]), b""))
+    last.seek(0)
+    server_id = first[2].decode() if first else UNKNOWN
+    closed = [Part(server_id, _name(file), "journal", _raw(file)) for file in files[:-1]]
+    return [*closed, Part(server_id, _name(files[-1]), "journal", _lines(last))]
+
+
+def _opened(path: Path) -> tuple[list[Path], BinaryIO]:
+    """Return a journal's files, and the last of them opened, as they were at one moment."""
+    while True:
+        files = segments(path)
+        try:
+            last = files[-1].open("rb")
+        except FileNotFoundError:
+            continue  # it was renamed just now
+        if segments(path) == files:
+            return files, last
+        last.close()
 
 
 def from_database(server_id: str, lines: Iterable[bytes]) -> Part:
@@ -217,9 +238,13 @@ def _place(line: bytes) -> re.Match[bytes] | None:
 def _raw(file: Path) -> Iterator[bytes]:
     """Yield a file's lines as they are, with their newlines; the end of one that is torn is not."""
     with file.open("rb") as opened:
-        while piece := opened.readline(_PIECE):
-            if piece.endswith(b"\n") or len(piece) == _PIECE:
-                yield piece
+        yield from _lines(opened)
+
+
+def _lines(opened: BinaryIO) -> Iterator[bytes]:
+    while piece := opened.readline(_PIECE):
+        if piece.endswith(b"\n") or len(piece) == _PIECE:
+            yield piece
 
 
 def _name(file: Path) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,7 +63,7 @@ def export(*, config_file: Path, journals: tuple[Path, ...], out: Path) -> None:
     """
     settings = settings_of(config_file)
     with told():
-        packed = _packed(settings, [segments(path) for path in journals], out)
+        packed = _packed(settings, [settings.audit.path, *journals], out)
         for file in packed.manifest.files:
             if file.source == "database":
                 click.echo(f"node {file.server_id}: from the database, its journal was not given")
@@ -75,7 +75,7 @@ def export(*, config_file: Path, journals: tuple[Path, ...], out: Path) -> None:
     click.echo("verified")
 
 
-def _packed(settings: "Settings", others: list[list[Path]], out: Path) -> Packed:
+def _packed(settings: "Settings", journals: list[Path], out: Path) -> Packed:
     """Pack the log as it stands now, this node's journal first."""
     from certeasy.clock import SystemClock  # noqa: PLC0415 - all below is the server's
     from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store  # noqa: PLC0415
@@ -85,17 +85,14 @@ def _packed(settings: "Settings", others: list[list[Path]], out: Path) -> Packed
     if database.driver == "sqlite" and not database.path.exists():
         fail(f"there is no database at {database.path}")
     try:
-        with closing(Store.open(database)) as store:
+        with closing(Store.open(database)) as store, ExitStack() as held:
             head = _head(store)
             if head is None:
                 fail("there is nothing to pack: the log is empty")
-            own = segments(settings.audit.path)
-            _wait(own, store)
-            given = [part for files in (own, *others) for part in from_journal(files)]
+            _wait(segments(journals[0]), store)
+            given = [part for path in journals for part in from_journal(path, held)]
             parts = [*given, *_from_rows(store, {part.server_id for part in given})]
-            with bar(
-                "packing", sum(f.stat().st_size for fs in (own, *others) for f in fs)
-            ) as shown:
+            with bar("packing", sum(_size(path) for path in journals)) as shown:
                 return pack(
                     out,
                     parts,
@@ -108,6 +105,10 @@ def _packed(settings: "Settings", others: list[list[Path]], out: Path) -> Packed
         fail(printable(str(error)), USAGE)
     except (DatabaseUnavailable, DatabaseUnfit, BrokenLine) as error:
         fail(printable(f"the database cannot be packed from: {error}"))
+
+
+def _size(journal: Path) -> int:
+    return sum(file.stat().st_size for file in segments(journal))
 
 
 def _head(store: "Store") -> Head | None:

@@ -20,6 +20,7 @@ from projections.fold import TABLES
 from tests.make.audited import CONFIG, certeasy, run
 from tests.make.journals import a_log
 from tests.make.lab import a_lab
+from tests.make.waiting import soon
 
 VERIFIER = Path(__file__).parents[2] / "docs" / "examples" / "verify_journal.py"
 
@@ -150,17 +151,20 @@ def test_what_is_exported_beside_a_server_at_work_is_one_moment_of_it(tmp_path):
         client = lab.client()
         client.register()
         client.certificate("web.lab.test")
-        ends = [0]
+        ends, made = [0], list[str]()
 
         def go_on() -> None:
             while not stop.is_set():
                 client.certificate("more.lab.test")
+                made.append("more.lab.test")
 
         stop = threading.Event()
         thread = threading.Thread(target=go_on)
         thread.start()
         try:
             for n in range(3):
+                made.clear()
+                soon(lambda: made)
                 live, out = tmp_path / f"live{n}.sqlite", tmp_path / f"evidence{n}"
                 config = ("-f", tmp_path / "config.yml")
                 told = certeasy("projections", "export", *config, "--out", live, "--json")
