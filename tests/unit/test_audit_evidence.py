@@ -1,11 +1,14 @@
 """Evidence as `audit export` packs it, and what is done to it on its way to the auditor."""
 
 import shutil
+from contextlib import ExitStack
 from zipfile import ZipFile
 
 import msgspec
 import pytest
 
+from certeasy.audit.packing import from_journal
+from journal.segments import bounds_of
 from tests.make.audited import both, certeasy, laid_out, run
 from tests.make.journals import a_log, a_rotation, every_story, write_segments
 
@@ -244,3 +247,15 @@ def test_lines_behind_the_head_and_a_torn_end_stay_behind(folder, log):
         file.write(b'{"v":1,"posi')
     packed, _ = export(folder)
     assert manifest_of(packed)["position"] == log.position - 1
+
+
+def test_a_journal_that_turns_to_its_next_file_while_it_is_packed_is_packed_whole(folder, log):
+    work, node = folder / "work", log.nodes[0]
+    closed = bounds_of(next(work.glob("audit.*-*.log")).name)
+    with ExitStack() as held:
+        parts = from_journal(work / "audit.log", held)
+        last = len(node.records)
+        (work / "audit.log").rename(work / f"audit.{closed.last + 1}-{last}.log")
+        (work / "audit.log").write_bytes(b"")
+        packed = [line for part in parts for line in part.lines]
+    assert b"".join(packed) == node.journal
