@@ -6,12 +6,17 @@ from events.envelope import Record
 
 
 class Line(NamedTuple):
-    """A line without its newline; its number is from 1, 0 stands for a row of a database."""
+    """A line without its newline; its number is from 1, 0 stands for a row of a database.
+
+    `orphaned` tells that a later line of its node disowns it (`log.forked`): where it stands, the
+    log has a line of another node.
+    """
 
     file: str
     number: int
     offset: int
     data: bytes
+    orphaned: bool = False
 
 
 class JournalBroken(Exception):
@@ -31,6 +36,10 @@ class JournalBroken(Exception):
         self.line = line
         self.seq = seq
         self.position = position
+
+
+class TornLine(JournalBroken):
+    """A file's last line has no newline: a crash, or a full disk, left it unfinished."""
 
 
 def printable(text: str) -> str:

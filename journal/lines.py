@@ -7,16 +7,20 @@ length, no NUL, UTF-8. What a line says is for others.
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from events.envelope import MAX_LINE
-from journal.breaks import JournalBroken, Line
+from events.envelope import MAX_LINE, BrokenLine, parse
+from events.recovery import LogForked
+from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
+from journal.breaks import JournalBroken, Line, TornLine
 from journal.segments import ACTIVE, bounds_of, closed_segments
 
 CHUNK = 1024 * 1024
 _NEWLINE = b"\n"
+_FORKED = b'"type":"log.forked"'
 _PATIENCE = 20  # times that a live file's unfinished last line is looked at again
 _PAUSE = 0.05  # seconds between two looks; an append takes far less
 
@@ -59,6 +63,53 @@ def read_journal(files: Iterable[Path], *, live: bool = False) -> Iterator[Line]
     Raises JournalBroken where the names of closed segments do not follow each other. The active
     file may be closed and renamed meanwhile: what it held is read where it is by then.
     """
+    every = list(files)
+    disowned = _disowned(every)
+    lines = _read_files(every, live=live)
+    if not disowned:
+        yield from lines
+        return
+    for number, line in enumerate(lines):
+        yield line._replace(orphaned=any(number in run for run in disowned))
+
+
+def _disowned(files: Sequence[Path]) -> list[range]:
+    """Return which lines, counted from 0, a `log.forked` behind them disowns.
+
+    That is what a line says, found without looking at anything else; `merge.Chain` proves it.
+    """
+    if not any(_has(file, _FORKED) for file in files):
+        return []
+    found = []
+    with suppress(JournalBroken):  # which reading it again will raise
+        for number, line in enumerate(_read_files(files, live=True)):
+            fork = fork_in(line.data) if _FORKED in line.data else None
+            if fork is not None:
+                found.append(range(number - (fork.last_seq - fork.first_seq + 1), number))
+    return found
+
+
+def fork_in(line: bytes) -> LogForked | None:
+    """Return what a line says of lines that its node disowns, if it is such a line."""
+    try:
+        fact = parse(line).event
+    except (BrokenLine, UnknownEvent, NewerSchema, UndecodableEvent):
+        return None
+    return fact if isinstance(fact, LogForked) else None
+
+
+def _has(file: Path, words: bytes) -> bool:
+    """Whether a file has these bytes anywhere; False where it has gone meanwhile."""
+    with suppress(FileNotFoundError), file.open("rb") as opened:
+        before = b""
+        while chunk := opened.read(CHUNK):
+            if words in before + chunk:
+                return True
+            before = chunk[-len(words) :]
+    return False
+
+
+def _read_files(files: Sequence[Path], *, live: bool) -> Iterator[Line]:
     last: Path | None = None
     for file in files:
         if bounds_of(file.name) is None:
@@ -179,7 +230,7 @@ def _last(name: str, number: int, offset: int, rest: bytes) -> Iterator[Line]:
     data = rest.removesuffix(_NEWLINE)
     _check(name, number, data)
     if data == rest:
-        raise JournalBroken(
+        raise TornLine(
             "the last line has no newline at its end: it was torn or cut", file=name, line=number
         )
     yield Line(name, number, offset, data)

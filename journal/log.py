@@ -1,6 +1,7 @@
 """The log, which is the journals merged by position, and what must hold from one line to the next.
 
- (4) `position` counts 1, 2, 3 without a gap, and none comes twice: no journal is missing;
+ (4) `position` counts 1, 2, 3 without a gap, and none comes twice: no journal is missing
+     (orphaned lines, which their node disowns, are no part of the log);
  (5) `head` is the hash of the line at the position before;
  (6) `at` never goes back, and the versions of each stream count 1, 2, 3;
  (8) what heads pinned elsewhere say of a position is so.
@@ -44,6 +45,10 @@ class Witness(Protocol):
 
     def see(self, line: Line, record: Record) -> None:
         """Take the next line by position; raises JournalBroken where it is known otherwise."""
+        ...
+
+    def orphaned(self, line: Line, record: Record) -> None:
+        """Take a line that is no part of the log, being disowned by its node."""
         ...
 
     def missing(self, position: int) -> str:
@@ -131,7 +136,8 @@ class Log:
             if position > missing + 1
             else f"position {missing} is"
         )
-        known = f"; {self._witness.missing(missing)}" if self._witness else ""
+        told = self._witness.missing(missing) if self._witness else ""
+        known = f"; {told}" if told else ""
         raise broken_at(
             line,
             record,

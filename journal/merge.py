@@ -4,6 +4,8 @@ For each journal, line by line:
  (1) it is a line, in the one spelling that an event has;
  (2) it is by the journal's node, and `seq` counts 1, 2, 3 without a gap;
  (3) `prev` is the hash of the journal's line before; `position` grows.
+Lines that a `log.forked` behind them disowns are held to (1) and (2) and to `prev`, and are no part
+of the log: they come with `orphaned` set, and the `log.forked` must tell of exactly these.
 A closed segment holds the lines that its name says, and ends with the line that closed it.
 """
 
@@ -12,7 +14,10 @@ from heapq import heapify, heappop, heapreplace
 
 from events.envelope import ZERO_HASH, BrokenLine, Record, parse
 from journal.breaks import JournalBroken, Line, broken_at
+from journal.lines import fork_in
 from journal.segments import CLOSING, bounds_of
+
+FORKED = "log.forked"
 
 
 class Chain:
@@ -24,15 +29,20 @@ class Chain:
         self.seq = 0
         self._hash = ZERO_HASH
         self._position = 0
+        self._disowned_from = 0  # the first seq of orphaned lines, until their `log.forked` comes
         self._last: tuple[Line, Record] | None = None
         self.current: tuple[Line, Record] | None = None
 
     def next(self) -> tuple[int, Line, Record] | None:
-        """Return the journal's next line with its position, None behind the last one."""
+        """Return the journal's next line with its position, None behind the last one.
+
+        An orphaned line comes at the position of the line before: the log goes on behind it.
+        """
         self.current = None
         line = next(self._lines, None)
         if line is None:
             self._check_closed()
+            self._check_owned_up()
             return None
         try:
             record = parse(line.data)
@@ -40,10 +50,11 @@ class Chain:
             raise JournalBroken(str(error), file=line.file, line=line.number) from None
         self.current = line, record
         self._check(line, record)
-        envelope = record.envelope
-        self.seq, self._position, self._hash = envelope.seq, envelope.position, record.hash
+        self.seq, self._hash = record.envelope.seq, record.hash
+        if not line.orphaned:
+            self._position = record.envelope.position
         self._last = self.current
-        return envelope.position, line, record
+        return self._position, line, record
 
     def _check(self, line: Line, record: Record) -> None:
         envelope = record.envelope
@@ -58,9 +69,34 @@ class Chain:
             raise broken_at(line, record, self._seq_reason(line, envelope.seq))
         if envelope.prev != self._hash:
             raise broken_at(line, record, self._prev_reason())
+        if line.orphaned:
+            self._disowned_from = self._disowned_from or envelope.seq
+            return
         if envelope.position <= self._position:
             raise broken_at(
                 line, record, f"position {envelope.position} after position {self._position}"
+            )
+        if envelope.type == FORKED:
+            self._check_fork(line, record)
+        self._check_owned_up()
+
+    def _check_fork(self, line: Line, record: Record) -> None:
+        """Raise JournalBroken unless a `log.forked` tells of the orphaned lines before it."""
+        fork = fork_in(line.data)
+        told = (fork.server_id, fork.first_seq, fork.last_seq, fork.last_hash) if fork else ()
+        if told != (self.server_id, self._disowned_from, self.seq, self._hash):
+            raise broken_at(
+                line, record, f"{FORKED} does not tell of the lines before it, as it must"
+            )
+        self._disowned_from = 0
+
+    def _check_owned_up(self) -> None:
+        """Raise JournalBroken where orphaned lines are not followed by their `log.forked`."""
+        if self._disowned_from and self._last:
+            raise broken_at(
+                *self._last,
+                f"lines from seq {self._disowned_from} on are orphaned, but no {FORKED} of this"
+                " node follows them",
             )
 
     def _check_closed(self) -> None:

@@ -83,7 +83,8 @@ class Trust:
         signer = self.signers.get(envelope.server_id)
         if signer is None:
             signer = self._admit(line, record)
-        fact = _fact(line, record) if envelope.type in TRUST_TYPES else None
+        telling = envelope.type in TRUST_TYPES and not line.orphaned
+        fact = _fact(line, record) if telling else None
         if fact is not None:
             self._learn(fact, signer, line, record)
         if signer.key is None:

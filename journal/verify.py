@@ -74,11 +74,12 @@ def verify(
     with Signatures(threads or os.cpu_count() or 1) as signatures:
         try:
             for line, record in merged:
-                log.take(line, record)
+                if not line.orphaned:
+                    log.take(line, record)
                 for known in trust.checks(line, record):
                     signatures.add(*known)
                 if witness is not None:
-                    witness.see(line, record)
+                    (witness.orphaned if line.orphaned else witness.see)(line, record)
                 if progress is not None and log.lines % PROGRESS_LINES == 0:
                     progress(line, log.lines)
             log.check_end()

@@ -4,6 +4,7 @@ import msgspec
 
 from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
 from events.envelope import Envelope
+from events.recovery import AccountRecovered
 from events.sealing import Sealed
 from projections.tables import Column, Contradiction, Rows, Table
 
@@ -53,6 +54,15 @@ def created(fact: AccountCreated, line: Envelope, rows: Rows) -> None:
         contact=fact.contact,
     )
     rows.put(ACCOUNTS, account)
+
+
+def recovered(fact: AccountRecovered, line: Envelope, rows: Rows) -> None:
+    """An account whose creation the log had lost."""
+    created(
+        AccountCreated(fact.account_id, fact.thumbprint, fact.jwk, fact.terms_agreed, fact.contact),
+        line,
+        rows,
+    )
 
 
 def contacts_changed(fact: AccountContactsChanged, line: Envelope, rows: Rows) -> None:

@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from events.certificates import CertificateIssued, CertificateMismatched, CertificateRevoked
 from events.envelope import Envelope
 from events.nodes import AuthorityCertificateSeen
+from events.recovery import CertificateRecovered
 from projections import orders
 from projections.jobs import JOBS
 from projections.tables import Column, Contradiction, Rows, Table
@@ -94,6 +95,27 @@ def issued(fact: CertificateIssued, line: Envelope, rows: Rows) -> None:
     ended = replace(order, status=orders.VALID, in_doubt=False, csr=b"", position=line.position)
     rows.put(orders.ORDERS, ended)
     rows.delete(JOBS, order.id)
+
+
+def recovered(fact: CertificateRecovered, line: Envelope, rows: Rows) -> None:
+    """A certificate whose issuance the log had lost; nothing else of its order is known."""
+    if rows.get(CERTIFICATES, fact.id) is not None:
+        raise Contradiction(line.position, f"{line.stream} is recovered, but is there")
+    certificate = Certificate(
+        id=fact.id,
+        account_id=fact.account_id,
+        authority=fact.authority,
+        serial=fact.serial,
+        sha256=fact.sha256,
+        spki_sha256=fact.spki_sha256,
+        not_before=fact.not_before,
+        not_after=fact.not_after,
+        position=line.position,
+        names=fact.names,
+        certificate=fact.certificate,
+        chain=fact.chain,
+    )
+    rows.put(CERTIFICATES, certificate)
 
 
 def mismatched(_fact: CertificateMismatched, line: Envelope, rows: Rows) -> None:

@@ -30,6 +30,7 @@ from events.orders import (
     OrderInvalidated,
     OrderReady,
 )
+from events.recovery import AccountRecovered, CertificateRecovered
 from events.registry import Event
 from projections import accounts, certificates, nodes, orders
 from projections.jobs import JOBS
@@ -61,6 +62,7 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     AccountCreated: accounts.created,
     AccountContactsChanged: accounts.contacts_changed,
     AccountDeactivated: accounts.deactivated,
+    AccountRecovered: accounts.recovered,
     OrderCreated: orders.created,
     ChallengeAccepted: orders.challenge_accepted,
     ChallengeValidated: orders.challenge_validated,
@@ -72,6 +74,7 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     OrderInvalidated: orders.invalidated,
     CertificateIssued: certificates.issued,
     CertificateMismatched: certificates.mismatched,
+    CertificateRecovered: certificates.recovered,
     CertificateRevoked: certificates.revoked,
     AuthorityCertificateSeen: certificates.issuer_seen,
 }

@@ -20,10 +20,11 @@ from certeasy.audit.nodes import Kept, Nodes
 from certeasy.audit.sources import QueryFailed, Source, SqliteSource
 from certeasy.audit.workdir import Workdir
 from events.envelope import Record
-from journal.breaks import JournalBroken, Line
+from journal.breaks import JournalBroken, Line, broken_at
 from journal.verify import Summary
 
 PAGE = 200
+WITH_ORPHANS = 2  # the format from which on there is a table of orphaned lines
 _COLUMNS = EVENTS.names[:7]
 _NOWHERE = Workdir()
 _HEAD = (
@@ -193,15 +194,32 @@ class Database:
 
     def lines_of(self, server_id: str, until: int) -> Iterator[Line]:
         """Yield one node's lines up to a seq, for a node whose journal is not at hand."""
-        query = (
-            "SELECT position, line, seq FROM events WHERE server_id = ? AND seq > ? AND seq <= ?"
-            " ORDER BY seq LIMIT ?"
-        )
+        where = "WHERE server_id = ? AND seq > ? AND seq <= ?"
+        tables = ["SELECT position, line, seq, 0 FROM events"]
+        if self._keeps_orphans():
+            tables.append("SELECT position, line, seq, 1 FROM orphaned_lines")
+        query = " UNION ALL ".join(f"{each} {where}" for each in tables) + " ORDER BY seq LIMIT ?"
         after = 0
-        while page := self.typed(LINES, query, (server_id, after, until, PAGE)):
-            for _position, line, _seq in page:
-                yield Line(self.name, 0, 0, line)
+        while page := self.typed(LINES, query, (server_id, after, until) * len(tables) + (PAGE,)):
+            for _position, line, _seq, orphaned in page:
+                yield Line(self.name, 0, 0, line, bool(orphaned))
             after = page[-1][2]
+
+    def _keeps_orphans(self) -> bool:
+        """Whether there is a table of orphaned lines: databases of the first format have none."""
+        rows = self.all("SELECT format FROM log_head")
+        return any(isinstance(row[0], int) and row[0] >= WITH_ORPHANS for row in rows)
+
+    def orphans(self) -> int:
+        """Return how many orphaned lines are kept."""
+        query = "SELECT count(*) FROM orphaned_lines"
+        return int(self.all(query)[0][0]) if self._keeps_orphans() else 0
+
+    def orphan(self, server_id: str, seq: int) -> Row:
+        """Return an orphaned line as it is kept: position, hash, bytes; empty if it is not."""
+        query = "SELECT position, hash, line FROM orphaned_lines WHERE server_id = ? AND seq = ?"
+        rows = self.all(query, (server_id, seq)) if self._keeps_orphans() else []
+        return tuple(rows[0]) if rows else ()
 
 
 class DatabaseWitness:
@@ -215,6 +233,7 @@ class DatabaseWitness:
         self._nodes = Nodes(standing.servers)
         self._rows = database.rows()
         self._position = 0
+        self._orphans = 0
 
     def see(self, line: Line, record: Record) -> None:
         """Take the next line by position; raises JournalBroken unless its row says the same."""
@@ -235,6 +254,14 @@ class DatabaseWitness:
         self._check_columns(row, record, position)
         self._nodes.see(record)
         self._position = position
+
+    def orphaned(self, line: Line, record: Record) -> None:
+        """Take an orphaned line; raises JournalBroken unless the database keeps it as such."""
+        envelope = record.envelope
+        kept = self._database.orphan(envelope.server_id, envelope.seq)
+        if kept != (envelope.position, record.hash, record.line):
+            raise broken_at(line, record, "orphaned, but not kept so in orphaned_lines")
+        self._orphans += 1
 
     def _check_columns(self, row: tuple[Any, ...], record: Record, position: int) -> None:
         if row[7] != record.hash:
@@ -278,7 +305,16 @@ class DatabaseWitness:
                 f" {self._position}",
                 self._position + 1,
             )
+        self._check_orphans()
         self._check_keys(summary)
+
+    def _check_orphans(self) -> None:
+        kept = self._database.orphans()
+        if kept != self._orphans:
+            raise JournalBroken(
+                f"orphaned_lines has {kept} lines, the journals have {self._orphans}",
+                file=self._database.name,
+            )
 
     def _check_keys(self, summary: Summary) -> None:
         for node in summary.nodes:

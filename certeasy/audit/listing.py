@@ -185,8 +185,9 @@ def show(given: Given, kind: str, value: str) -> list[showing.Entry]:
 
 
 def _lines(given: Given) -> Iterator[Line]:
+    """Yield the log's lines; orphaned ones are no part of it, as they are none in the database."""
     for files in given.journals:
-        yield from read_journal(files)
+        yield from (line for line in read_journal(files) if not line.orphaned)
 
 
 def _end(files: list[Path]) -> Record | None:

@@ -22,6 +22,7 @@ from events.nodes import (
     NodeRetired,
     NodeStarted,
 )
+from events.recovery import LogForked, LogRestored
 from events.registry import NewerSchema, UndecodableEvent
 from events.signing import thumbprint
 
@@ -36,6 +37,8 @@ TELLING = frozenset(
         "journal.refilled",
         "journal.segment-closed",
         "clock.set-back",
+        "log.forked",
+        "log.restored",
     )
 )
 
@@ -95,6 +98,8 @@ class Nodes:
                 JournalRefilled()
                 | ClockSetBack()
                 | JournalSegmentClosed(reason="asked")
+                | LogForked()
+                | LogRestored()
                 | NodeInvited()
                 | NodeEndorsed()
                 | NodeRetired()

@@ -62,6 +62,9 @@ class Replay:
         if self.folded % BATCH == 0:
             self._store()
 
+    def orphaned(self, line: Line, record: Record) -> None:
+        """Fold nothing: the line is no part of the log."""
+
     def missing(self, position: int) -> str:
         """Say nothing: a fold knows only what it was given."""
         del position

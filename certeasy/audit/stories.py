@@ -34,6 +34,7 @@ from events.orders import (
     OrderInvalidated,
     OrderReady,
 )
+from events.recovery import AccountRecovered, CertificateRecovered, LogForked, LogRestored
 from events.registry import Event, name_of
 from events.subjects import SubjectErased
 
@@ -127,6 +128,12 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     JournalSegmentClosed: lambda f: (
         f"the journal's segment with seq {f.first_seq} to {f.last_seq} was closed ({f.reason})"
     ),
+    LogRestored: lambda f: (
+        f"positions {f.first_position} to {f.last_position} were put back into the database"
+    ),
+    LogForked: lambda f: (
+        f"seq {f.first_seq} to {f.last_seq} of this node were lost, and others have their positions"
+    ),
     ClockSetBack: lambda f: f"the clock says {f.clock}, the log {f.latest}: accepted",
     AuthorityCertificateSeen: lambda f: f"{f.authority} has the certificate {f.sha256}",
     TlsCertificateInstalled: lambda f: (
@@ -137,6 +144,7 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     AccountCreated: _account_created,
     AccountContactsChanged: lambda f: "set contacts" if f.contact else "dropped all contacts",
     AccountDeactivated: lambda _: "closed the account",
+    AccountRecovered: lambda f: f"an account of a lost line (position {f.position}) is known again",
     OrderCreated: _order_created,
     ChallengeAccepted: _challenge_accepted,
     ChallengeValidated: _challenge_validated,
@@ -147,6 +155,10 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     IssuanceFailed: _issuance_failed,
     OrderInvalidated: lambda f: f"the order has ended ({f.source}): {f.error.detail}",
     CertificateIssued: _certificate_issued,
+    CertificateRecovered: lambda f: (
+        f"certificate {f.serial} for {', '.join(f.names)}, which {f.authority} issued in a lost"
+        f" line (position {f.position}), is known again"
+    ),
     CertificateMismatched: lambda f: f"what {f.authority} returned was given to nobody: {f.reason}",
     CertificateRevoked: _revoked,
     SubjectErased: lambda f: (

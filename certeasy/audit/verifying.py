@@ -152,6 +152,9 @@ class _Both:
         self._database.see(line, record)
         self._watch.see(line, record)
 
+    def orphaned(self, line: Line, record: Record) -> None:
+        self._database.orphaned(line, record)
+
     def missing(self, position: int) -> str:
         return self._database.missing(position)
 

@@ -33,6 +33,11 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "privacy",
         "Show or erase what the log has about a person.",
     ),
+    "backup": (
+        "certeasy.cli.backup",
+        "backup",
+        "Copy a SQLite database in use, look at a copy, put one back.",
+    ),
     "clock": ("certeasy.cli.clock", "clock", "Accept a clock that is behind the log."),
 }
 

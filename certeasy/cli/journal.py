@@ -6,6 +6,7 @@ import click
 
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
+from certeasy.cli.recovery import reconcile, restore
 from certeasy.clock import SystemClock
 from certeasy.cluster import boot
 from certeasy.cluster.boot import BootRefused
@@ -23,7 +24,11 @@ EVERYTHING = 1 << 62
 
 @click.group()
 def journal() -> None:
-    """Mend a node's journal; close a file of it."""
+    """Mend a node's journal, or the database from it; close a file of it."""
+
+
+journal.add_command(restore)
+journal.add_command(reconcile)
 
 
 @journal.command(epilog="Example: certeasy journal refill -f config.yml --reason 'disk replaced'")

@@ -109,7 +109,7 @@ def open_node(
     database = shared_database(settings.database, make_store)
     store = database.store
     try:
-        locks.append(_workdir_lock(journal.path))
+        locks.append(workdir_lock(journal.path))
         locks.extend(database.lock())
         fresh = database.is_empty()
         if fresh:
@@ -117,7 +117,7 @@ def open_node(
         who = identity.find(settings.workdir, journal.path, ids)
         if fresh:
             database.make(ids.uuid())
-        _bring_to_format(store, may_change=not settings.database.noddl)
+        bring_to_format(store, may_change=not settings.database.noddl)
         _check_place(store, who)
         kept = secrets.unlock(store, settings.secrets.key_file, ids)
     except BaseException:
@@ -128,20 +128,28 @@ def open_node(
     return Opened(who, store, journal, kept, settings, locks)
 
 
-def level(node: Opened, *, most: int = LINES) -> Standing:
-    """Do steps (4) and (5): the end of this node's own history, journal and database level.
-
-    Raises BootRefused where the probe refuses.
-    """
+def look(node: Opened) -> probing.Found:
+    """Return what the probe looks at. Raises BootRefused where the node was retired."""
     who = node.identity
     server = node.store.server(who.server_id)
     _refuse_retired(node)
     _follow_key(node)
-    found = probing.Found(
+    return probing.Found(
         who.server_id, who.key, _keys(node), tuple(who.boots), node.store.head(), server
     )
+
+
+def level(node: Opened, *, most: int = LINES, reconciling: bool = False) -> Standing:
+    """Do steps (4) and (5): the end of this node's own history, journal and database level.
+
+    `reconciling` lets a node through whose last lines are orphaned and not told of yet. Raises
+    BootRefused where the probe refuses.
+    """
+    found = look(node)
     try:
-        mending = probing.check(found, node.store, node.journal.path, most=most)
+        mending = probing.check(
+            found, node.store, node.journal.path, most=most, reconciling=reconciling
+        )
     except (probing.ProbeRefused, SegmentRefused) as refusal:
         raise BootRefused(str(refusal)) from None
     node.journal.open()
@@ -382,7 +390,8 @@ def _facts_of_start(
     return decide
 
 
-def _workdir_lock(audit_log: Path) -> Held:
+def workdir_lock(audit_log: Path) -> Held:
+    """Take the lock of a workdir; raises BootRefused while another process has it."""
     path = audit_log.with_name(f"{audit_log.name}.lock")
     refuse_link(path)
     held = hold(path)
@@ -423,12 +432,12 @@ def _refuse_empty_database(audit_log: Path, name: str) -> None:
         raise BootRefused(
             f"the database {name} is empty, but the journal {audit_log} belongs to"
             f" installation {installation or 'unknown'}: check the database settings (a wrong"
-            " database, most likely); rebuilding a lost database from journals ('certeasy journal"
-            " restore') comes in a later version"
+            " database, most likely); if the database was lost, 'certeasy journal restore' makes it"
+            " again from the journals"
         )
 
 
-def _bring_to_format(store: Store, *, may_change: bool) -> None:
+def bring_to_format(store: Store, *, may_change: bool) -> None:
     """Take the steps to this version's format that an older version could live with."""
     found = store.head().format
     if found > FORMAT:
@@ -454,8 +463,11 @@ __all__ = [
     "Opened",
     "PlaceLost",
     "announce",
+    "bring_to_format",
     "farewell",
     "level",
+    "look",
     "open_node",
     "take_place",
+    "workdir_lock",
 ]

@@ -67,7 +67,9 @@ class Story(msgspec.Struct, frozen=True):
     size: int
 
 
-def check(found: Found, store: Store, path: Path, *, most: int = LINES) -> Mending:
+def check(
+    found: Found, store: Store, path: Path, *, most: int = LINES, reconciling: bool = False
+) -> Mending:
     """Refuse what must not run, before a byte is touched; return what `heal` has to do.
 
     At most `most` lines may be missing. Above `LINES`, which a crash can lose, an active file that
@@ -75,7 +77,7 @@ def check(found: Found, store: Store, path: Path, *, most: int = LINES) -> Mendi
     what is wrong with a closed segment.
     """
     _check_head(found, store)
-    _check_registration(found)
+    check_registration(found)
     tail = read_tail(path) if path.exists() else Tail([], 0, 0)
     _check_owner(found, tail, path)
     story = _story(tail, found.keys)
@@ -86,7 +88,9 @@ def check(found: Found, store: Store, path: Path, *, most: int = LINES) -> Mendi
         segments.check_owner(where, last, found.server_id)
     if last:
         server = _check_known(found, last[0], [*files, path][0])
-        _check_not_ahead(found, server, last[0], where)
+        _check_not_ahead(found, server, story.told + story.beyond or last, where)
+    if not reconciling:
+        _check_reconciled(found, store, path)
     closed = _check_closed(found, store, path, most)
     if story.told or story.beyond:
         _check_same(found, store, story, path)
@@ -180,7 +184,8 @@ def _place(line: bytes) -> tuple[int, str]:
     return record.envelope.position, record.hash
 
 
-def _check_registration(found: Found) -> None:
+def check_registration(found: Found) -> None:
+    """Refuse another key than this node's, and a workdir that is not the one that ran last."""
     server = found.server
     if server is None:
         return
@@ -297,8 +302,8 @@ def _check_known(found: Found, last: Record, path: Path) -> Server:
         raise ProbeRefused(
             f"{path} has {last.envelope.seq} lines of node {found.server_id}, which the database"
             f" of installation {ours} does not know: check the database settings (a wrong"
-            " database, most likely), or restore the database ('certeasy journal restore' comes"
-            " in a later version)"
+            " database, most likely); if the database was lost, 'certeasy journal restore' puts the"
+            " lines back"
         )
     return found.server
 
@@ -317,23 +322,37 @@ def installation_of(path: Path) -> str | None:
     return None
 
 
-def _check_not_ahead(found: Found, server: Server, last: Record, path: Path) -> None:
+def _check_not_ahead(found: Found, server: Server, records: list[Record], path: Path) -> None:
+    last = records[-1]
     if last.envelope.seq <= server.seq:
         return
+    lost_at = [r.envelope.position for r in records if r.envelope.seq > server.seq]
     lost = (
         f"{path} ends at seq {last.envelope.seq}, the database has this node's lines only up to seq"
         f" {server.seq}"
     )
-    if last.envelope.position > found.head.position:
+    if lost_at[0] > found.head.position:
         raise ProbeRefused(
-            f"{lost}: the database lost what was committed. 'certeasy journal restore', which puts"
-            " the lines back, comes in a later version; restore a newer backup of the database"
+            f"{lost}: the database lost what was committed (an older one was restored, most"
+            " likely). 'certeasy journal restore' puts the lines back"
         )
     raise ProbeRefused(
         f"{lost}, and another node has taken their positions since (the log is at"
-        f" {found.head.position}): 'certeasy journal reconcile', which keeps both and records the"
-        " fork, comes in a later version"
+        f" {found.head.position}): 'certeasy journal reconcile' keeps both and records the fork"
     )
+
+
+def _check_reconciled(found: Found, store: Store, path: Path) -> None:
+    """A reconcile that was interrupted has kept the lost lines, and not recorded the fork."""
+    if found.server is None:
+        return
+    last = next(store.lines_of(found.server_id, found.server.seq - 1), None)
+    if last is not None and last in set(store.orphans(found.server_id)):
+        raise ProbeRefused(
+            f"{path} ends, at seq {found.server.seq}, with lines whose positions another node has"
+            " taken, and the log has no line about that yet: 'certeasy journal reconcile' was"
+            " interrupted; run it again"
+        )
 
 
 def _check_same(found: Found, store: Store, story: Story, path: Path) -> None:

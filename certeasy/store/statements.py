@@ -156,6 +156,7 @@ class Statements:
             .order_by(schema.events.c.version)
         )
         self.append = made(sa.insert(schema.events))
+        self.orphans = made(sa.insert(schema.orphaned_lines))
         self.nonces = made(sa.insert(schema.used_nonces))
         self.old_nonces = made(
             sa.delete(schema.used_nonces).where(
@@ -163,6 +164,26 @@ class Statements:
             )
         )
         self.register = made(sa.insert(servers))
+        self.hold_at = made(
+            sa.update(head)
+            .where(
+                head.c.position == sa.bindparam("old_position"),
+                head.c.hash == sa.bindparam("old_hash"),
+            )
+            .values(position=head.c.position)
+        )
+        self.put_back = [made(step) for step in upsert(dialect, servers, ("server_id",))]
+        self.end_at = made(
+            sa.update(head).values(
+                position=sa.bindparam("new_position"),
+                hash=sa.bindparam("new_hash"),
+                at=sa.bindparam("new_at"),
+                epoch=sa.bindparam("new_epoch"),
+                writer=sa.bindparam("new_writer"),
+                lease_until=0.0,
+                installation_id=sa.bindparam("new_installation"),
+            )
+        )
         self.projections = made(sa.update(head).values(projections=sa.bindparam("version")))
         self.secret = made(sa.insert(schema.secrets))
         self.keys = made(sa.insert(schema.subject_keys))

@@ -3,6 +3,7 @@
 The log, its projections, and what is durable beside them.
 """
 
+import heapq
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -219,6 +220,26 @@ class Store:
             yield connection
 
     @contextmanager
+    def restoring(self, installation_id: str) -> Iterator[Transaction]:
+        """Open the one transaction that puts a lost log back; it makes the tables if there are
+        none.
+
+        Committed at the end of the block; whatever is raised inside leaves everything as it was.
+        """
+        with reported(), self._lock, self.writer.begin() as connection:
+            dialect = connection.dialect
+            for statement in (*exclusively(dialect), *unhurried(dialect)):
+                connection.exec_driver_sql(statement)
+            schema.metadata.create_all(connection)
+            if connection.execute(sa.select(schema.log_head.c.id)).first() is None:
+                connection.execute(sa.insert(schema.log_head), _empty_head(installation_id))
+            cursor = connection.connection.cursor()
+            try:
+                yield Transaction(cursor, self._statements)
+            finally:
+                quietly(cursor.close)
+
+    @contextmanager
     def refolding(self) -> Iterator[tuple[Shadow, Iterator[bytes]]]:
         """Open shadow tables in this database and all lines to fold into them: one transaction.
 
@@ -351,8 +372,25 @@ class Store:
             after = rows[-1][0]
 
     def lines_of(self, server_id: str, after_seq: int) -> Iterator[bytes]:
-        """Yield one node's lines in order of seq, from behind `after_seq`."""
-        table = schema.events
+        """Yield one node's lines in order of seq, from behind `after_seq`, as its journal has them.
+
+        Orphaned lines are among them: a journal is a chain with these in it.
+        """
+        both = [
+            self._of_node(table, server_id, after_seq)
+            for table in (schema.events, schema.orphaned_lines)
+        ]
+        for _seq, line in heapq.merge(*both, key=lambda row: row[0]):
+            yield line
+
+    def orphans(self, server_id: str) -> Iterator[bytes]:
+        """Yield a node's lines whose positions another node has taken, in order of seq."""
+        for _seq, line in self._of_node(schema.orphaned_lines, server_id, 0):
+            yield line
+
+    def _of_node(
+        self, table: sa.Table, server_id: str, after_seq: int
+    ) -> Iterator[tuple[int, bytes]]:
         page = (
             sa.select(table.c.seq, table.c.line)
             .where(table.c.server_id == server_id)
@@ -360,8 +398,8 @@ class Store:
             .limit(PAGE)
         )
         while rows := self._all(page.where(table.c.seq > after_seq), {}):
-            for _seq, line in rows:
-                yield as_line(line)
+            for seq, line in rows:
+                yield seq, as_line(line)
             after_seq = rows[-1][0]
 
     def stream(self, stream: str) -> list[bytes]:

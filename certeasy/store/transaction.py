@@ -85,6 +85,12 @@ class Transaction:
         """Return the head, which nobody else moves or takes until this transaction ends."""
         return Head(*self._run(self._statements.hold, {}).fetchone())
 
+    def hold_at(self, head: Head) -> None:
+        """Lock the log's head for who has no writer's place; PlaceLost if it has moved since."""
+        values = {"old_position": head.position, "old_hash": head.hash}
+        if self._run(self._statements.hold_at, values).rowcount != 1:
+            raise PlaceLost(f"the log's head is no longer at position {head.position}")
+
     # -- nodes ---------------------------------------------------------------------------------
 
     def register(self, server: Server) -> None:
@@ -112,6 +118,11 @@ class Transaction:
         """Record that the node is alive."""
         self._run(self._statements.seen, {"me": server_id, "at": at})
 
+    def put_back(self, server: Server) -> None:
+        """Insert a node's row as the log tells it, or replace the one that is there."""
+        for step in self._statements.put_back:
+            self._run(step, msgspec.structs.asdict(server))
+
     # -- the log -------------------------------------------------------------------------------
 
     def load(self, table: Table[S], key: Key) -> S | None:
@@ -137,6 +148,20 @@ class Transaction:
     def append(self, records: Sequence[Record]) -> None:
         """Insert lines."""
         self._statements.append.run_many(self._cursor, [event_row(r) for r in records])
+
+    def keep_orphans(self, records: Sequence[Record]) -> None:
+        """Keep lines whose positions another node has taken."""
+        rows = [
+            {
+                "server_id": record.envelope.server_id,
+                "seq": record.envelope.seq,
+                "position": record.envelope.position,
+                "hash": record.hash,
+                "line": record.line,
+            }
+            for record in records
+        ]
+        self._statements.orphans.run_many(self._cursor, rows)
 
     def store(self, changes: dict[Table[Any], dict[Key, Any]]) -> None:
         """Apply changed rows: one upsert and one delete per table at most."""
@@ -198,6 +223,19 @@ class Transaction:
         line = record.envelope
         values = {"new_position": line.position, "new_hash": record.hash, "new_at": line.at}
         self._run(self._statements.move, values)
+
+    def end_at(self, record: Record, epoch: int, installation_id: str) -> None:
+        """Make this record the last of a log that was put back; the writer's place is free."""
+        line = record.envelope
+        values = {
+            "new_position": line.position,
+            "new_hash": record.hash,
+            "new_at": line.at,
+            "new_epoch": epoch,
+            "new_writer": line.server_id,
+            "new_installation": installation_id,
+        }
+        self._run(self._statements.end_at, values)
 
     def set_projections(self, version: int) -> None:
         """Record which version of the folds the stored rows are of."""

@@ -17,7 +17,9 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+from certeasy.audit.verifying import Given
 from certeasy.commit.rebuild import check, rebuild
+from certeasy.commit.restore import restore
 from certeasy.settings import DatabaseSettings
 from certeasy.store import (
     LEASE_SECONDS,
@@ -39,7 +41,7 @@ from projections.jobs import ISSUE, JOBS, VALIDATE, Job
 from projections.orders import ORDERS
 from projections.tables import WorkingRows
 from tests.fakes.faults import Faults, FaultyStore, after, before, database_error
-from tests.make.journals import ALog, a_log, every_story
+from tests.make.journals import ALog, a_log, a_loss, a_recovery, every_story
 from tests.make.postgres import Postgres, settings_of
 from tests.make.waiting import soon
 
@@ -306,6 +308,30 @@ class StoreContract:
             assert list(store.lines_of(node.server_id, 4)) == [r.line for r in node.records[4:]]
         assert list(store.lines_of("unknown", 0)) == []
         assert store.last_line() == lines[-1]
+
+    def test_a_log_is_restored_with_the_lines_that_are_no_part_of_it(
+        self, fresh: Store, tmp_path: Path
+    ) -> None:
+        log = a_log(nodes=2)
+        every_story(log)
+        log.a_start(by=1)
+        lost = a_loss(log, lambda: log.an_order("lost.corp.internal", by=1), by=1)
+        log.a_start()
+        a_recovery(log, lost, by=1)
+        given = Given([[path] for path in log.write(tmp_path)])
+        assert restore(fresh, given).lines == log.position
+        assert list(fresh.lines(0)) == [record.line for record in log.records]
+        for node in log.nodes:
+            assert list(fresh.lines_of(node.server_id, 0)) == [r.line for r in node.records]
+        assert list(fresh.orphans(log.nodes[1].server_id)) == [record.line for record in lost]
+        assert {(s.server_id, s.seq) for s in fresh.servers()} == {
+            (node.server_id, len(node.records)) for node in log.nodes
+        }
+        assert check(fresh) == (log.position, [])
+        log.a_start()
+        log.write(tmp_path)
+        assert restore(fresh, given).lines == 1
+        assert check(fresh) == (log.position, [])
 
     def test_the_newest_line_of_a_type_is_found(self, store: Store, log: ALog) -> None:
         first = log.a_start()

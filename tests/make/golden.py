@@ -20,8 +20,9 @@ from events.nodes import (
     SettingsLoaded,
     TlsCertificateInstalled,
 )
+from events.recovery import LogRestored
 from events.subjects import SubjectErased
-from tests.make.journals import ALog, a_log, a_rotation, every_story
+from tests.make.journals import ALog, a_log, a_loss, a_recovery, a_rotation, every_story
 
 
 def golden_log() -> ALog:
@@ -95,11 +96,34 @@ def erased_log() -> ALog:
     return log
 
 
+def restored_log() -> ALog:
+    """Return a log whose database was lost once, and put back from the journal."""
+    log = a_log()
+    log.a_start()
+    last = log.position
+    fact = LogRestored(1, last, log.head, (log.nodes[0].server_id,))
+    log.say(fact, "log")
+    log.an_order("web.corp.internal")
+    return log
+
+
+def forked_log() -> ALog:
+    """Return a log whose second node lost lines, and recorded anew what they had told."""
+    log = a_log(nodes=2)
+    lost = a_loss(log, lambda: log.an_order("web.corp.internal", by=1), by=1)
+    log.an_order("www.corp.internal")
+    a_recovery(log, lost, by=1)
+    log.an_order("later.corp.internal", by=1)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
     "golden-3": nodes_log,
     "golden-4": erased_log,
+    "golden-restored": restored_log,
+    "golden-forked": forked_log,
 }
 
 

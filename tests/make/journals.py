@@ -9,6 +9,7 @@ made of it.
 """
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -53,6 +54,7 @@ from events.orders import (
     OrderReady,
     Problem,
 )
+from events.recovery import AccountRecovered, CertificateRecovered, LogForked
 from events.registry import Event, name_of
 from events.sealing import Sealed, Subject
 from events.signing import SigningKey, base64url
@@ -336,7 +338,7 @@ class ALog:
         paths = []
         for number, node in enumerate(self.nodes, start=1):
             path = folder / f"node{number}" / "audit.log"
-            path.parent.mkdir()
+            path.parent.mkdir(exist_ok=True)
             path.write_bytes(node.journal)
             paths.append(path)
         return paths
@@ -360,6 +362,38 @@ def a_log(*, nodes: int = 1) -> ALog:
     for _ in range(nodes):
         log.a_node()
     return log
+
+
+def a_loss(log: ALog, lost: Callable[[], object], *, by: int = 0) -> list[Record]:
+    """Let the log lose what `lost` makes it say; return the lines that a node's journal keeps."""
+    position, head, versions = log.position, log.head, dict(log.versions)
+    lost()
+    log.position, log.head, log.versions = position, head, versions
+    del log.records[position:]
+    return [record for record in log.nodes[by].records if record.envelope.position > position]
+
+
+def a_recovery(log: ALog, lost: list[Record], *, by: int = 0) -> None:
+    """Let a node tell of its lost lines, and record anew the accounts and certificates in them."""
+    a_fork_told(log, len(lost), by=by)
+    for record in lost:
+        place, fact = record.envelope.position, record.event
+        if isinstance(fact, AccountCreated):
+            again = AccountRecovered(place, fact.account_id, fact.thumbprint, fact.jwk)
+            log.say(again, f"account/{fact.account_id}", by=by)
+        if isinstance(fact, CertificateIssued):
+            names = CertificateRecovered.__struct_fields__[2:]
+            told = {name: getattr(fact, name) for name in names}
+            found = CertificateRecovered(position=place, id=fact.sha256[:26], **told)
+            log.say(found, f"certificate/{found.id}", by=by)
+
+
+def a_fork_told(log: ALog, lines: int, *, by: int = 0) -> Record:
+    """Let a node tell that its last lines are no part of the log."""
+    node = log.nodes[by]
+    last = node.records[-1]
+    seq = last.envelope.seq
+    return log.say(LogForked(node.server_id, seq - lines + 1, seq, last.hash), "log", by=by)
 
 
 def a_rotation(log: ALog, reason: str = "asked", *, by: int = 0) -> Record:

@@ -22,7 +22,7 @@ from events.orders import (
 from projections.fold import fold, streams_of
 from projections.jobs import JOBS
 from projections.tables import Contradiction, WorkingRows
-from tests.make.journals import ALog, a_log, key_of
+from tests.make.journals import ALog, a_log, a_loss, a_recovery, key_of
 
 PROBLEM = Problem("urn:ietf:params:acme:error:dns", "no such name", 400)
 NAME = "web.corp.internal"
@@ -196,6 +196,17 @@ class ALogUpTo:
 def a_log_going_on(log: ALog, fact):
     """Return the line that says something else in the place of the log's last one."""
     return log.say(fact, log.records[-1].envelope.stream)
+
+
+def test_a_certificate_is_recovered_once():
+    log = a_log(nodes=2)
+    lost = a_loss(log, lambda: log.an_order(NAME, by=1), by=1)
+    log.a_start()
+    a_recovery(log, lost, by=1)
+    rows = folded(log)
+    again = log.records[-1]
+    with pytest.raises(Contradiction, match="is recovered, but is there"):
+        fold(again, rows)
 
 
 def test_only_what_decisions_are_based_on_has_streams_of_its_own():

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from events import accounts, certificates, nodes, orders, subjects
+from events import accounts, certificates, nodes, orders, recovery, subjects
 from events.registry import (
     NAMES,
     TYPES,
@@ -32,7 +32,7 @@ def registered():
 def test_every_event_has_a_permanent_name():
     structs = [
         struct
-        for module in (accounts, certificates, nodes, orders, subjects)
+        for module in (accounts, certificates, nodes, orders, recovery, subjects)
         for struct in vars(module).values()
         if isinstance(struct, type) and issubclass(struct, Event) and struct is not Event
     ]
