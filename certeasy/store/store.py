@@ -6,7 +6,7 @@ The log, its projections, and what is durable beside them.
 import heapq
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from certeasy.settings import DatabaseSettings
 from certeasy.store import schema
 from certeasy.store.databases import engines, fitness_of
-from certeasy.store.dialects import begin, begin_snapshot, exclusively, unhurried
+from certeasy.store.deadline import Deadline
+from certeasy.store.dialects import POSTGRES, begin, begin_snapshot, exclusively, unhurried
 from certeasy.store.errors import CommitUnknown, DatabaseUnavailable, reported
 from certeasy.store.fitness import Fitness
 from certeasy.store.migrations import (
@@ -42,6 +43,7 @@ from projections.tables import Key, Table
 
 S = TypeVar("S", bound=msgspec.Struct)
 PAGE = 1000
+TRANSACTION_SECONDS = 10.0  # less than the lease: whoever is stuck stops before another begins
 
 
 class Store:
@@ -54,6 +56,7 @@ class Store:
         self._lock = threading.Lock()  # around the one writing connection
         self._readers = readers_of(reader)
         self._writer_connection: sa.Connection | None = None
+        self._deadline = Deadline(TRANSACTION_SECONDS) if writer.dialect.name == POSTGRES else None
         self._driver_error: type[Exception] = writer.dialect.loaded_dbapi.Error
         orders = schema.projected[ORDERS]
         self._orders_of = (
@@ -80,6 +83,8 @@ class Store:
 
     def close(self) -> None:
         """Close every connection."""
+        if self._deadline is not None:
+            self._deadline.close()
         self._readers.close()
         if self._writer_connection is not None:
             self._writer_connection.close()
@@ -152,23 +157,27 @@ class Store:
         with self._lock:
             with reported():
                 driver = self._writing()
-            cursor = driver.cursor()
-            try:
-                with reported():
-                    for statement in begin(self.writer.dialect):
-                        cursor.execute(statement)
-                    yield Transaction(cursor, self._statements)
-            except BaseException:
-                # First: SQLite keeps a connection, and its locks, while a statement has rows left.
-                quietly(cursor.close)
-                self._roll_back(driver)
-                raise
+            with self._deadline.over(driver) if self._deadline else nullcontext():
+                yield from self._transaction(driver)
+
+    def _transaction(self, driver: Any) -> Iterator[Transaction]:
+        cursor = driver.cursor()
+        try:
+            with reported():
+                for statement in begin(self.writer.dialect):
+                    cursor.execute(statement)
+                yield Transaction(cursor, self._statements)
+        except BaseException:
+            # First: SQLite keeps a connection, and its locks, while a statement has rows left.
             quietly(cursor.close)
-            try:
-                driver.commit()
-            except self._driver_error as error:
-                self._roll_back(driver)
-                raise CommitUnknown(f"COMMIT failed: {error}") from error
+            self._roll_back(driver)
+            raise
+        quietly(cursor.close)
+        try:
+            driver.commit()
+        except self._driver_error as error:
+            self._roll_back(driver)
+            raise CommitUnknown(f"COMMIT failed: {error}") from error
 
     @contextmanager
     def repeatable(self) -> Iterator[Transaction]:

@@ -190,6 +190,9 @@ class _Connection:
     def cursor(self) -> _Cursor:
         return _Cursor(self._connection.cursor(), self._faults)
 
+    def fileno(self) -> int:
+        return int(self._connection.fileno())
+
     def commit(self) -> None:
         self._faults.do("commit", Action(self._connection.commit))
 

@@ -11,7 +11,8 @@ if sys.platform == "win32":
     pytest.skip("signals, limits and mounts are POSIX's", allow_module_level=True)
 
 from tests.make.journals import a_log
-from tools.crashlab import faults, kills
+from tests.make.postgres import Postgres
+from tools.crashlab import faults, kills, switching
 from tools.crashlab.evidence import IN_ROWS, Kept, Story, contradictions
 from tools.crashlab.ledger import ACCEPTED, ISSUED, VALID, Known
 
@@ -21,14 +22,84 @@ slow = pytest.mark.timeout(
 )  # alone it needs a tenth of it; whoever shares the machine counts too
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> str | None:
+    """The address of an empty PostgreSQL database, or None for SQLite."""
+    if request.param == "sqlite":
+        return None
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.a_database()
+
+
 @slow
-def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path, a_seed: str):
+def test_kill_9_loses_nothing_and_doubles_nothing(
+    tmp_path: Path, a_seed: str, database: str | None
+):
     said: list[str] = []
-    outcome = kills.run(tmp_path / "lab", rounds=5, clients=CLIENTS, seed=a_seed, tell=said.append)
+    outcome = kills.run(
+        tmp_path / "lab",
+        rounds=5,
+        clients=CLIENTS,
+        seed=a_seed,
+        tell=said.append,
+        database=database,
+    )
     assert not outcome.broken, "\n".join([str(outcome), *said])
     assert (outcome.rounds, outcome.lost, outcome.bad_nonces) == (5, 0, 0), outcome
     assert outcome.kills >= 5
     assert outcome.certificates > 5, outcome
+
+
+@slow
+def test_ten_switch_overs_lose_nothing(tmp_path: Path, a_seed: str, postgres: Postgres):
+    """One node stops, the other starts, under load; a second one beside the first is refused."""
+    said: list[str] = []
+    outcome = switching.run(
+        tmp_path / "lab",
+        postgres.a_database(),
+        switches=10,
+        clients=CLIENTS,
+        seed=a_seed,
+        tell=said.append,
+    )
+    print(outcome)  # noqa: T201 - seconds each, for who runs it with -s
+    assert not outcome.broken, "\n".join([str(outcome), *said])
+    assert (len(outcome.seconds), outcome.lost, outcome.bad_nonces) == (10, 0, 0), outcome
+    assert outcome.certificates > 10, outcome
+
+
+@slow
+def test_a_node_that_was_killed_is_followed_when_its_lease_has_run_out(
+    tmp_path: Path, a_seed: str, postgres: Postgres
+):
+    outcome = switching.run(
+        tmp_path / "lab",
+        postgres.a_database(),
+        switches=1,
+        clients=CLIENTS,
+        seed=a_seed,
+        tell=lambda _said: None,
+        crash=True,
+    )
+    assert not outcome.broken, outcome
+    assert outcome.lost == 0, outcome
+
+
+@slow
+def test_a_node_that_slept_past_its_lease_commits_nothing_more(
+    tmp_path: Path, a_seed: str, postgres: Postgres
+):
+    said: list[str] = []
+    outcome = switching.freeze(
+        tmp_path / "lab",
+        postgres.a_database(),
+        rounds=2,
+        clients=CLIENTS,
+        seed=a_seed,
+        tell=said.append,
+    )
+    assert not outcome.broken, "\n".join([str(outcome), *said])
+    assert (len(outcome.seconds), outcome.lost) == (2, 0), outcome
 
 
 @slow

@@ -106,7 +106,7 @@ class Postgres:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._own()
         self.run("pg_basebackup", "-D", self.data, "-R", "-X", "stream", "-c", "fast", "--no-sync",
-                 "-d", f"{primary.dsn(USER)} application_name=standby")  # fmt: skip
+                 "-d", f"{primary.dsn(USER)}?application_name=standby")  # fmt: skip
         return self
 
     def _own(self) -> None:

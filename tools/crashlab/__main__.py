@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 import click
 import msgspec
 
-from tools.crashlab import faults, kills
+from tools.crashlab import faults, kills, switching
 from tools.crashlab.faults import BY_STRACE, FAULTS
 from tools.crashlab.trouble import NotHeld
 
@@ -18,6 +18,9 @@ with_clients = click.option("--clients", default=8, type=MANY, show_default=True
 with_seed = click.option("--seed", default="", help="Of everything random; printed in any case.")
 with_folder = click.option(
     "--workdir", "folder", type=click.Path(path_type=Path), help="An empty folder; it is kept."
+)
+with_database = click.option(
+    "--database", metavar="DSN", help="An empty PostgreSQL database, in the place of SQLite."
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 
@@ -36,14 +39,65 @@ def main() -> None:
 @with_clients
 @with_seed
 @with_folder
+@with_database
 @as_json
-def kill(*, rounds: int, clients: int, seed: str, folder: Path | None, as_json: bool) -> None:
+def kill(
+    *,
+    rounds: int,
+    clients: int,
+    seed: str,
+    folder: Path | None,
+    database: str | None,
+    as_json: bool,
+) -> None:
     """kill -9 at random instants."""
     seed, place = _begin(seed, folder, clients)
     try:
-        outcome = kills.run(place, rounds=rounds, clients=clients, seed=seed, tell=_tell)
+        outcome = kills.run(
+            place, rounds=rounds, clients=clients, seed=seed, tell=_tell, database=database
+        )
     except NotHeld as error:
         outcome = kills.Outcome(seed, clients, broken=str(error))
+    if as_json:
+        _print(outcome)
+    _tell(str(outcome))
+    if outcome.broken:
+        _tell(f"NOT HELD: {outcome.broken}; everything is left as it was in {place}")
+    _end(place, held=not outcome.broken, keep=folder is not None)
+
+
+@main.command(
+    epilog="Example: python -m tools.crashlab switch"
+    " --database postgresql://postgres@127.0.0.1/empty"
+)
+@click.option("--switches", default=10, type=MANY, show_default=True)
+@click.option("--crash", is_flag=True, help="The node that leaves is killed, not stopped.")
+@with_clients
+@with_seed
+@with_folder
+@click.option("--database", metavar="DSN", required=True, help="An empty PostgreSQL database.")
+@as_json
+def switch(
+    *,
+    switches: int,
+    crash: bool,
+    clients: int,
+    seed: str,
+    folder: Path | None,
+    database: str,
+    as_json: bool,
+) -> None:
+    """Two nodes on one database take turns under load."""
+    seed, place = _begin(seed, folder, clients)
+    outcome = switching.run(
+        place,
+        database,
+        switches=switches,
+        clients=clients,
+        seed=seed,
+        tell=_tell,
+        crash=crash,
+    )
     if as_json:
         _print(outcome)
     _tell(str(outcome))

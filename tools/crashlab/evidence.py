@@ -1,13 +1,15 @@
 """What a server has kept, read without its help: the lines of its journal and its database.
 
-The lines are read with the parser of the auditor's kit, the database with nothing but `sqlite3`.
+The lines are read with the parser of the auditor's kit, the database with nothing but `sqlite3`, or
+`psycopg`.
 """
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -39,11 +41,12 @@ from tools.crashlab.ledger import (
 )
 
 BUSY_SECONDS = 10.0
+TRIES = 5
 NEWLINE = b"\n"
 
 
 class Kept(msgspec.Struct):
-    """Journal and database at one moment; `torn` counts bytes behind the journal's last newline."""
+    """Journals and database at one moment; `torn` counts bytes behind a journal's last newline."""
 
     journal: list[bytes]
     torn: int
@@ -56,18 +59,65 @@ class Kept(msgspec.Struct):
         return len(self.database) - len(self.journal)
 
 
-def read(journal: Path, database: Path) -> Kept:
-    """Read both, the journal first: it is never ahead. Raises OSError, sqlite3.Error."""
-    whole, newline, torn = journal.read_bytes().rpartition(NEWLINE)
-    lines = whole.split(NEWLINE) if newline else []
-    address = f"{database.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:
-        connection.execute("BEGIN")
+def read(journals: Sequence[Path], database: Path | str) -> Kept:
+    """Read all, the journals first: they are never ahead. Raises OSError, sqlite3.Error,
+    psycopg.Error."""
+    lines, torn = _lines(journals)
+    with closing(_connect(database)) as connection:
         stored = connection.execute("SELECT line FROM events ORDER BY position")
-        return Kept(lines, len(torn), [bytes(line) for (line,) in stored], _rows(connection))
+        return Kept(lines, torn, [bytes(line) for (line,) in stored], _rows(connection))
 
 
-def _rows(connection: sqlite3.Connection) -> set[Fact]:
+def _lines(journals: Sequence[Path]) -> tuple[list[bytes], int]:
+    """Return the lines of several nodes' journals, by position where they can be read."""
+    lines: list[bytes] = []
+    torn = 0
+    for journal in journals:
+        if not journal.exists():  # a node that has not run yet
+            continue
+        whole, newline, rest = journal.read_bytes().rpartition(NEWLINE)
+        lines += whole.split(NEWLINE) if newline else []
+        torn += len(rest)
+    return (sorted(lines, key=_position) if len(journals) > 1 else lines), torn
+
+
+def _position(line: bytes) -> int:
+    try:
+        return parse(line).envelope.position
+    except BrokenLine:
+        return 0
+
+
+def _connect(database: Path | str) -> Any:
+    """Open a database for reading, as it is at this moment."""
+    if isinstance(database, Path):
+        return _file(database)
+    import psycopg  # noqa: PLC0415 - only for PostgreSQL
+
+    connection = psycopg.connect(database)
+    connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    return connection
+
+
+def _file(database: Path) -> sqlite3.Connection:
+    """Open a SQLite file; one that is hard at work may have to be asked more than once."""
+    for patience in reversed(range(TRIES)):
+        file = sqlite3.connect(
+            f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS
+        )
+        try:
+            file.execute("BEGIN")
+            file.execute("SELECT count(*) FROM log_head")
+        except sqlite3.OperationalError as error:
+            file.close()
+            if error.sqlite_errorcode != sqlite3.SQLITE_PROTOCOL or not patience:
+                raise
+        else:
+            return file
+    raise AssertionError("unreachable")
+
+
+def _rows(connection: Any) -> set[Fact]:
     """Return what the tables that requests are answered from tell."""
     facts: set[Fact] = {
         (ACCOUNT, name) for (name,) in connection.execute("SELECT id FROM accounts")

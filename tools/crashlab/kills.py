@@ -89,12 +89,23 @@ class Outcome(msgspec.Struct):
 Tell = Callable[[str], None]
 
 
-def run(folder: Path, *, rounds: int, clients: int, seed: str, tell: Tell) -> Outcome:
-    """Do so many rounds; what broke, if anything did, is told in the outcome."""
+def run(
+    folder: Path,
+    *,
+    rounds: int,
+    clients: int,
+    seed: str,
+    tell: Tell,
+    database: str | None = None,
+) -> Outcome:
+    """Do so many rounds; what broke, if anything did, is told in the outcome.
+
+    `database` is the address of an empty PostgreSQL database; without one, SQLite is used.
+    """
     chance = random.Random(seed)  # noqa: S311 - repeatable
     outcome, done = Outcome(seed, clients), list[Round]()
     begun = time.monotonic()
-    with lab(Server(folder), clients, seed) as at:
+    with lab(Server(folder, database=database), clients, seed) as at:
         try:
             for number in range(1, rounds + 1):
                 done.append(Round(number, chance.uniform(0.05, LONGEST_WORK)))

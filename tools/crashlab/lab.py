@@ -1,11 +1,11 @@
 """A server, its clients, and the question whether everything has held."""
 
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from certeasy.store.errors import is_from_database
 from tools.acmeload.client import TROUBLE
 from tools.acmeload.https import Connection
 from tools.crashlab import evidence
@@ -73,8 +73,12 @@ class Lab:
         """Hold journal and database against what clients know. Raises NotHeld."""
         known = self.ledger.known()
         try:
-            kept = evidence.read(self.server.journal, self.server.database)
-        except (OSError, sqlite3.Error) as error:
+            kept = evidence.read(self.server.journals, self.server.database)
+        except OSError as error:
+            raise NotHeld(f"journal or database cannot be read: {error}") from error
+        except Exception as error:
+            if not is_from_database(error):
+                raise
             raise NotHeld(f"journal or database cannot be read: {error}") from error
         if found := evidence.contradictions(known, kept, level=self._level, at_rest=at_rest):
             more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
@@ -83,7 +87,8 @@ class Lab:
 
     def verify(self) -> None:
         """Have the server's own commands look. Raises NotHeld."""
-        self.server.check_command("audit", "verify")
+        given = [f"--journal={path}" for path in self.server.journals if path.exists()]
+        self.server.check_command("audit", "verify", *given)
         self.server.check_command("projections", "check")
 
     def replay(self) -> None:

@@ -12,15 +12,16 @@ LOOPBACK = "127.0.0.1"
 LOWEST, HIGHEST = 20000, 32000
 
 
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on just now. Not from a seed: labs run side by side."""
+def free_ports() -> tuple[int, int, int]:
+    """Return three ports that nobody listens on now. Not from a seed: labs run side by side."""
     found: set[int] = set()
     chance = random.SystemRandom()
-    while len(found) < count:
+    while len(found) < 3:  # noqa: PLR2004 - three
         port = chance.randrange(LOWEST, HIGHEST)
         if _is_free(port):
             found.add(port)
-    return sorted(found)
+    first, second, third = sorted(found)
+    return first, second, third
 
 
 def _is_free(port: int) -> bool:

@@ -25,12 +25,13 @@ READY = 200
 CONFIG = """\
 workdir: {workdir}
 server:
-  url: ["https://127.0.0.1:{port}"]
+  url: ["https://127.0.0.1:{front_port}"]
   listen: 127.0.0.1:{port}
 admin:
   listen: 127.0.0.1:{admin_port}
-database:
-  path: {database}
+database: {database}
+secrets:
+  key-file: {key_file}
 audit:
   path: {journal}
   min-free-bytes: {min_free_bytes}
@@ -87,18 +88,34 @@ class Server:
         folder: Path,
         *,
         journal: Path | None = None,
-        database: Path | None = None,
+        database: Path | str | None = None,
+        beside: "Server | None" = None,
+        at_once: bool = False,
+        front_port: int = 0,
         min_free_bytes: int = 1 << 20,
     ) -> None:
-        """Write the configuration; `journal` and `database` may lie outside of the workdir."""
+        """Write the configuration.
+
+        `journal` and `database` may lie outside of the workdir; a text is the address of a
+        PostgreSQL database. A server `beside` another is a second node of its installation, that
+        takes its address when its turn comes, or has one of its own to run `at_once`.
+        Clients come to `front_port`, if something stands in front.
+        """
         self.folder = folder
         self.workdir = folder / "work"
         self.journal = journal or self.workdir / "audit.log"
-        self.database = database or self.workdir / "db.sqlite"
+        shared: Path | str | None = beside.database if beside else None
+        self.database: Path | str = database or shared or self.workdir / "db.sqlite"
+        self.key_file: Path = beside.key_file if beside else self.workdir / "secret.key"
+        others: list[Path] = beside.journals if beside else []
+        self.journals: list[Path] = [*others, self.journal]
         self.config = folder / "config.yml"
         self.log = folder / "server.log"
-        self.port, self.admin_port, self.http_port = free_ports(3)
-        self.directory = f"https://{LOOPBACK}:{self.port}/acme/directory"
+        same = beside is not None and not at_once
+        self.ports: tuple[int, int, int] = beside.ports if beside and same else free_ports()
+        self.port, self.admin_port, self.http_port = self.ports
+        self.front_port = front_port or self.port
+        self.directory = f"https://{LOOPBACK}:{self.front_port}/acme/directory"
         self.root = self.workdir / f"{AUTHORITY}.root.pem"
         self.process: subprocess.Popen[bytes] | None = None
         self.workdir.mkdir(parents=True)
@@ -110,9 +127,11 @@ class Server:
         text = CONFIG.format(
             workdir=self.workdir,
             journal=self.journal,
-            database=self.database,
+            database=_section(self.database),
+            key_file=self.key_file,
             min_free_bytes=self._min_free_bytes,
             port=self.port,
+            front_port=self.front_port,
             admin_port=self.admin_port,
             http_port=self.http_port,
             zone=ZONE,
@@ -197,6 +216,18 @@ class Server:
             self.process.wait()
             self.process = None
 
+    def wait_end(self, seconds: float) -> str:
+        """Wait until the process ends by itself with 1; return its last words. Raises NotHeld."""
+        assert self.process is not None
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise NotHeld(f"the server does not end by itself in {seconds:.0f} s") from None
+        self.process = None
+        if code != 1:
+            raise NotHeld(f"the server ended by itself with {code}: {self.last_words()}")
+        return self.last_words()
+
     def stop(self) -> None:
         """Ask for an orderly end. Raises NotHeld if it is none."""
         if self.process is None:
@@ -260,6 +291,13 @@ class Server:
         """Return what the log tells of exceptions that nobody thought of."""
         lines = self.log.read_text("utf-8", "replace").splitlines()
         return [f"{self.log}:{n}: {line}" for n, line in enumerate(lines, 1) if "Traceback" in line]
+
+
+def _section(database: Path | str) -> str:
+    """Return the section `database` of a configuration."""
+    if isinstance(database, Path):
+        return f"{{path: {database}}}"
+    return f"{{driver: postgres, dsn: '{database}'}}"
 
 
 def environment() -> dict[str, str]:

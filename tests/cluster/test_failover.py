@@ -1,0 +1,164 @@
+"""A primary dies, its replica is promoted, and the node goes on without a restart; or, where the
+replica lacks what was acknowledged, it stops and says so."""
+
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import mkdtemp
+
+import pytest
+
+from certeasy.cluster.boot import BootRefused
+from certeasy.commit import Unavailable
+from certeasy.settings import DatabaseSettings
+from certeasy.store import LEASE_SECONDS
+from tests.make.checks import check_node
+from tests.make.node import ANode, a_node, node_settings, order_command
+from tests.make.postgres import QUICK, Postgres, a_postgres, gone, settings_of
+from tests.make.waiting import soon
+
+STREAMED = (*QUICK, "wal_level=replica", "max_wal_senders=5", "hot_standby=on")
+
+
+class Pair:
+    """A primary and its standby."""
+
+    def __init__(self, *, synchronous: bool) -> None:
+        waits = ("synchronous_standby_names=standby",) if synchronous else ()
+        self.primary = a_postgres(started=False).start(*STREAMED)
+        self.standby = Postgres(Path(mkdtemp(prefix="certeasy-postgres-")))
+        self.standby.copy_of(self.primary).start(*STREAMED)
+        name = self.primary.a_database().rpartition("/")[2]
+        if waits:
+            self.primary.ask(f"ALTER SYSTEM SET {waits[0].replace('=', ' = ')}")
+            self.primary.ask("SELECT pg_reload_conf()")
+        self.primary.wait(self._is_streaming)
+        places = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
+        self.database = settings_of(f"postgresql://postgres@{places}/{name}")
+        self.survivor = settings_of(self.standby.dsn(name))
+
+    def _is_streaming(self) -> bool:
+        rows = self.primary.ask("SELECT state FROM pg_stat_replication")
+        return rows == [("streaming",)]
+
+    def stop_streaming(self) -> None:
+        """From now on the standby hears of nothing."""
+        self.standby.ask("ALTER SYSTEM SET primary_conninfo = ''")
+        self.standby.ask("SELECT pg_reload_conf()")
+        self.primary.wait(lambda: not self.primary.ask("SELECT state FROM pg_stat_replication"))
+
+    def fail_over(self) -> None:
+        """Crash the primary and promote the standby."""
+        self.primary.stop()
+        self.standby.promote()
+
+    def close(self) -> None:
+        gone(self.primary)
+        gone(self.standby)
+
+
+@pytest.fixture
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
+    pair = Pair(synchronous=request.param == "synchronous")
+    yield pair
+    pair.close()
+
+
+def an_order_soon(node: ANode) -> float:
+    begun = time.monotonic()
+
+    def ordered() -> bool:
+        with contextlib.suppress(Unavailable):
+            node.an_order()
+            return True
+        return False
+
+    soon(ordered, 30)
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("pair", ["synchronous"], indirect=True)
+def test_a_replica_that_is_away_stops_nobody_for_ever(tmp_path, pair, monkeypatch):
+    """PostgreSQL's COMMIT waits for the replica, without an end."""
+    monkeypatch.setattr("certeasy.store.store.TRANSACTION_SECONDS", 2.0)
+    with a_node(tmp_path / "node", settings=settings(tmp_path / "node", pair.database)) as node:
+        node.an_order()
+        pair.standby.stop(signal.SIGINT)
+        order, begun = node.ids.new(), time.monotonic()
+        with pytest.raises(Unavailable, match="outcome unknown"):
+            node.submit(order_command(order))
+        assert time.monotonic() - begun < LEASE_SECONDS
+        assert node.committer.trouble()
+        pair.standby.start(*STREAMED)
+        an_order_soon(node)
+        assert node.has(order)
+        node.close()
+    check_node(tmp_path / "node", database=pair.database, acknowledged=node.acknowledged)
+
+
+def an_order_or_nothing(node: ANode) -> None:
+    """Order again and again while the database is away, until something else is said."""
+    while True:
+        try:
+            return node.an_order() and None
+        except Unavailable as error:
+            if "out of service" not in str(error):
+                raise
+
+
+def settings(folder: Path, database: DatabaseSettings):
+    return node_settings(folder, server=database)
+
+
+@pytest.mark.parametrize("pair", ["synchronous"], indirect=True)
+def test_a_fail_over_to_a_synchronous_replica_loses_nothing(tmp_path, pair):
+    with a_node(tmp_path / "node", settings=settings(tmp_path / "node", pair.database)) as node:
+        for _ in range(20):
+            node.an_order()
+        pair.fail_over()
+        an_order_soon(node)
+        assert node.stops == []
+        node.close()
+    check_node(tmp_path / "node", database=pair.survivor, acknowledged=node.acknowledged)
+
+
+@pytest.mark.parametrize("pair", ["asynchronous"], indirect=True)
+def test_a_fail_over_to_a_replica_that_had_everything_goes_on(tmp_path, pair):
+    with a_node(tmp_path / "node", settings=settings(tmp_path / "node", pair.database)) as node:
+        node.an_order()
+        pair.primary.wait(lambda: _is_level(pair))
+        pair.fail_over()
+        an_order_soon(node)
+        node.close()
+    check_node(tmp_path / "node", database=pair.survivor, acknowledged=node.acknowledged)
+
+
+def _is_level(pair: Pair) -> bool:
+    asked = "SELECT pg_current_wal_lsn() = replay_lsn FROM pg_stat_replication"
+    return pair.primary.ask(asked) == [(True,)]
+
+
+@pytest.mark.parametrize("pair", ["asynchronous"], indirect=True)
+def test_a_replica_that_lacks_what_was_acknowledged_stops_the_node(tmp_path, pair):
+    folder = tmp_path / "node"
+    with a_node(folder, settings=settings(folder, pair.database)) as node:
+        node.an_order()
+        pair.primary.wait(lambda: _is_level(pair))
+        pair.stop_streaming()
+        lost = [node.an_order() for _ in range(5)]
+        pair.fail_over()
+        with pytest.raises(Unavailable, match="stops"):
+            an_order_or_nothing(node)
+        soon(lambda: node.stops)
+        assert "the database does not have node" in node.stops[0]
+        assert not node.has(lost[-1])
+    before = shutil.copytree(folder, tmp_path / "before")
+    with (
+        pytest.raises(BootRefused, match="journal restore"),
+        a_node(folder, settings=settings(folder, pair.database)),
+    ):
+        pass
+    assert (folder / "audit.log").read_bytes() == (before / "audit.log").read_bytes()
