@@ -363,7 +363,7 @@ def _facts_of_start(
     who, head = node.identity, node.store.head()
     public = who.key.public
     stream = f"node/{who.server_id}"
-    last = node.store.last_of_type("settings.loaded")
+    last = node.store.last_of_type("settings.loaded", [stream])
     known = (
         None
         if last is None

@@ -157,7 +157,8 @@ def _pages(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 
 
 def _accepted_clock(store: Store) -> str:
-    line = store.last_of_type("clock.set-back")
+    nodes = [f"node/{server.server_id}" for server in store.servers()]
+    line = store.last_of_type("clock.set-back", nodes)
     return "" if line is None else parse(line).envelope.at
 
 

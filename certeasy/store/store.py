@@ -439,12 +439,15 @@ class Store:
         for (line,) in self._all(query, {}):
             yield as_line(line)
 
-    def last_of_type(self, kind: str) -> bytes | None:
-        """Return the newest line of an event type, or None."""
+    def last_of_type(self, kind: str, streams: Sequence[str]) -> bytes | None:
+        """Return the newest line of an event type in these streams, or None.
+
+        In streams that are known it is found by an index; there is none for types.
+        """
         table = schema.events
         query = (
             sa.select(table.c.line)
-            .where(table.c.type == kind)
+            .where(table.c.stream.in_(streams), table.c.type == kind)
             .order_by(table.c.position.desc())
             .limit(1)
         )

@@ -338,8 +338,10 @@ class StoreContract:
         last = log.a_start()
         store_log(store, log)
         assert first.line != last.line
-        assert store.last_of_type("node.started") == last.line
-        assert store.last_of_type("node.stopped") is None
+        streams = [first.envelope.stream, "node/another"]
+        assert store.last_of_type("node.started", streams) == last.line
+        assert store.last_of_type("node.stopped", streams) is None
+        assert store.last_of_type("node.started", ["node/another"]) is None
 
     def test_lines_of_one_type_in_a_stream_come_in_their_order(self, store: Store) -> None:
         log = a_log(nodes=2)
