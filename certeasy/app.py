@@ -56,9 +56,15 @@ class Application:
     """One node, put together. `acme` and `admin` are its WSGI applications, once it is open."""
 
     def __init__(
-        self, settings: Settings, clock: Clock | None = None, ids: Ids | None = None
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        *,
+        unendorsed: bool = False,
     ) -> None:
-        """Nothing is touched before `open`."""
+        """Nothing is touched before `open`. `unendorsed`: serve though no node vouches for this."""
+        self._unendorsed = unendorsed
         self.settings = settings
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds(self.clock)
@@ -91,6 +97,8 @@ class Application:
             if (wrong := openness(private)) is not None:
                 log.warning("%s", wrong)
         standing = boot.level(node)
+        if not self._unendorsed:
+            boot.check_endorsed(node)
         nonce_secret = node.secrets.get_or_make("nonces", self.ids.random(NONCE_SECRET))
         self.authorities = self._authorities(node.secrets)
         self.committer = Committer(node.store, node.journal, self.clock, settings.audit.rotate)

@@ -17,8 +17,13 @@ logger = log.logger("main")
 
 @click.command(epilog="Example: certeasy serve -f /etc/certeasy/config.yml")
 @with_config
+@click.option(
+    "--unendorsed",
+    is_flag=True,
+    help="Serve though no endorsed node, of which none is left, vouches.",
+)
 @told(BootRefused, NoCertificate, UnusableCertificate)
-def serve(config_file: Path) -> None:
+def serve(config_file: Path, *, unendorsed: bool) -> None:
     """Run the server until SIGTERM, SIGINT or Ctrl-C.
 
     Exit codes: 0 after an orderly stop, 1 if the server may not or cannot run, 2 for a wrong
@@ -31,7 +36,7 @@ def serve(config_file: Path) -> None:
         logger.warning("%s", warning)
     stop = StopRequest()
     with stop_on_signals(stop):
-        code = run(settings, stop, announce)
+        code = run(settings, stop, announce, unendorsed=unendorsed)
     raise SystemExit(code)
 
 

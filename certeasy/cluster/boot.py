@@ -54,7 +54,7 @@ from journal.disk import Disk
 from journal.file import Journal
 from journal.segments import closed_segments
 from projections.fold import VERSION
-from projections.nodes import INSTALLATION, NODES
+from projections.nodes import ENDORSEMENTS, INSTALLATION, NODES
 
 log = logger("node")
 
@@ -284,20 +284,46 @@ def announce(
         log.warning("%s", wanting)
 
 
+def check_endorsed(node: Opened) -> None:
+    """Refuse to serve with a node that nobody vouches for: no other node would believe its lines.
+
+    The first node of an installation needs nobody. Raises BootRefused before anything is written.
+    """
+    store, who = node.store, node.identity
+    kid = who.key.public.kid
+    if store.get(INSTALLATION, store.head().installation_id) is None:
+        return
+    row = store.get(NODES, who.server_id)
+    vouched = row.endorsed if row else store.get(ENDORSEMENTS, who.server_id, kid) is not None
+    if not vouched:
+        raise BootRefused(
+            f"node {who.server_id} with key {kid} is not endorsed, so nothing that it writes would"
+            f" count: type 'certeasy node endorse {who.server_id} {kid} -f config.yml' on an"
+            f" endorsed node ({_endorsed(store)}), or 'certeasy node join' here, with a token of"
+            " one. If none of them is left, 'certeasy serve --unendorsed' starts it all the same;"
+            f" auditors then have to give 'audit verify --trust {kid}'"
+        )
+
+
+def _endorsed(store: Store) -> str:
+    """Return the nodes that can vouch for another, as an administrator knows them."""
+    able = [
+        named(store, server.server_id)
+        for server in store.servers()
+        if (row := store.get(NODES, server.server_id)) and row.endorsed and not row.retired
+    ]
+    return ", ".join(able) or "there is none"
+
+
 def not_endorsed(store: Store, server_id: str) -> str | None:
     """Return what to type on which node where this one is not endorsed, in one line, or None."""
     row = store.get(NODES, server_id)
     if row is None or row.endorsed:
         return None
-    others = [
-        named(store, server.server_id)
-        for server in store.servers()
-        if (other := store.get(NODES, server.server_id)) and other.endorsed and not other.retired
-    ]
     return (
         f"node {server_id} is not endorsed, and 'certeasy audit verify' fails because of it: type"
         f" 'certeasy node endorse {server_id} {row.kid} -f config.yml' on an endorsed node"
-        f" ({', '.join(others) or 'there is none'})"
+        f" ({_endorsed(store)})"
     )
 
 

@@ -33,13 +33,13 @@ Ready = Callable[["Node"], None]
 class Node:
     """A running node: its application and its listeners."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, unendorsed: bool = False) -> None:
         """Begin with the admin listener, so that /healthz and /readyz answer from the first moment.
 
         Raises OSError where its address cannot be listened on.
         """
         self.settings = settings
-        self.application = Application(settings)
+        self.application = Application(settings, unendorsed=unendorsed)
         self.admin = listening.start(
             self.application.admin, settings.admin.listen, ADMIN_LIMITS, name="admin"
         )
@@ -135,14 +135,20 @@ def materials(own: OwnCertificates) -> list[TlsMaterial]:
     return [TlsMaterial(each.chain_pem, each.key_pem, each.hosts) for each in own.all()]
 
 
-def run(settings: Settings, stop: StopRequest, ready: Ready = lambda _node: None) -> int:
+def run(
+    settings: Settings,
+    stop: StopRequest,
+    ready: Ready = lambda _node: None,
+    *,
+    unendorsed: bool = False,
+) -> int:
     """Serve until asked to stop; return the exit code: 0 after an orderly stop, 1 if the node had
     to end.
 
     `ready` is called once, when clients are served. Raises what `Node` and `Node.open` raise.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
-    node = Node(settings)
+    node = Node(settings, unendorsed=unendorsed)
     try:
         if not node.open(stop):
             return 0

@@ -326,7 +326,7 @@ def test_what_the_node_did_not_sign_is_not_exported_and_the_node_not_retired(
     )
     result = two.run(two.one, "retire", gone, "--export", str(tmp_path / "evidence"))
     assert result.exit_code == 1
-    assert "seq 3" in result.stderr
+    assert "seq 4" in result.stderr
     assert not list(tmp_path.glob("*evidence*"))
     assert "endorsed" in two.done(two.one, "list")
     assert "retired" not in two.done(two.one, "list")

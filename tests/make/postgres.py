@@ -93,12 +93,12 @@ class Postgres:
 
     # -- the cluster ---------------------------------------------------------------------------
 
-    def make(self) -> "Postgres":
+    def make(self, *options: str) -> "Postgres":
         """Make the cluster's files."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._own()
         self.run("initdb", "-D", self.data, "-A", "trust", "-U", USER, "--no-sync", "-E", "UTF8",
-                 "--locale=C.UTF-8")  # fmt: skip
+                 "--locale=C.UTF-8", *options)  # fmt: skip
         return self
 
     def copy_of(self, primary: "Postgres") -> "Postgres":
