@@ -3,9 +3,9 @@
 import pytest
 
 from certeasy import config
-from certeasy.store import Store
+from certeasy.store import Store, plans
 from tests.make.configs import a_config
-from tools import history, plans
+from tools import history
 from tools.ordercost import compare
 
 EVENTS = 700
