@@ -1,4 +1,4 @@
-"""How the database finds what the server asks for: the plan of every look-up. Nothing is changed."""
+"""How the database finds what the server asks for: the plan of every look-up; nothing changes."""
 
 import sys
 from collections.abc import Callable, Iterator
