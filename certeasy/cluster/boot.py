@@ -245,6 +245,8 @@ def take_place(node: Opened, clock: Clock, ids: Ids) -> Place:
     now = timestamp(clock.now())
     public = who.key.public
     _check_place(node.store, who)
+    if ended := node.store.end_stuck():
+        log.warning("%d transactions were ended that held the log beyond their lease", ended)
     with node.store.repeatable() as transaction:
         head = transaction.head()
         if node.store.server(who.server_id) is None:

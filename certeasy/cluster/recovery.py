@@ -30,14 +30,15 @@ def in_hand(settings: Settings) -> Iterator[SharedDatabase]:
         if not database.is_empty():
             boot.bring_to_format(database.store, may_change=not settings.database.noddl)
             if settings.database.driver != "sqlite":  # where the lock has told already
-                _check_lease(database)
+                _check_lease(database, server_id(settings))
         yield database
 
 
-def _check_lease(database: SharedDatabase) -> None:
+def _check_lease(database: SharedDatabase, own: str) -> None:
+    """Refuse while another node's lease runs; this one does not run, for its workdir is locked."""
     head = database.store.head()
     left = head.lease_until - head.now
-    if head.writer and left > 0:
+    if head.writer not in ("", own) and left > 0:
         raise BootRefused(
             f"{named(database.store, head.writer)} has the writer's place in {database.name} for"
             f" another {left:.0f} s: stop it; if it is gone, try again when that time is over"

@@ -89,7 +89,29 @@ def unhurried(dialect: sa.Dialect) -> tuple[str, ...]:
     """Return what lets the statements of one transaction take as long as they need."""
     if dialect.name != POSTGRES:
         return ()
-    return ("SET LOCAL statement_timeout = 0", "SET LOCAL idle_in_transaction_session_timeout = 0")
+    return (
+        "SET LOCAL statement_timeout = 0",
+        "SET LOCAL idle_in_transaction_session_timeout = 0",
+        "SET LOCAL application_name = 'certeasy at length'",  # so that it is not taken for stuck
+    )
+
+
+def end_stuck(dialect: sa.Dialect, seconds: float) -> str | None:
+    """Return what ends our own transactions that have held the log's head for longer than a lease.
+
+    Their node is suspended, or its host is gone, in the middle of a message: there the server's own
+    timeouts do not count. Only sessions of the same user can be ended.
+    """
+    if dialect.name != POSTGRES:
+        return None
+    return (
+        "SELECT count(pg_terminate_backend(a.pid)) FROM pg_stat_activity a"  # noqa: S608 - ours
+        " WHERE a.application_name = current_setting('application_name')"
+        " AND a.usename = current_user"
+        f" AND a.xact_start < clock_timestamp() - interval '{seconds:.0f} s'"
+        " AND EXISTS (SELECT 1 FROM pg_locks l WHERE l.pid = a.pid AND l.granted"
+        " AND l.relation = 'log_head'::regclass AND l.mode = 'RowExclusiveLock')"
+    )
 
 
 def renamed(dialect: sa.Dialect, table: sa.Table, name: str) -> str:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from certeasy.store import schema
-from certeasy.store.dialects import database_seconds, upsert
+from certeasy.store.dialects import POSTGRES, database_seconds, upsert
 from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES
 
@@ -42,6 +42,7 @@ class Prepared:
         }
         self._order = tuple(compiled.positiontup or ()) if compiled.positional else None
         self._names = frozenset(compiled.params)
+        self._one_by_one = dialect.name == POSTGRES
 
     def values(self, given: Mapping[str, object]) -> Any:
         """Return the driver's parameters for one run."""
@@ -61,9 +62,14 @@ class Prepared:
         return cursor
 
     def run_many(self, cursor: Any, rows: Sequence[Mapping[str, object]]) -> None:
-        """Execute once per row, with one call of the driver."""
-        if len(rows) == 1:
-            cursor.execute(self.sql, self.values(rows[0]))
+        """Execute once per row: with one call of the driver, unless that would hide where it is.
+
+        psycopg sends many rows as a pipeline. While a server waits for the rest of one, no timeout
+        of a transaction counts: a node that is suspended then would hold its locks for ever.
+        """
+        if self._one_by_one or len(rows) == 1:
+            for row in rows:
+                cursor.execute(self.sql, self.values(row))
         else:
             cursor.executemany(self.sql, [self.values(row) for row in rows])
 

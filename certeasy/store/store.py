@@ -18,7 +18,14 @@ from certeasy.settings import DatabaseSettings
 from certeasy.store import schema
 from certeasy.store.databases import engines, fitness_of
 from certeasy.store.deadline import Deadline
-from certeasy.store.dialects import POSTGRES, begin, begin_snapshot, exclusively, unhurried
+from certeasy.store.dialects import (
+    POSTGRES,
+    begin,
+    begin_snapshot,
+    end_stuck,
+    exclusively,
+    unhurried,
+)
 from certeasy.store.errors import CommitUnknown, DatabaseUnavailable, reported
 from certeasy.store.fitness import Fitness
 from certeasy.store.migrations import (
@@ -32,7 +39,7 @@ from certeasy.store.readers import ask, quietly, readers_of
 from certeasy.store.scrub import scrub
 from certeasy.store.shadow import Shadow, ordered_rows
 from certeasy.store.sqlite import sqlite_reader, sqlite_writer
-from certeasy.store.statements import Prepared, Statements
+from certeasy.store.statements import LEASE_SECONDS, Prepared, Statements
 from certeasy.store.transaction import Head, Server, Transaction
 from projections.accounts import ACCOUNTS, Account
 from projections.certificates import CERTIFICATES, Certificate
@@ -306,6 +313,16 @@ class Store:
             for _position, line in rows:
                 yield as_line(line)
             after = rows[-1][0]
+
+    def end_stuck(self) -> int:
+        """End transactions that hold the log's head though their lease is over; return how many.
+
+        For who finds the writer's place free, and would wait for a node that sleeps.
+        """
+        statement = end_stuck(self.reader.dialect, LEASE_SECONDS)
+        if statement is None:
+            return 0
+        return int(self._all(sa.text(statement), {})[0][0])
 
     # -- reading ---------------------------------------------------------------------------------
 

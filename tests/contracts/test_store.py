@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -851,6 +852,36 @@ class TestPostgres(StoreContract):
                 lambda _t: soon(lambda: _locked(another), seconds=LEASE_SECONDS),
             )
         assert time.monotonic() - begun < LEASE_SECONDS
+
+    def test_who_holds_the_head_beyond_a_lease_is_ended_by_who_takes_its_place(
+        self, store: Store, another: Store, address: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As a node that is suspended in the middle of a message: no timeout counts there."""
+        monkeypatch.setattr("certeasy.store.store.LEASE_SECONDS", 1.0)
+        with psycopg.connect(f"{address}?application_name=certeasy") as asleep:
+            asleep.execute("UPDATE log_head SET id = id")
+            assert another.end_stuck() == 0
+            time.sleep(1.2)
+            assert another.end_stuck() == 1
+            in_one(another, lambda t: t.head())
+            with pytest.raises(psycopg.OperationalError):
+                asleep.execute("SELECT 1")
+
+    def test_who_folds_anew_for_longer_than_a_lease_is_left_alone(
+        self, store: Store, another: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("certeasy.store.store.LEASE_SECONDS", 0.0)
+        with store.refolding():
+            time.sleep(0.1)
+            assert another.end_stuck() == 0
+
+    def test_many_rows_are_not_sent_as_a_pipeline(self, store: Store, log: ALog) -> None:
+        """Where the rest of one is waited for, a server's timeouts do not count."""
+        with store.transaction() as transaction:
+            entered = transaction._cursor.connection.pipeline
+            transaction._cursor.connection.pipeline = stop
+            store_records(transaction, log.records)
+            transaction._cursor.connection.pipeline = entered
 
     def test_another_database_s_schema_is_named(self, address: str, store: Store) -> None:
         with store.aside() as connection:
