@@ -211,6 +211,7 @@ class Asked(msgspec.Struct, frozen=True):
 
     mark: bytes
     command: Command
+    poisonous: bool = False
 
 
 class Town:
@@ -434,7 +435,7 @@ class Town:
     def a_proof(self, which: int) -> Asked:
         """An order made ready, if it is there and pending: decided on its row."""
         mark = self._mark()
-        order_id = self.orders[which % len(self.orders)] if self.orders else "none"
+        order_id = self.orders[min(which, len(self.orders) - 1)] if self.orders else "none"
 
         def decide(rows: Reader, _now: datetime) -> Decision:
             order = rows.get(ORDERS, order_id)
@@ -455,7 +456,8 @@ class Town:
             RequestRefused("policy", said + "x" * (1 << 18)),
             ChallengeValidated(0, 0, {"mark": said}),
         )[kind % 3]
-        return Asked(mark, _always((f"order/{said}", poison), nonce=self.a_nonce(mark)))
+        command = _always((f"order/{said}", poison), nonce=self.a_nonce(mark))
+        return Asked(mark, command, poisonous=True)
 
     def submit(
         self, name: str, asked: Sequence[Asked], trouble: Trouble | None = None
@@ -464,7 +466,7 @@ class Town:
 
         What is answered is remembered. A node that was killed by the trouble is down afterwards.
         """
-        node = self.up[name]
+        node, behind = self.up[name], self.behind()
         if trouble is not None and (len(asked) == 1 or node.committer.trouble() is not None):
             trouble.arm(node.faults)
         if len(asked) > 1 and node.committer.trouble() is None:
@@ -474,6 +476,8 @@ class Town:
         node.faults.disarm()
         for one, outcome in zip(asked, outcomes, strict=True):
             self._remember(name, one, outcome)
+            if trouble is None and isinstance(outcome, Unavailable):
+                assert behind, f"nothing is wrong, and nothing is accepted: {outcome}"
         if node.faults.dead:
             self.die(name)
         return outcomes
@@ -485,6 +489,7 @@ class Town:
             self.of_node[name].extend(outcome.records)
             assert asked.mark in b"".join(record.line for record in outcome.records)
         elif isinstance(outcome, REFUSALS):
+            assert asked.poisonous or not isinstance(outcome, PoisonousCommand), outcome
             self.refused.add(asked.mark)
         elif isinstance(outcome, Unavailable):
             unknown = "outcome unknown" in outcome.reason or node.faults.dead
