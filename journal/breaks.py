@@ -30,7 +30,7 @@ class JournalBroken(Exception):
     def __init__(
         self, reason: str, *, file: str, line: int = 0, seq: int = 0, position: int = 0
     ) -> None:
-        super().__init__(_place(file, line, seq, position) + printable(reason))
+        super().__init__(printable(_place(file, line, seq, position) + reason))
         self.reason = reason
         self.file = file
         self.line = line

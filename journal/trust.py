@@ -9,8 +9,9 @@
    trusted at that place has endorsed one of the keys that it has, or the key that it registers
    with; or if it registers by the invitation of such a node (`events.nodes.doubt`). A node that
    has written anything and is not trusted at the end breaks the log.
-4. A node has one key at a time. `node.key-rotated` is signed with the key that it gives up, and
-   carries the new one's statement; each line behind it is signed with the new one.
+4. A node has one key at a time, and no other node ever has it. `node.key-rotated` is signed with
+   the key that it gives up, and carries the new one's statement; each line behind it is signed with
+   the new one.
 5. `node.retired`, by another node that is trusted there, names the last line of a node: it has
    none behind it.
 """
@@ -132,6 +133,10 @@ class Trust:
                 self._keep(_decode_registered(record))
         return self._known.get(record.kid)
 
+    def key(self, kid: str) -> PublicKey | None:
+        """Return a key by its id, if it was given or a line has told it."""
+        return self._known.get(kid)
+
     def waiting(self) -> tuple[Line, Record] | None:
         """Return the log's first line while the key it was signed with is not known."""
         return self._waiting
@@ -145,6 +150,7 @@ class Trust:
         if envelope.type != (CREATED if envelope.position == 1 else REGISTERED):
             wanted = f"the log with {CREATED}" if envelope.position == 1 else f"with {REGISTERED}"
             raise broken_at(line, record, f"a journal begins {wanted}, not with {envelope.type}")
+        self._check_unused(record.kid, line, record)
         signer = Signer(envelope.server_id, record.kid, (line, record))
         vouched = (signer.server_id, signer.kid) in self._endorsed
         signer.trusted = vouched or signer.kid in self._trusted
@@ -153,6 +159,18 @@ class Trust:
             signer.use(key)
         self.signers[signer.server_id] = signer
         return signer
+
+    def _check_unused(self, kid: str, line: Line, record: Record) -> None:
+        """Raise JournalBroken where another node has, or had, this key.
+
+        A key given by hand is trusted wherever it stands. Who stole one that was given up, or that
+        of a node which is gone, could begin another node with it.
+        """
+        for other in self.signers.values():
+            if kid in other.kids:
+                raise broken_at(
+                    line, record, f"key {kid} is or was the key of node {other.server_id}"
+                )
 
     def _learn(self, fact: Event, signer: Signer, line: Line, record: Record) -> None:
         match fact:
@@ -238,6 +256,7 @@ class Trust:
             )
         if fact.kid in signer.kids:
             raise broken_at(line, record, f"key {fact.kid} is or was this node's key already")
+        self._check_unused(fact.kid, line, record)
         try:
             key = self._keep(fact)
             check(fact.jws, key, succeeding(fact.server_id, fact.kid, fact.previous))

@@ -9,16 +9,18 @@ The manifest is not signed: the lines are. It shows that nothing was lost on the
 SHA-256, told in a few words, that it is the one that was packed. Nothing in here is secret.
 """
 
+import errno
 import hashlib
 import re
 import shutil
+import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
-from zipfile import BadZipFile, ZipFile, is_zipfile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, is_zipfile
 
 import msgspec
 
@@ -31,9 +33,24 @@ from journal.verify import Summary
 FORMAT = 1
 MANIFEST, KEYS, HEAD = "manifest.json", "keys.json", "head.json"
 MAX_SMALL = 16 * 1024 * 1024  # bytes of a manifest, a key set or a head
+MAX_FILES = 100_000
+MAX_RATIO = 100  # bytes unpacked for each packed; hashes and signatures do not get smaller
 CHUNK = 1024 * 1024
 Source = Literal["journal", "database"]
 _NAME = re.compile(r"(?:[0-9a-f-]{36}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+
+
+# What a damaged zip file makes zipfile raise, each seen; lengths and dates in it are not looked at.
+_DAMAGED = (
+    BadZipFile,
+    EOFError,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    OverflowError,
+)
 
 
 class PackedFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -90,7 +107,7 @@ class Evidence:
     def heads(self) -> list[Head]:
         """Return the head that was packed, if the log had one; raises JournalBroken."""
         try:
-            return read_heads((self.folder / HEAD).read_bytes())
+            return read_heads(self._small(HEAD))
         except ValueError as error:
             raise self._broken(HEAD, str(error)) from None
 
@@ -116,8 +133,8 @@ class Evidence:
 
     def _check_keys(self, proof: Summary) -> None:
         try:
-            keys = read_key_set((self.folder / KEYS).read_bytes())
-        except ValueError as error:
+            keys = read_key_set(self._small(KEYS))
+        except (ValueError, RecursionError) as error:
             raise self._broken(KEYS, str(error)) from None
         for node in proof.nodes:
             lacking = [kid for kid in (*node.earlier, node.kid) if kid not in keys]
@@ -125,6 +142,12 @@ class Evidence:
                 raise self._broken(
                     KEYS, f"it lacks key {lacking[0]}, with which node {node.server_id} signs"
                 )
+
+    def _small(self, name: str) -> bytes:
+        path = self.folder / name
+        if path.stat().st_size > MAX_SMALL:
+            raise self._broken(name, f"it has more than {MAX_SMALL} bytes")
+        return path.read_bytes()
 
     def _check(self, file: PackedFile) -> None:
         path = self.folder / file.name
@@ -216,10 +239,30 @@ def _wrong_names(manifest: Manifest) -> str:
     return f"it does not name {missing[0]}" if missing else ""
 
 
+def _check_room(packed: ZipFile, path: Path, folder: Path) -> None:
+    """Refuse a zip file made to fill the disk: no entry unpacks to more than it says it has."""
+    entries = packed.infolist()
+    size = sum(entry.file_size for entry in entries)
+    if len(entries) > MAX_FILES or size > max(MAX_SMALL, MAX_RATIO * path.stat().st_size):
+        raise JournalBroken(
+            f"{len(entries)} files of {size} bytes together: no evidence packs so much into so"
+            " little",
+            file=str(path),
+        )
+    free = _free(folder)
+    if size > free:
+        raise OSError(errno.ENOSPC, f"needs {size} bytes to be unpacked, {free} are free", folder)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
 def _unpack(path: Path, folder: Path) -> None:
     """Unpack what can be evidence; a name that would leave the folder, or comes twice, is none."""
     try:
         with ZipFile(path) as packed:
+            _check_room(packed, path, folder)
             seen = set[str]()
             for entry in packed.infolist():
                 if entry.is_dir():
@@ -232,7 +275,12 @@ def _unpack(path: Path, folder: Path) -> None:
                 seen.add(entry.filename)
                 target = folder / entry.filename
                 target.parent.mkdir(exist_ok=True)
+                if entry.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+                    raise JournalBroken(
+                        "it is packed in a way that `audit export` never does",
+                        file=f"{path}/{entry.filename}",
+                    )
                 with packed.open(entry) as source, target.open("xb") as file:
                     shutil.copyfileobj(source, file, CHUNK)
-    except (BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
+    except _DAMAGED as error:
         raise JournalBroken(f"the zip file is damaged: {error}", file=str(path)) from None

@@ -40,6 +40,7 @@ from certeasy.commit.from_log import from_log
 from certeasy.commit.hot import HotRows
 from certeasy.commit.keys import NodeKeys
 from certeasy.commit.rotation import Closing, NothingToClose, Rotation, finish
+from certeasy.commit.vouched import Vouched
 from certeasy.commit.watch import Watch
 from certeasy.log import logger
 from certeasy.settings import RotateSettings
@@ -134,6 +135,7 @@ class Committer:
     def start(self, place: Place, standing: Standing) -> None:
         """Begin to commit from where the probe found this node."""
         self._place = place
+        self._vouched = Vouched(place.key.public)
         self._seq, self._prev = standing.seq, standing.prev
         self._in_journal = (standing.seq, standing.prev)
         self._maybe: tuple[int, str] | None = None  # where we are if an unanswered COMMIT was kept
@@ -380,7 +382,7 @@ class Committer:
         streams = streams_of(table, key)
         if state is None or not streams:
             return state
-        true = from_log(transaction, self._place.key.public, table, key, streams)
+        true = from_log(transaction, self._vouched, table, key, streams)
         if true != state:
             log.error("the row of %s %s is not what the log says; the log counts", table.name, key)
         self._hot.update({table: {key: true}}, {})

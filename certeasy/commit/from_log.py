@@ -5,12 +5,12 @@ from typing import TypeVar
 import msgspec
 
 from certeasy.commit.command import PoisonousCommand
+from certeasy.commit.vouched import Vouched
 from certeasy.store import Transaction
 from events.envelope import BrokenLine, Record, parse
 from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
-from events.signing import BadSignature, PublicKey
+from events.signing import BadSignature
 from projections import fold
-from projections.nodes import NODE_KEYS, NODES
 from projections.tables import Contradiction, Key, Table, WorkingRows
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -18,7 +18,7 @@ UNREADABLE = (BrokenLine, BadSignature, UnknownEvent, NewerSchema, UndecodableEv
 
 
 def from_log(
-    transaction: Transaction, own: PublicKey, table: Table[S], key: Key, streams: tuple[str, ...]
+    transaction: Transaction, keys: Vouched, table: Table[S], key: Key, streams: tuple[str, ...]
 ) -> S | None:
     """Return the row that these streams make, or None if they make none.
 
@@ -27,9 +27,9 @@ def from_log(
     """
     rows = WorkingRows(_nothing)
     try:
-        records = [parse(line) for stream in streams for line in transaction.stream(stream)]
+        records = [record for stream in streams for record in _records(transaction, stream)]
         for record in sorted(records, key=lambda record: record.envelope.position):
-            record.verify(_signer(transaction, own, record))
+            record.verify(keys.key_of(transaction, record))
             fold.apply(record.event, record.envelope, rows)
     except (*UNREADABLE, ValueError) as error:
         raise PoisonousCommand(
@@ -39,20 +39,18 @@ def from_log(
     return rows.get(table, *key)
 
 
+def _records(transaction: Transaction, stream: str) -> list[Record]:
+    """Return a stream's lines; one of another stream, or another place in it, is none of them."""
+    records = [parse(line) for line in transaction.stream(stream)]
+    for version, record in enumerate(records, start=1):
+        line = record.envelope
+        if (line.stream, line.version) != (stream, version):
+            raise ValueError(
+                f"version {line.version} of {line.stream} stands where version {version} of"
+                f" {stream} belongs"
+            )
+    return records
+
+
 def _nothing(_table: Table[S], _key: Key) -> S | None:
     return None
-
-
-def _signer(transaction: Transaction, own: PublicKey, record: Record) -> PublicKey:
-    """Return the key that signed a line: this node's, an endorsed one's, now or when it did."""
-    if record.kid == own.kid:
-        return own
-    line = record.envelope
-    node = transaction.load(NODES, (line.server_id,))
-    key = transaction.load(NODE_KEYS, (line.server_id, record.kid))
-    ours = transaction.load(NODE_KEYS, (line.server_id, own.kid)) is not None
-    if node is None or key is None or not (node.endorsed or ours):
-        raise BadSignature(f"signed with {record.kid}, which is no endorsed node's key")
-    if key.last_seq is not None and line.seq > key.last_seq:
-        raise BadSignature(f"signed with {record.kid}, given up at seq {key.last_seq} of its node")
-    return PublicKey(key.x)

@@ -114,6 +114,7 @@ def _look_up_everything(store: Store) -> None:
     with store.transaction() as transaction:
         transaction.version_of(f"account/{account}")
         transaction.stream(f"account/{account}")
+        transaction.lines_about_nodes()
         transaction.account_with_key("x")
         for table in TABLES:
             transaction.load(table, tuple("x" for _ in table.key))

@@ -17,6 +17,11 @@ from certeasy.store.passwords import password_of
 OLDEST = 130000  # server_version_num
 APPLICATION = "certeasy"
 
+NO_ADDRESS = (
+    "database.dsn is no address of a PostgreSQL server: write"
+    " postgresql://user@host:5432/database?option=value, and %40 for @, %2F for / and %25 for % in"
+    " a user or a password (or use database.password-file)"
+)
 # libpq's own words (PostgreSQL, "Parameter Key Words"), for what the address leaves open.
 CONNECTION = {
     "application_name": APPLICATION,
@@ -68,12 +73,24 @@ def _address(database: DatabaseSettings) -> dict[str, str]:
 
     try:
         said = conninfo_to_dict(database.dsn or "")
-    except ProgrammingError as error:
-        raise DatabaseUnfit(f"database.dsn is no address of a PostgreSQL server: {error}") from None
+    except ProgrammingError:  # what libpq says of it may quote the password
+        raise DatabaseUnfit(NO_ADDRESS) from None
     given = {name: str(value) for name, value in said.items() if value is not None}
+    _check_not_misread(given)
     if (password := password_of(database)) is not None:
         given["password"] = password
     return {**CONNECTION, "connect_timeout": str(database.ping_timeout_sec), **given}
+
+
+def _check_not_misread(given: dict[str, str]) -> None:
+    """Refuse an address in which a part of the password was taken for a host, a port or a name.
+
+    These are told in messages.
+    """
+    ports = given.get("port", "").replace(",", "")
+    names = "".join(given.get(name, "") for name in ("host", "hostaddr", "dbname"))
+    if "@" in names or (ports and not ports.isdecimal()):
+        raise DatabaseUnfit(NO_ADDRESS)
 
 
 def _engine(address: dict[str, str], session: dict[str, str], **options: Any) -> sa.Engine:

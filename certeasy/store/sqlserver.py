@@ -25,6 +25,13 @@ SESSION = (
 )
 
 
+NO_ADDRESS = (
+    "database.dsn is no address of a SQL Server: write sqlserver://user@host:1433/database?option="
+    "value, and %40 for @, %2F for / and %25 for % in a user or a password (or use"
+    " database.password-file)"
+)
+
+
 def engines(database: DatabaseSettings) -> tuple[sa.Engine, sa.Engine]:
     """Return the engine that writes and the one that reads; nothing is connected yet."""
     url = url_of(database.dsn or "")
@@ -46,17 +53,17 @@ def url_of(dsn: str) -> sa.URL:
 
     The database may also be given as `?database=`. Raises DatabaseUnfit for anything else.
     """
-    parts = urlsplit(dsn)
+    try:
+        parts = urlsplit(dsn)
+        port = parts.port or PORT
+    except ValueError:  # what it says may quote the password
+        raise DatabaseUnfit(NO_ADDRESS) from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     name = parts.path.strip("/") or options.pop("database", "")
-    if parts.scheme not in {"sqlserver", "mssql"} or not parts.hostname or not name:
-        raise DatabaseUnfit(
-            "database.dsn is no address of a SQL Server: write sqlserver://user@host:1433/database"
-        )
-    try:
-        port = parts.port or PORT
-    except ValueError as error:
-        raise DatabaseUnfit(f"database.dsn: {error}") from None
+    misread = "@" in f"{parts.username or ''}{parts.hostname or ''}{name}"  # a part of the password
+    known = parts.scheme in {"sqlserver", "mssql"}
+    if not known or not parts.hostname or not name or misread:
+        raise DatabaseUnfit(NO_ADDRESS)
     return sa.URL.create(
         "mssql+mssqlpython",
         username=unquote(parts.username) if parts.username else None,

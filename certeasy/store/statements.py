@@ -8,6 +8,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from certeasy.store import schema
 from certeasy.store.dialects import POSTGRES, database_seconds, upsert
+from journal.trust import TRUST_TYPES
 from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES
 
@@ -151,15 +152,25 @@ class Statements:
                 last_seen=sa.bindparam("at_now"),
             )
         )
+        # Who may only insert can put rows behind the log's end alone: each place before is taken.
+        in_log = schema.events.c.position <= sa.select(head.c.position).scalar_subquery()
         self.version = made(
             sa.select(sa.func.max(schema.events.c.version)).where(
-                schema.events.c.stream == sa.bindparam("stream")
+                schema.events.c.stream == sa.bindparam("stream"), in_log
             )
         )
         self.stream = made(
             sa.select(schema.events.c.line)
-            .where(schema.events.c.stream == sa.bindparam("stream"))
+            .where(schema.events.c.stream == sa.bindparam("stream"), in_log)
             .order_by(schema.events.c.version)
+        )
+        self.about_nodes = made(
+            sa.select(schema.events.c.position, schema.events.c.line).where(
+                schema.events.c.stream >= sa.bindparam("low"),
+                schema.events.c.stream < sa.bindparam("high"),
+                sa.or_(*[schema.events.c.type == kind for kind in sorted(TRUST_TYPES)]),
+                in_log,
+            )
         )
         self.append = made(sa.insert(schema.events))
         self.orphans = made(sa.insert(schema.orphaned_lines))

@@ -40,7 +40,7 @@ from certeasy.store.scrub import scrub
 from certeasy.store.shadow import Shadow, ordered_rows
 from certeasy.store.sqlite import sqlite_reader, sqlite_writer
 from certeasy.store.statements import LEASE_SECONDS, Prepared, Statements
-from certeasy.store.transaction import Head, Server, Transaction
+from certeasy.store.transaction import Head, Server, Transaction, as_line
 from projections.accounts import ACCOUNTS, Account
 from projections.certificates import CERTIFICATES, Certificate
 from projections.fold import VERSION
@@ -511,11 +511,6 @@ def _as_head(row: tuple[Any, ...] | None) -> Head:
             "the database has no log head: it was never set up, or is damaged"
         )
     return Head(*row)
-
-
-def as_line(stored: object) -> bytes:
-    """Return a line as bytes: who changes a row by hand may leave a text, to be found as such."""
-    return stored if isinstance(stored, bytes) else str(stored).encode("utf-8", "replace")
 
 
 def _empty_head(installation_id: str) -> dict[str, object]:

@@ -15,6 +15,12 @@ from events.envelope import Record
 from projections.tables import Key, Table
 
 S = TypeVar("S", bound=msgspec.Struct)
+# Streams of the lines that tell of nodes, from the first name up to the second, which is not one.
+ABOUT_NODES = (
+    ("installation", "installation!"),
+    ("invitation/", "invitation0"),
+    ("node/", "node0"),
+)
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -138,7 +144,17 @@ class Transaction:
 
     def stream(self, stream: str) -> list[bytes]:
         """Return all lines of a stream, in the order of their versions."""
-        return [row[0] for row in self._run(self._statements.stream, {"stream": stream}).fetchall()]
+        rows = self._run(self._statements.stream, {"stream": stream}).fetchall()
+        return [as_line(row[0]) for row in rows]
+
+    def lines_about_nodes(self) -> list[bytes]:
+        """Return the lines that tell which keys count, in the order of their positions."""
+        found: list[tuple[int, bytes]] = []
+        for low, high in ABOUT_NODES:
+            values = {"low": low, "high": high}
+            rows = self._run(self._statements.about_nodes, values).fetchall()
+            found += [(int(position), as_line(line)) for position, line in rows]
+        return [line for _position, line in sorted(found)]
 
     def account_with_key(self, thumbprint: str) -> str | None:
         """Return the id of the account with this key, or None."""
@@ -260,6 +276,11 @@ def event_row(record: Record) -> dict[str, object]:
         "hash": record.hash,
         "line": record.line,
     }
+
+
+def as_line(stored: object) -> bytes:
+    """Return a line as bytes: who changes a row by hand may leave a text, to be found as such."""
+    return stored if isinstance(stored, bytes) else str(stored).encode("utf-8", "replace")
 
 
 def _delete_key(table: Table[Any], key: Key) -> dict[str, str]:

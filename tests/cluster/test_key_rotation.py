@@ -16,6 +16,7 @@ from certeasy.commit.chain import BrokenChain, after
 from certeasy.commit.command import PoisonousCommand
 from certeasy.commit.from_log import from_log
 from certeasy.commit.keys import NodeKeys, read_keys
+from certeasy.commit.vouched import Vouched
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.nodes import NodeRefused
 from certeasy.settings import Settings
@@ -375,7 +376,7 @@ def test_a_row_is_made_of_lines_by_the_key_that_a_node_had_then(tmp_path: Path, 
     store = Store.sqlite(a_database(log, tmp_path / "db.sqlite"))
     try:
         with store.transaction() as transaction:
-            own = log.nodes[0].key.public
+            own = Vouched(log.nodes[0].key.public)
             made = (transaction, own, ORDERS, (order,), (f"order/{order}",))
             if which == "a key given up":
                 with pytest.raises(PoisonousCommand, match="given up at seq"):
@@ -398,8 +399,8 @@ def test_a_node_believes_its_own_earlier_lines_and_no_other_s_before_it_is_endor
     try:
         with store.transaction() as transaction:
             wanted = (ORDERS, (order,), (f"order/{order}",))
-            assert from_log(transaction, log.nodes[1].key.public, *wanted) is not None
+            assert from_log(transaction, Vouched(log.nodes[1].key.public), *wanted) is not None
             with pytest.raises(PoisonousCommand, match="which is no endorsed node's key"):
-                from_log(transaction, log.nodes[0].key.public, *wanted)
+                from_log(transaction, Vouched(log.nodes[0].key.public), *wanted)
     finally:
         store.close()

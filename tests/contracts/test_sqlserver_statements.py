@@ -128,3 +128,19 @@ def test_an_address_is_read(dsn, shown):
 def test_what_is_no_address_is_refused_in_words(dsn):
     with pytest.raises(DatabaseUnfit, match=r"database\.dsn"):
         sqlserver.url_of(dsn)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "sqlserver://u:SEC/RET@host/x",
+        "sqlserver://u:SECRET@host:xRET/x",
+        "sqlserver://u:SEC[RET@host/x",
+        "sqlserver://u:SEC?RET@host/x",
+    ],
+)
+def test_a_password_spelled_wrongly_is_in_no_message(dsn):
+    with pytest.raises(DatabaseUnfit) as refused:
+        sqlserver.url_of(dsn)
+    assert not {"SEC", "RET"} & set(re.findall("SEC|RET", str(refused.value)))
+    assert refused.value.__suppress_context__

@@ -1,12 +1,14 @@
 """Evidence as `audit export` packs it, and what is done to it on its way to the auditor."""
 
+import hashlib
 import shutil
 from contextlib import ExitStack
-from zipfile import ZipFile
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile
 
 import msgspec
 import pytest
 
+from certeasy.audit import evidence
 from certeasy.audit.packing import from_journal
 from journal.segments import bounds_of
 from tests.make.audited import both, certeasy, laid_out, run
@@ -259,3 +261,72 @@ def test_a_journal_that_turns_to_its_next_file_while_it_is_packed_is_packed_whol
         (work / "audit.log").write_bytes(b"")
         packed = [line for part in parts for line in part.lines]
     assert b"".join(packed) == node.journal
+
+
+# -- what somebody else packed -------------------------------------------------------------------
+
+
+def a_zip(path, compression=ZIP_DEFLATED, **files):
+    with ZipFile(path, "w", compression) as packed:
+        for name, content in files.items():
+            packed.writestr(name, content)
+    return path
+
+
+def test_a_zip_file_made_to_fill_the_disk_is_not_unpacked(tmp_path):
+    bomb = a_zip(tmp_path / "evidence.zip", **{"manifest.json": bytes(32 << 20)})
+    result = run("verify", "--evidence", bomb)
+    assert result.exit_code == 1
+    assert f"1 files of {32 << 20} bytes together: no evidence packs so much" in result.stderr
+
+
+def test_a_zip_file_larger_than_the_room_there_is_is_not_unpacked(folder, monkeypatch):
+    packed, _ = export(folder, "evidence.zip")
+    monkeypatch.setattr(evidence, "_free", lambda _folder: 1000)
+    result = run("verify", "--evidence", packed)
+    assert result.exit_code == 1
+    assert "bytes to be unpacked, 1000 are free" in result.stderr
+
+
+def test_only_what_export_does_is_unpacked(tmp_path):
+    for way in (ZIP_BZIP2, ZIP_LZMA):
+        strange = a_zip(tmp_path / f"{way}.zip", way, **{"manifest.json": b"{}"})
+        result = run("verify", "--evidence", strange)
+        assert result.exit_code == 1
+        assert "packed in a way that `audit export` never does" in result.stderr
+
+
+def test_names_in_a_zip_file_cannot_steer_a_terminal(tmp_path):
+    for name in ("\x1b]0;proven\x07", "a\nverified", "../../etc/x", "/etc/x"):
+        result = run("verify", "--evidence", a_zip(tmp_path / "e.zip", **{name: b"x"}))
+        assert result.exit_code == 1
+        assert "its name is none of evidence" in result.stderr
+        assert result.stderr.rstrip("\n").isprintable()
+        (tmp_path / "e.zip").unlink()
+
+
+@pytest.mark.parametrize("name", ["keys.json", "head.json"])
+def test_small_files_are_small(folder, name):
+    packed, _ = export(folder)
+    content = bytes(evidence.MAX_SMALL + 1)
+    (packed / name).write_bytes(content)
+    manifest = manifest_of(packed)
+    for file in manifest["files"]:
+        if file["name"] == name:
+            file |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (packed / "manifest.json").write_bytes(msgspec.json.encode(manifest))
+    result = run("verify", "--evidence", packed)
+    assert result.exit_code == 1
+    assert f"{name}: it has more than {evidence.MAX_SMALL} bytes" in result.stderr
+
+
+def test_a_zip_file_with_any_byte_changed_is_told_in_one_line(folder):
+    packed, _ = export(folder, "evidence.zip")
+    whole = packed.read_bytes()
+    directory = whole.rindex(b"PK\x01\x02", 0, whole.index(b"PK\x01\x02") + 5)
+    changed = folder / "changed.zip"
+    for place in [*range(60), *range(directory, len(whole), 3)]:
+        changed.write_bytes(whole[:place] + bytes([whole[place] ^ 0x5A]) + whole[place + 1 :])
+        result = run("verify", "--evidence", changed)
+        assert result.exit_code in {0, 1, 2}
+        assert result.exception is None or isinstance(result.exception, SystemExit), place

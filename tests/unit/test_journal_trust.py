@@ -446,3 +446,34 @@ def test_a_statement_is_spelled_once():
             check_statement(other, STRANGER.public, payload)
     with pytest.raises(BadSignature):
         check_statement(word, a_log().nodes[0].key.public, payload)
+
+
+# -- a key that was stolen -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stolen", ["given up", "of a node that is gone", "in use"])
+def test_a_key_is_of_one_node_also_where_it_was_given_by_hand(stolen: str) -> None:
+    log = a_log(nodes=2)
+    key = log.nodes[1].key
+    if stolen == "given up":
+        log.a_key_rotation(by=1)
+    if stolen == "of a node that is gone":
+        log.a_retirement(1)
+    given = read_key_set(log.key_set()) | {key.public.kid: key.public}
+    check(log, keys=given)
+    thief = ANode(3)
+    thief.key = key
+    log.nodes.append(thief)
+    log.a_registration(2)
+    breaks_at_last(log, f"key {key.public.kid} is or was the key of node", keys=given)
+
+
+def test_a_node_cannot_change_to_another_node_s_key() -> None:
+    log = a_log(nodes=2)
+    key = log.nodes[1].key
+    log.a_retirement(1)
+    thief = log.a_node(endorsed=False)
+    log.say(rotation_of(thief, key), node_stream(log, 2), by=2)
+    breaks_at_last(
+        log, f"key {key.public.kid} is or was the key of node", keys=read_key_set(log.key_set())
+    )
