@@ -114,6 +114,7 @@ def every_history() -> ALog:
 
 @given(histories(), st.integers(0, 100))
 @example(every_history(), 0)
+@example(every_history(), 100)
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from certeasy.store import Server, Store
-from events.nodes import NodeStarted
+from events.nodes import NodeKeyRotated, NodeRegistered, NodeStarted
 from projections.fold import fold
 from projections.tables import WorkingRows
 from tests.make.journals import INSTALLATION, ALog, ANode
@@ -34,12 +34,16 @@ def a_database(log: ALog, path: Path) -> Path:
 
 def _server(node: ANode) -> Server:
     last = node.records[-1]
-    starts = [fact for record in node.records if isinstance(fact := record.event, NodeStarted)]
+    facts = [record.event for record in node.records]
+    starts = [fact for fact in facts if isinstance(fact, NodeStarted)]
+    # As of its last line: who made the log may have turned the node's key since.
+    told = [fact for fact in facts if isinstance(fact, NodeRegistered | NodeKeyRotated)]
+    key = told[-1] if told else node.key.public
     return Server(
         server_id=node.server_id,
         hostname=node.hostname,
-        kid=node.key.public.kid,
-        x=node.key.public.x,
+        kid=key.kid,
+        x=key.x,
         first_seen=node.records[0].envelope.at,
         last_seen=last.envelope.at,
         seq=last.envelope.seq,
