@@ -49,6 +49,18 @@ DURABLE = (
 )
 
 
+# An operator that fits better than PostgreSQL's own, in a schema further on, is not to be run.
+ONE_SCHEMA = (
+    "SELECT set_config('search_path', quote_ident(current_schema()), false)"
+    " WHERE current_schema() IS NOT NULL"
+)
+OPEN_TO_ALL = (
+    "SELECT EXISTS (SELECT FROM pg_namespace n,"
+    " aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a"
+    " WHERE n.nspname = current_schema() AND a.grantee = 0 AND a.privilege_type = 'CREATE')"
+)
+
+
 def engines(database: DatabaseSettings) -> tuple[sa.Engine, sa.Engine]:
     """Return the engine that writes and the one that reads; nothing is connected yet."""
     address = _address(database)
@@ -102,6 +114,7 @@ def _engine(address: dict[str, str], session: dict[str, str], **options: Any) ->
             for name, value in session.items():
                 cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
             cursor.execute(DURABLE)
+            cursor.execute(ONE_SCHEMA)
         connection.autocommit = False
         return connection
 
@@ -139,6 +152,12 @@ def fitness_of(connection: sa.Connection) -> Fitness:
         (fsync != "on", "fsync is off: a power failure can take what was acknowledged"),
         (whole_pages != "on", "full_page_writes is off: a power failure can damage the database"),
     ]
+    if connection.exec_driver_sql(OPEN_TO_ALL).scalar():
+        anybody = (
+            f"every user of the database may put functions and operators into schema {schema},"
+            f" which this server would run: REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC"
+        )
+        refusals.append((True, anybody))
     said = [what for is_so, what in refusals if is_so]
     elsewhere = strangers(connection, str(schema)) if schema else None
     return Fitness(

@@ -199,6 +199,7 @@ class Postgres:
         """Make an empty database, and return its address."""
         name = f"test_{next(self._numbers)}"
         self.ask(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        self.ask("REVOKE CREATE ON SCHEMA public FROM PUBLIC", name)  # as PostgreSQL 15 has it
         return self.dsn(name)
 
     def ask(self, statement: str, database: str = USER) -> list[tuple[object, ...]]:
