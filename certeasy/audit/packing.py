@@ -18,6 +18,7 @@ import msgspec
 
 from certeasy.audit.evidence import FORMAT, HEAD, KEYS, MANIFEST, Manifest, PackedFile, Source
 from certeasy.audit.listing import keys_of, tells_of_nodes
+from certeasy.audit.state import new_file
 from events.envelope import MAX_LINE, BrokenLine, parse
 from events.nodes import InstallationCreated
 from events.registry import NewerSchema, UndecodableEvent
@@ -28,6 +29,7 @@ from journal.lines import segments
 from journal.segments import ACTIVE, bounds_of, closed_path
 
 PARTIAL = ".partial"
+PRIVATE_FOLDER = 0o700  # whose installation it is, knows whom to give it to
 UNKNOWN = "0" * 8 + "-0000-0000-0000-" + "0" * 12  # whose lines cannot be read
 _PLACE = re.compile(
     rb'\{"v":\d+,"position":(\d{1,19}),"server_id":"([0-9a-f-]{36})","seq":(\d{1,19}),'
@@ -261,8 +263,8 @@ class _Folder:
 
     def write(self, name: str, pieces: Iterable[bytes]) -> None:
         path = self._path / name
-        path.parent.mkdir(exist_ok=True)
-        with path.open("xb") as file:
+        path.parent.mkdir(PRIVATE_FOLDER, exist_ok=True)
+        with new_file(path) as file:
             _write_all(file, pieces)
 
 
@@ -289,9 +291,9 @@ def _new(out: Path) -> Iterator[_Target]:
             raise FileExistsError(f"{path} exists already")
     zipped = out.suffix == ".zip"
     if zipped:
-        partial.open("xb").close()
+        new_file(partial).close()
     else:
-        partial.mkdir()
+        partial.mkdir(PRIVATE_FOLDER)
     try:
         if zipped:
             with ZipFile(partial, "w", ZIP_DEFLATED) as packed:

@@ -7,11 +7,12 @@ and nothing for an empty log), and the version of the fold.
 """
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import msgspec
 
@@ -35,6 +36,12 @@ class AsOf(msgspec.Struct, frozen=True):
     hash: str
     at: str
     projections: int
+
+
+def new_file(path: Path) -> BinaryIO:
+    """Make a file that nobody else may read; raises FileExistsError where there is one."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 def as_of(record: Record | None, projections: int) -> AsOf:
@@ -61,7 +68,7 @@ class State:
         self.path = path
         self._partial = path.with_name(path.name + PARTIAL)
         try:
-            self._partial.open("xb").close()
+            new_file(self._partial).close()
         except FileExistsError:
             raise FileExistsError(
                 f"{self._partial} exists already: it is being written, or was broken off and can be"

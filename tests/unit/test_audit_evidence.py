@@ -1,8 +1,11 @@
 """Evidence as `audit export` packs it, and what is done to it on its way to the auditor."""
 
 import hashlib
+import os
 import shutil
-from contextlib import ExitStack
+import sqlite3
+import stat
+from contextlib import ExitStack, closing
 from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZIP_LZMA, ZipFile
 
 import msgspec
@@ -330,3 +333,33 @@ def test_a_zip_file_with_any_byte_changed_is_told_in_one_line(folder):
         result = run("verify", "--evidence", changed)
         assert result.exit_code in {0, 1, 2}
         assert result.exception is None or isinstance(result.exception, SystemExit), place
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are POSIX's")
+def test_what_is_written_is_the_owner_s_until_it_is_given_away(folder):
+    old = os.umask(0o022)
+    try:
+        packed, _ = export(folder)
+        zipped, _ = export(folder, "evidence.zip")
+        state = folder / "state.sqlite"
+        assert run("replay", "--evidence", zipped, "--out", state).exit_code == 0
+    finally:
+        os.umask(old)
+    for path in (packed, *packed.rglob("*"), zipped, state):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
+
+
+def test_a_state_whose_as_of_is_a_view_is_none(folder):
+    packed, _ = export(folder)
+    state = folder / "state.sqlite"
+    assert run("replay", "--evidence", packed, "--out", state).exit_code == 0
+    with closing(sqlite3.connect(state)) as connection:
+        connection.execute("DROP TABLE as_of")
+        connection.execute(
+            "CREATE VIEW as_of AS WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n FROM r)"
+            " SELECT n AS position, '' AS hash, '' AS at, 2 AS projections FROM r"
+        )
+        connection.commit()
+    result = run("diff", state, state)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "does not say what it is a state of" in result.stderr
