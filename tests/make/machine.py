@@ -306,6 +306,10 @@ class Town:
         try:
             node.close()
         except Unavailable as error:
+            if node.faults.dead:  # a crash that was under way when its cause was taken away
+                self.up[name] = node
+                self.die(name)
+                return
             assert self.behind() or node.committer.stopped, error
             node.abandon()
 
