@@ -1,7 +1,9 @@
 """`audit replay`, `projections export` and `audit diff`, as they are typed."""
 
+import re
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -44,6 +46,17 @@ def test_the_tables_in_use_are_those_that_the_journals_make(states, log):
     result = run("diff", *states)
     assert (result.exit_code, result.stderr) == (0, "")
     assert result.stdout == f"equal: every row, as of position {log.position}\n"
+
+
+def test_the_auditors_query_finds_the_certificates_in_force(states):
+    page = Path(__file__).resolve().parents[2] / "docs/auditors.md"
+    [query] = re.findall(r'sqlite3 \S+ "(SELECT .*)"', page.read_text(encoding="utf-8"))
+    for path in states:
+        with closing(sqlite3.connect(path)) as connection:
+            found = {row[0] for row in connection.execute(query)}
+            every = dict(connection.execute("SELECT id, revoked FROM certificates"))
+        assert found == {one for one, revoked in every.items() if not revoked}
+        assert 0 < len(found) < len(every)
 
 
 def test_replay_and_export_write_the_same_file(states):
