@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from certeasy.cli.options import fail, read
+from certeasy.cli.options import no_database, read
 from certeasy.clock import SystemClock
 from certeasy.cluster import boot
 from certeasy.commit import Command, Committer
@@ -20,7 +20,7 @@ def existing_store(database: DatabaseSettings) -> Store:
     """Open the configured database, beside a server or without one; end the command if there is
     none."""
     if database.driver == "sqlite" and not database.path.exists():
-        fail(f"there is no database at {database.path}")
+        no_database(database.path)
     return Store.open(database)
 
 

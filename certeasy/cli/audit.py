@@ -183,7 +183,8 @@ def _tell(summary: Summary, head: Head, given: Given, packed: Evidence | None) -
         whose = printable(f"installation {summary.installation_id}, anchor {summary.anchor}")
         click.echo(f"{whose} ({_known(summary, given)})")
     if given.pinned:
-        click.echo(f"{summary.pinned} pinned heads are in the log")
+        heads = "head is" if summary.pinned == 1 else "heads are"
+        click.echo(f"{summary.pinned} pinned {heads} in the log")
     if given.database is not None:
         click.echo(f"{given.database.name}: every row is the line that was signed")
     if packed is not None:

@@ -90,6 +90,8 @@ def create(
     settings = read(config_file)
     if output.exists() or output.is_symlink():
         fail(f"{output} is there already; a backup never overwrites")
+    if not output.parent.is_dir():
+        fail(f"{output.parent} is no folder: make it first, or give --output another one")
     _check_driver(settings)
     begun = time.perf_counter()
     draft = output.with_name(f".{output.name}.new")

@@ -77,13 +77,14 @@ def export(*, config_file: Path, journals: tuple[Path, ...], out: Path) -> None:
 
 def _packed(settings: "Settings", journals: list[Path], out: Path) -> Packed:
     """Pack the log as it stands now, this node's journal first."""
-    from certeasy.clock import SystemClock  # noqa: PLC0415 - all below is the server's
+    from certeasy.cli.options import no_database  # noqa: PLC0415 - all below is the server's
+    from certeasy.clock import SystemClock  # noqa: PLC0415
     from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store  # noqa: PLC0415
     from events.envelope import timestamp  # noqa: PLC0415
 
     database = settings.database
     if database.driver == "sqlite" and not database.path.exists():
-        fail(f"there is no database at {database.path}")
+        no_database(database.path)
     try:
         with closing(Store.open(database)) as store, ExitStack() as held:
             head = _head(store)

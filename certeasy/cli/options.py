@@ -31,6 +31,14 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise SystemExit(code)
 
 
+def no_database(path: Path) -> NoReturn:
+    """End the command where the configured database, a file, is not there."""
+    fail(
+        f"there is no database at {path}: the first 'certeasy serve' makes it; if it was lost, put"
+        " a backup back ('certeasy backup restore'), or its log ('certeasy journal restore')"
+    )
+
+
 def read(config_file: Path) -> Settings:
     """Read the configuration, or end the command with every mistake, one per line."""
     with _mistakes_told():

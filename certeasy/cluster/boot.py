@@ -457,12 +457,7 @@ def _refuse_empty_database(audit_log: Path, name: str) -> None:
     journal = [*closed_segments(audit_log), audit_log][0]
     if journal.exists() and journal.stat().st_size:
         installation = probing.installation_of(journal)
-        raise BootRefused(
-            f"the database {name} is empty, but the journal {audit_log} belongs to"
-            f" installation {installation or 'unknown'}: check the database settings (a wrong"
-            " database, most likely); if the database was lost, 'certeasy journal restore' makes it"
-            " again from the journals"
-        )
+        raise BootRefused(probing.empty_database(audit_log, installation, f"the database {name}"))
 
 
 def bring_to_format(store: Store, *, may_change: bool) -> None:

@@ -290,9 +290,21 @@ def _is_signed(record: Record, keys: NodeKeys) -> bool:
 # -- both ----------------------------------------------------------------------------------------
 
 
+def empty_database(journal: Path, installation: str | None, database: str) -> str:
+    """Return what to say of a database without one line, beside a journal that has some."""
+    return (
+        f"{database} is empty, but the journal {journal} belongs to installation"
+        f" {installation or 'unknown'}: check the database settings (a wrong database, most"
+        " likely); if the database was lost, 'certeasy journal restore' makes it again from the"
+        " journals"
+    )
+
+
 def _check_known(found: Found, last: Record, path: Path) -> Server:
     theirs = installation_of(path)
     ours = found.head.installation_id
+    if not found.head.position:
+        raise ProbeRefused(empty_database(path, theirs, "the database"))
     if theirs is not None and theirs != ours:
         raise ProbeRefused(
             f"{path} (up to seq {last.envelope.seq}) belongs to installation {theirs}, the"

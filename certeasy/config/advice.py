@@ -43,7 +43,7 @@ def _issuing(settings: Settings) -> Iterator[str]:
     """Yield what is notable about authorities and policies."""
     for authority in settings.authorities:
         yield (
-            f'authority "{authority.name}" is the embedded CA: its key is a file of this server;'
+            f'authority "{authority.name}" is the embedded CA: its key is kept in the database;'
             " not for production"
         )
     used = {name for binding in settings.policy_bindings for name in binding.authorities}

@@ -8,7 +8,8 @@ unanswered.
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from certeasy.app import Application
 from certeasy.commit import Unavailable
@@ -30,6 +31,19 @@ log = logger("main")
 Ready = Callable[["Node"], None]
 
 
+@contextmanager
+def _named(key: str, listen: str) -> Iterator[None]:
+    """Tell which key of the configuration has an address that cannot be listened on."""
+    try:
+        yield
+    except OSError as error:
+        why = (error.strerror or str(error)).partition(" (while")[0]
+        raise OSError(
+            f"{key}: {listen} cannot be listened on: {why}. Stop what listens there, or give"
+            f" {key} another address"
+        ) from error
+
+
 class Node:
     """A running node: its application and its listeners."""
 
@@ -40,9 +54,10 @@ class Node:
         """
         self.settings = settings
         self.application = Application(settings, unendorsed=unendorsed)
-        self.admin = listening.start(
-            self.application.admin, settings.admin.listen, ADMIN_LIMITS, name="admin"
-        )
+        with _named("admin.listen", settings.admin.listen):
+            self.admin = listening.start(
+                self.application.admin, settings.admin.listen, ADMIN_LIMITS, name="admin"
+            )
         self.acme: Listener | None = None
         self._certificates: Certificates | None = None
 
@@ -80,9 +95,14 @@ class Node:
             self._certificates = Certificates(materials(own))
             watch = self.settings.tls_certificate_manager.file_watch_interval
             self.application.schedule.every(watch.total_seconds(), self._refresh)
-        return listening.start(
-            self.application.acme, server.listen, limits_of(server), self._certificates, name="acme"
-        )
+        with _named("server.listen", server.listen):
+            return listening.start(
+                self.application.acme,
+                server.listen,
+                limits_of(server),
+                self._certificates,
+                name="acme",
+            )
 
     def _refresh(self) -> None:
         """Take new certificates into use, on a schedule."""

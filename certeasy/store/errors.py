@@ -24,6 +24,7 @@ _SQLITE = {
 # others tell of the server, the connection, a lock, a right or a table that is missing: the next
 # command would meet the same.
 _VALUES = {"21", "22", "23", "44"}
+_NO_RIGHT = "42501"
 _REFUSED_VALUES = {"DataError", "IntegrityError"}  # PEP 249
 _DRIVERS = {"sqlite3", "psycopg", "mssql_python"}
 
@@ -82,6 +83,16 @@ def is_from_database(error: BaseException) -> bool:
     return isinstance(error, sa.exc.SQLAlchemyError) or module in _DRIVERS
 
 
+def _said(cause: BaseException | None) -> str:
+    said = " ".join(str(cause).split())
+    if getattr(cause, "sqlstate", None) != _NO_RIGHT:
+        return f"the database is out of service: {said}"
+    return (
+        f"the database's user has not the rights for this: {said.partition(' LINE ')[0]}. Give them"
+        " to it, or run this with the configuration of a user who has them (docs, databases)"
+    )
+
+
 @contextmanager
 def reported() -> Iterator[None]:
     """Turn errors of a database that is out of service into DatabaseUnavailable."""
@@ -90,6 +101,5 @@ def reported() -> Iterator[None]:
     except Exception as error:
         if is_from_database(error) and is_out_of_service(error):
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            said = " ".join(str(cause).split())
-            raise DatabaseUnavailable(f"the database is out of service: {said}") from error
+            raise DatabaseUnavailable(_said(cause)) from error
         raise

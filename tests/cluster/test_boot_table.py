@@ -22,7 +22,7 @@ from certeasy.clock import SystemClock
 from certeasy.commit import Unavailable
 from certeasy.commit.batch import LINES
 from certeasy.settings import Settings
-from certeasy.store import DatabaseUnavailable
+from certeasy.store import DatabaseUnavailable, Store
 from certeasy.store.schema import FORMAT
 from events.envelope import parse, timestamp
 from projections.fold import VERSION
@@ -380,6 +380,16 @@ def test_an_empty_database_beside_a_journal_is_refused(one: Settings) -> None:
     one.database.path.unlink()
     refused(one, mine, "is empty", "wrong database, most likely", "restore")
     assert not one.database.path.exists()
+
+
+def test_tables_without_a_line_beside_a_journal_are_an_empty_database(one: Settings) -> None:
+    """As a DBA's script leaves them, where the server may make none."""
+    mine = installation(one.workdir)
+    one.database.path.unlink()
+    store = Store.open(one.database)
+    store.create("11111111-2222-4333-8444-555555555555")
+    store.close()
+    refused(one, mine, "is empty", "wrong database, most likely", "certeasy journal restore")
 
 
 def test_two_lines_at_one_seq_are_proof_of_a_copy(one: Settings, tmp_path: Path) -> None:

@@ -151,3 +151,10 @@ def test_a_role_of_a_dba_s_script_runs_the_server_and_cannot_change_the_log(tmp_
                 pytest.raises(psycopg.errors.InsufficientPrivilege),
             ):
                 connection.execute(statement)
+    short = a_config(tmp_path, database=f"{{driver: postgres, noddl: true, dsn: '{address}'}}")
+    text = short.read_text().replace('"%CONFIGDIR%/work"', f'"{settings.workdir}"')
+    short.write_text(text)
+    rebuilt = run("projections", "rebuild", "-f", short)
+    assert rebuilt.exit_code == 1
+    assert "the database's user has not the rights for this: permission denied" in rebuilt.output
+    assert "LINE" not in rebuilt.output

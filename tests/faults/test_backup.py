@@ -130,6 +130,15 @@ def test_a_copy_without_a_database_is_refused(path: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "a.backup").exists()
 
 
+def test_a_folder_that_is_not_there_is_named(path: Path, one: Settings, tmp_path: Path) -> None:
+    assert one.database.path.exists()
+    made = backup("create", "-f", path, "--output", tmp_path / "none" / "a.backup")
+    assert made.exit_code == 1
+    assert made.output == (
+        f"certeasy: {tmp_path}/none is no folder: make it first, or give --output another one\n"
+    )
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no database" * 400])
 def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.backup").write_bytes(content)

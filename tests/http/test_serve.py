@@ -17,13 +17,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certeasy import config
 from certeasy.serve import server
 from certeasy.serve.channel import Channel
 from certeasy.serve.descriptors import SPARE, allow_descriptors
 from certeasy.serve.limits import SELECTABLE, Limits, connections_allowed
 from certeasy.serve.listener import open_socket, start
+from certeasy.serve.node import Node
 from certeasy.serve.stopping import StopRequest, stop_on_signals
 from certeasy.serve.workers import Workers
+from tests.make.configs import a_config
 from tests.make.served import (
     SOON,
     Reply,
@@ -714,6 +717,21 @@ def test_waiting_ends_when_the_server_is_dead():
 def test_a_taken_address_is_named(listener):
     with pytest.raises(OSError, match=str(listener.address[1])):
         start(echo, f"127.0.0.1:{listener.address[1]}", impatient())
+
+
+def test_a_taken_address_is_told_with_its_key(listener, tmp_path):
+    taken = f"127.0.0.1:{listener.address[1]}"
+    server = f"{{url: [https://acme.corp.test], tls: false, listen: '{taken}'}}"
+    path = a_config(tmp_path, admin=f"{{listen: '{taken}'}}")
+    with pytest.raises(OSError, match=f"^admin.listen: {taken} cannot .* give admin.listen an"):
+        Node(config.load(path))
+    path = a_config(tmp_path, admin="{listen: '127.0.0.1:0'}", server=server)
+    node = Node(config.load(path))
+    try:
+        with pytest.raises(OSError, match=f"^server.listen: {taken} cannot .* give server.listen"):
+            node.open(StopRequest())
+    finally:
+        node.admin.close()
 
 
 @pytest.mark.parametrize("text", ["", "8443", "localhost", "127.0.0.1:", "127.0.0.1:https"])

@@ -99,6 +99,9 @@ def test_a_head_that_was_printed_is_pinned(folder, source):
     pinned.write_text(result.stdout * 2)
     checked = run("verify", *given, "--pinned", pinned)
     assert "2 pinned heads are in the log" in checked.stdout
+    pinned.write_text(result.stdout)
+    checked = run("verify", *given, "--pinned", pinned)
+    assert "1 pinned head is in the log" in checked.stdout
     journal = folder / "node2" / "audit.log"
     journal.write_bytes(journal.read_bytes().splitlines(keepends=True)[0])
     cut = run("verify", *both(folder), "--pinned", pinned)
@@ -335,6 +338,9 @@ def test_files_that_are_not_there_are_told(folder):
     result = run("verify", "-f", folder / "config.yml")
     assert result.exit_code == 1
     assert "there is no database at" in result.stderr
+    packed = run("export", "-f", folder / "config.yml", "--out", folder / "packed")
+    assert packed.exit_code == 1
+    assert "the first 'certeasy serve' makes it" in packed.stderr
     assert run("head", "-f", folder / "config.yml").exit_code == 0
     (folder / "work" / "audit.log").unlink()
     result = run("verify", "-f", folder / "config.yml")
