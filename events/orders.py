@@ -7,7 +7,7 @@ and facts name them by these numbers.
 
 import msgspec
 
-from events.registry import Event, event
+from events.registry import Event, event, upcaster
 
 
 class Identifier(msgspec.Struct, frozen=True):
@@ -40,9 +40,14 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = 0
 
 
-@event("order.created")
+@event("order.created", schema=2)
 class OrderCreated(Event, frozen=True):
-    """An account asked for a certificate; `expires` is RFC 3339 in UTC."""
+    """An account asked for a certificate; `expires` is RFC 3339 in UTC.
+
+    `profile` is the one that it asked for by name, `replaces` the id of the certificate whose
+    successor is ordered (RFC 9773 section 5). A `preauthorization` is a proof ahead of any order,
+    for one identifier (RFC 8555 section 7.4.1): it is never finalized.
+    """
 
     order_id: str
     account_id: str
@@ -51,6 +56,15 @@ class OrderCreated(Event, frozen=True):
     expires: str
     policy: str
     authority: str
+    profile: str = ""
+    replaces: str = ""
+    preauthorization: bool = False
+
+
+@upcaster("order.created", 1)
+def _without_profiles(data: dict[str, object]) -> dict[str, object]:
+    """Schema 1 had no profiles, replacements and proofs ahead of an order."""
+    return data
 
 
 @event("challenge.accepted")

@@ -71,6 +71,9 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     in_doubt: bool = False
     error: Problem | None = None
+    profile: str = ""
+    replaces: str = ""
+    preauthorization: bool = False
 
 
 class OrderName(msgspec.Struct, frozen=True):
@@ -131,6 +134,9 @@ def created(fact: OrderCreated, line: Envelope, rows: Rows) -> None:
         authority=fact.authority,
         identifiers=fact.identifiers,
         authorizations=authorizations,
+        profile=fact.profile,
+        replaces=fact.replaces,
+        preauthorization=fact.preauthorization,
     )
     rows.put(ORDERS, order)
     for identifier in fact.identifiers:

@@ -117,6 +117,16 @@ def forked_log() -> ALog:
     return log
 
 
+def orders_log() -> ALog:
+    """Return a log with orders of a profile, for a successor, and a proof ahead of any order."""
+    log = a_log()
+    account = log.an_account()
+    first = log.an_order("web.corp.internal", account=account)
+    log.a_new_order("web.corp.internal", account=account, profile="short", replaces=first)
+    log.a_new_order("mail.corp.internal", account=account, preauthorization=True)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -124,6 +134,7 @@ GOLDEN = {
     "golden-4": erased_log,
     "golden-restored": restored_log,
     "golden-forked": forked_log,
+    "golden-orders": orders_log,
 }
 
 

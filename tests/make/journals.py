@@ -220,7 +220,15 @@ class ALog:
         self.say(created, f"account/{account}", by=by, actor=self.actor(account))
         return account
 
-    def a_new_order(self, *names: str, account: str, by: int = 0) -> str:
+    def a_new_order(
+        self,
+        *names: str,
+        account: str,
+        by: int = 0,
+        profile: str = "",
+        replaces: str = "",
+        preauthorization: bool = False,
+    ) -> str:
         """Let an account order a certificate; return the order's id."""
         order = self.new_id()
         identifiers = tuple(Identifier("dns", name) for name in names)
@@ -231,7 +239,18 @@ class ALog:
             for identifier in identifiers
         )
         expires = timestamp(self.now + timedelta(days=7))
-        created = OrderCreated(order, account, identifiers, offered, expires, "default", "lab")
+        created = OrderCreated(
+            order,
+            account,
+            identifiers,
+            offered,
+            expires,
+            "default",
+            "lab",
+            profile,
+            replaces,
+            preauthorization,
+        )
         self.say(created, f"order/{order}", by=by, actor=self.actor(account))
         return order
 
