@@ -6,7 +6,15 @@ from certeasy.acme import messages
 from certeasy.acme.messages import whole_seconds
 from certeasy.acme.urls import Urls
 from certeasy.decide.orders import authorization_status, visible_status
-from projections.orders import PENDING, PROCESSING, VALID, Authorization, Challenge, Order
+from projections.orders import (
+    INVALID,
+    PENDING,
+    PROCESSING,
+    VALID,
+    Authorization,
+    Challenge,
+    Order,
+)
 
 SOON = 1
 """Seconds after which it is worth asking again while something is being done. Not more than five:
@@ -28,7 +36,10 @@ def order(row: Order, urls: Urls, now: datetime) -> messages.Order:
 
 
 def authorization(row: Order, n: int, urls: Urls, now: datetime) -> messages.Authorization:
-    """RFC 8555 section 7.1.4. One that is valid still lists the challenge that was solved."""
+    """RFC 8555 section 7.1.4. One that is over lists the challenge that was solved, or that failed.
+
+    acme.sh takes the last status it finds in the text for the authorization's own.
+    """
     one = row.authorizations[n]
     return messages.Authorization(
         identifier=one.identifier,
@@ -37,7 +48,7 @@ def authorization(row: Order, n: int, urls: Urls, now: datetime) -> messages.Aut
         challenges=tuple(
             challenge(row, n, m, urls)
             for m, each in enumerate(one.challenges)
-            if one.status != VALID or each.status == VALID
+            if one.status not in (VALID, INVALID) or each.status == one.status
         ),
         wildcard=one.wildcard,
     )

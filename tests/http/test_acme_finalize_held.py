@@ -1,53 +1,16 @@
-"""Finalizing where the authority is at the other end of a network: held for a while, then polled.
-
-The server is real; only its ACME side believes that the authority is not in this process, and so
-leaves the work to the workers.
-"""
+"""Finalizing while the authority takes its time: held for a while, then polled."""
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import falcon.testing
-import msgspec
 
-from certeasy.acme.app import Site, build
-from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
-from certeasy.commit.subjects import Subjects
-from certeasy.ids import RandomIds
 from tests.make.csrs import a_csr, p256
-from tests.make.lab import PATIENCE, Client, Lab, a_lab, problem
+from tests.make.lab import PATIENCE, Client, problem
+from tests.make.slow_lab import a_lab_with_a_slow_authority
 from tests.make.waiting import soon
-
-
-class FarAway(msgspec.Struct, frozen=True):
-    name: str
-    in_process: bool = False
-    copies_request: bool = False
-
-
-@contextmanager
-def a_lab_with_a_slow_authority(folder: Path, **server: Any) -> Iterator[Lab]:
-    with a_lab(folder, **server) as lab:
-        node = lab.server
-        ids = RandomIds(node.clock)
-        site = Site(
-            settings=node.settings,
-            clock=node.clock,
-            ids=ids,
-            committer=node.committer,
-            nonces=Nonces(bytes(32), MemoryRedeemedNonces(node.clock), node.clock, ids.random),
-            subjects=Subjects(node.node.store, ids),
-            authorities={name: FarAway(name) for name in node.authorities},
-            refused=node.refusals.note,
-            issue_now=lambda _order: None,
-        )
-        lab.wire = falcon.testing.TestClient(build(site))
-        yield lab
 
 
 def finalized(client: Client, order: str, name: str) -> falcon.testing.Result:

@@ -1,0 +1,45 @@
+"""A lab whose authority seems to be at the other end of a network, so that issuing takes a while.
+
+The server is real; only its ACME side believes that the authority is not in this process, and so
+leaves the work to the workers, who do it when the test says `lab.server.workers.look_around()`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import msgspec
+
+from certeasy.acme.app import Site, build
+from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
+from certeasy.commit.subjects import Subjects
+from certeasy.ids import RandomIds
+from tests.make.lab import Lab, a_lab
+
+
+class FarAway(msgspec.Struct, frozen=True):
+    name: str
+    in_process: bool = False
+    copies_request: bool = False
+
+
+@contextmanager
+def a_lab_with_a_slow_authority(folder: Path, **server: Any) -> Iterator[Lab]:
+    with a_lab(folder, **server) as lab:
+        node = lab.server
+        ids = RandomIds(node.clock)
+        site = Site(
+            settings=node.settings,
+            clock=node.clock,
+            ids=ids,
+            committer=node.committer,
+            nonces=Nonces(bytes(32), MemoryRedeemedNonces(node.clock), node.clock, ids.random),
+            subjects=Subjects(node.node.store, ids),
+            authorities={name: FarAway(name) for name in node.authorities},
+            refused=node.refusals.note,
+            issue_now=lambda _order: None,
+        )
+        lab.wire = falcon.testing.TestClient(build(site))
+        yield lab
