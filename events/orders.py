@@ -94,6 +94,20 @@ class ChallengeFailed(Event, frozen=True):
     evidence: dict[str, object]
 
 
+@event("authorization.prevalidated")
+class AuthorizationPrevalidated(Event, frozen=True):
+    """Control needs no proof in this order: the authorization is valid from the beginning.
+
+    `rule` says why, for whoever reads the log: `authorization <order>-0` (proven ahead of any
+    order, RFC 8555 section 7.4.1) or `eab <kid>` (names granted with an external account).
+    `challenge` is the one that is shown as solved: a valid authorization always has one.
+    """
+
+    authorization: int
+    rule: str
+    challenge: int = 0
+
+
 @event("order.ready")
 class OrderReady(Event, frozen=True):
     """Every authorization is valid."""

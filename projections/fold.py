@@ -20,6 +20,7 @@ from events.nodes import (
     NodeRetired,
 )
 from events.orders import (
+    AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeFailed,
     ChallengeValidated,
@@ -67,6 +68,7 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     ChallengeAccepted: orders.challenge_accepted,
     ChallengeValidated: orders.challenge_validated,
     ChallengeFailed: orders.challenge_failed,
+    AuthorizationPrevalidated: orders.prevalidated,
     OrderReady: orders.ready,
     OrderFinalized: orders.finalized,
     IssuanceSubmitted: orders.submitted,

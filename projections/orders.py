@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from events.envelope import Envelope
 from events.orders import (
+    AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeFailed,
     ChallengeValidated,
@@ -181,6 +182,17 @@ def challenge_failed(fact: ChallengeFailed, line: Envelope, rows: Rows) -> None:
     order = _with(order, fact.authorization, INVALID, fact.challenge, failed)
     rows.put(ORDERS, replace(order, position=line.position))
     rows.delete(JOBS, _job(order, fact.authorization, fact.challenge))
+
+
+def prevalidated(fact: AuthorizationPrevalidated, line: Envelope, rows: Rows) -> None:
+    """Control was known before: the authorization is valid, and one challenge stands for it."""
+    order = present(rows, line, PENDING)
+    n, m = fact.authorization, fact.challenge
+    challenge = replace(_challenge(order, line, n, m, PENDING), status=VALID, validated=line.at)
+    if order.authorizations[n].status != PENDING:
+        what = f"{line.type} for authorization {n} of {line.stream}, which is not pending"
+        raise Contradiction(line.position, what)
+    rows.put(ORDERS, replace(_with(order, n, VALID, m, challenge), position=line.position))
 
 
 def ready(_fact: OrderReady, line: Envelope, rows: Rows) -> None:

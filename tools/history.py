@@ -99,7 +99,9 @@ class Historian:
             lambda rows, now: orders.new_order(
                 rows,
                 now,
-                **who,
+                account_id=account_id,
+                thumbprint=thumbprint,
+                order_id=order_id,
                 names=[name],
                 challenges=["http-01"],
                 tokens=iter([token]),

@@ -24,6 +24,7 @@ from events.nodes import (
     TlsCertificateInstalled,
 )
 from events.orders import (
+    AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeFailed,
     ChallengeValidated,
@@ -149,6 +150,9 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     ChallengeAccepted: _challenge_accepted,
     ChallengeValidated: _challenge_validated,
     ChallengeFailed: _challenge_failed,
+    AuthorizationPrevalidated: lambda f: (
+        f"control was known already (authorization {f.authorization}): {f.rule}"
+    ),
     OrderReady: lambda _: "everything is proven, the order is ready",
     OrderFinalized: lambda f: f"sent the signing request {f.csr_sha256}",
     IssuanceSubmitted: lambda f: f"attempt {f.attempt}: submitted to {f.authority}",

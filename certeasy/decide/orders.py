@@ -1,13 +1,17 @@
 """What may happen to an order on its client's request (RFC 8555 section 7.4)."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
+
+import msgspec
 
 from certeasy.decide.accounts import signed_by
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem, Refused
 from events.orders import (
+    AuthorizationPrevalidated,
     ChallengeAccepted,
     Identifier,
     IssuanceSubmitted,
@@ -15,6 +19,7 @@ from events.orders import (
     OfferedChallenge,
     OrderCreated,
     OrderFinalized,
+    OrderReady,
 )
 from events.registry import Event
 from projections.orders import (
@@ -31,6 +36,20 @@ from projections.orders import (
 
 EXPIRED = "expired"
 NOT_FOUND = 404
+
+
+class Known(msgspec.Struct, frozen=True):
+    """Why control of a name needs no proof: `rule` is for whoever reads the log.
+
+    `solved` is the type of the challenge that is shown as solved, if it is offered; else the first
+    one is.
+    """
+
+    rule: str
+    solved: str = ""
+
+
+NOTHING_KNOWN: Mapping[str, Known] = MappingProxyType({})
 
 
 def stream(order_id: str) -> str:
@@ -100,10 +119,12 @@ def new_order(
     lifetime: timedelta,
     policy: str,
     authority: str,
+    known: Mapping[str, Known] = NOTHING_KNOWN,
 ) -> Decision:
     """Open an order for canonical names, each to be proven by one of the challenge types.
 
-    `tokens` yields fresh challenge tokens. The names were held against the policy before.
+    `tokens` yields fresh challenge tokens. The names were held against the policy before. What is
+    `known`, by name, is not to be proven again.
     """
     signed_by(rows, account_id, thumbprint)
     authorizations = tuple(_offer(name, challenges, tokens) for name in names)
@@ -116,7 +137,28 @@ def new_order(
         policy=policy,
         authority=authority,
     )
-    return Decision(((stream(order_id), fact),))
+    facts = [fact, *born_valid(authorizations, [known.get(name) for name in names])]
+    return Decision(tuple((stream(order_id), each) for each in facts))
+
+
+def born_valid(
+    authorizations: Sequence[OfferedAuthorization], known: Sequence[Known | None]
+) -> list[Event]:
+    """Return the facts by which authorizations of a new order are valid from the beginning.
+
+    `known` goes along with `authorizations`; None: that one is to be proven. If nothing is left to
+    prove, the order is ready in the same moment.
+    """
+    facts: list[Event] = []
+    for n, (authorization, why) in enumerate(zip(authorizations, known, strict=True)):
+        if why is None:
+            continue
+        types = [offered.type for offered in authorization.challenges]
+        shown = types.index(why.solved) if why.solved in types else 0
+        facts.append(AuthorizationPrevalidated(n, why.rule, shown))
+    if len(facts) == len(authorizations):
+        facts.append(OrderReady())
+    return facts
 
 
 def _offer(name: str, challenges: Sequence[str], tokens: Iterator[str]) -> OfferedAuthorization:

@@ -7,7 +7,7 @@ world.decide(orders.accept_challenge, ...)
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -88,7 +88,11 @@ class World:
         return account
 
     def order(
-        self, *names: str, account: Account, challenges: tuple[str, ...] = ("http-01",)
+        self,
+        *names: str,
+        account: Account,
+        challenges: tuple[str, ...] = ("http-01",),
+        known: Mapping[str, orders.Known] = orders.NOTHING_KNOWN,
     ) -> str:
         """Place an order; return its id."""
         order_id = self.new_id()
@@ -104,6 +108,7 @@ class World:
             lifetime=timedelta(days=7),
             policy="default",
             authority="ca",
+            known=known,
         )
         return order_id
 

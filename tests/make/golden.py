@@ -127,6 +127,14 @@ def orders_log() -> ALog:
     return log
 
 
+def prevalidated_log() -> ALog:
+    """Return a log with an order that had nothing to prove."""
+    log = a_log()
+    names = ("web.corp.internal", "www.corp.internal")
+    log.a_known_order(*names, account=log.an_account())
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -135,6 +143,7 @@ GOLDEN = {
     "golden-restored": restored_log,
     "golden-forked": forked_log,
     "golden-orders": orders_log,
+    "golden-prevalidated": prevalidated_log,
 }
 
 

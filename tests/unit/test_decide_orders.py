@@ -312,3 +312,32 @@ def test_a_request_held_against_other_names_finalizes_nothing() -> None:
             submit_now=True,
         )
     assert refusal.value.status == 500
+
+
+def test_what_is_known_already_is_not_to_be_proven() -> None:
+    world = World()
+    account = world.account()
+    known = {"a.test": orders.Known("eab build-farm", solved="dns-01")}
+    ways = ("http-01", "dns-01")
+    order_id = world.order("a.test", "b.test", account=account, challenges=ways, known=known)
+    order = world.row(order_id)
+    assert order.status == PENDING
+    born, other = order.authorizations
+    assert (born.status, other.status) == (VALID, PENDING)
+    assert [(one.type, one.status) for one in born.challenges] == [
+        ("http-01", PENDING),
+        ("dns-01", VALID),
+    ]
+    world.accept(account, order_id, 1)
+    decided = world.decide(validation.validated, order_id, 1, 0, world.asked(order_id, 1), {})
+    assert decided == ["challenge.validated", "order.ready"]
+
+
+def test_an_order_with_nothing_left_to_prove_is_ready_at_once() -> None:
+    world = World()
+    account = world.account()
+    known = {name: orders.Known("eab build-farm", solved="dns-01") for name in ("a.test", "b.test")}
+    order_id = world.order("a.test", "b.test", account=account, known=known)
+    assert world.row(order_id).status == READY
+    assert [one.challenges[0].status for one in world.row(order_id).authorizations] == [VALID] * 2
+    assert world.finalize(account, order_id) == ["order.finalized"]

@@ -6,6 +6,7 @@ from events.accounts import AccountContactsChanged, AccountCreated, AccountDeact
 from events.certificates import CertificateRevoked
 from events.nodes import NodeKeyRotated, NodeRetired
 from events.orders import (
+    AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeValidated,
     Identifier,
@@ -80,6 +81,22 @@ def tried_twice(log: ALog) -> None:
     log.say(ChallengeAccepted(0, 0), f"order/{order}")
 
 
+def known_already_twice(log: ALog) -> None:
+    order = an_order(log)
+    log.say(AuthorizationPrevalidated(0, "eab x"), f"order/{order}")
+    log.say(AuthorizationPrevalidated(0, "eab x"), f"order/{order}")
+
+
+def known_already_by_another_challenge(log: ALog) -> None:
+    order, identifier = log.new_id(), Identifier("dns", NAME)
+    ways = tuple(OfferedChallenge(kind, "t") for kind in ("http-01", "dns-01"))
+    offered = (OfferedAuthorization(identifier, ways),)
+    made = OrderCreated(order, "a", (identifier,), offered, "2026-12-01T00:00:00Z", "p", "lab")
+    log.say(made, f"order/{order}")
+    log.say(AuthorizationPrevalidated(0, "eab x", 0), f"order/{order}")
+    log.say(AuthorizationPrevalidated(0, "eab x", 1), f"order/{order}")
+
+
 def submitted_out_of_turn(log: ALog) -> None:
     order = log.an_order(NAME)
     log.say(IssuanceSubmitted(2, "lab", "0" * 64), f"order/{order}")
@@ -144,6 +161,8 @@ def signed_with_another_key(log: ALog) -> None:
         (proven_before_it_was_tried, "which is pending"),
         (tried_by_a_challenge_it_has_not, "has no challenge 0-7"),
         (tried_twice, "which is processing"),
+        (known_already_twice, "which is valid"),
+        (known_already_by_another_challenge, "which is not pending"),
         (submitted_out_of_turn, "although it is valid"),
         (submitted_with_another_request, "did not come to this submission"),
         (failed_before_it_was_submitted, "although it is pending"),

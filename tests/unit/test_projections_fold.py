@@ -21,7 +21,15 @@ from projections.nodes import INSTALLATION, NODES
 from projections.orders import INVALID, ORDER_NAMES, ORDERS, PENDING, PROCESSING, READY
 from projections.tables import WorkingRows
 from tests.make.journals import INSTALLATION as INSTALLATION_ID
-from tests.make.journals import ISSUER, ALog, a_log, a_loss, a_recovery, every_story
+from tests.make.journals import (
+    ISSUER,
+    ALog,
+    a_log,
+    a_loss,
+    a_recovery,
+    every_story,
+    later_stories,
+)
 
 Stored = dict[tuple[Any, tuple[str, ...]], Any]
 
@@ -65,6 +73,7 @@ def stories() -> ALog:
     log.a_key_rotation(by=2)
     log.a_retirement(1)
     every_story(log)
+    later_stories(log)
     lost = a_loss(log, lambda: log.an_order("lost.corp.internal", by=1), by=1)
     log.a_start()
     a_recovery(log, lost, by=1)
