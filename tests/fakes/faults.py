@@ -36,7 +36,9 @@ Fault = Callable[[Action], Any]
 class Faults:
     """Which steps fail, and how often. One stands behind the disk and the database of a node."""
 
-    def __init__(self) -> None:
+    def __init__(self, of_database: Callable[[], Exception] | None = None) -> None:
+        """`of_database` is how the database's driver says that it is gone; SQLite's by default."""
+        self.database_error = of_database or database_error
         self._armed: dict[str, list[Fault]] = {}
         self.met: list[str] = []
         self.dead = False  # the process was killed: nothing takes effect any more
@@ -63,17 +65,17 @@ class Faults:
 
     def do(self, step: str, action: Action) -> Any:
         if self.dead:
-            raise io_error() if step in _DISK else _gone(step)
+            raise io_error() if step in _DISK else self._gone(step)
         armed = self._armed.get(step)
         if not armed:
             return action()
         self.met.append(step)
         return armed.pop(0)(action)
 
-
-def _gone(step: str) -> Exception:
-    why = "the process was killed"
-    return DatabaseUnavailable(why) if step == "look up" else database_error()
+    def _gone(self, step: str) -> Exception:
+        if step == "look up":
+            return DatabaseUnavailable("the process was killed")
+        return self.database_error()
 
 
 _DISK = {"open", "write", "sync", "truncate", "rename", "seal", "sync folder", "free"}

@@ -9,6 +9,9 @@
 A `Town` remembers what it was told: what was acknowledged must be there for ever, what was refused
 must have left nothing. What is unknown may be either. `check` may be called at any moment, `finish`
 once, at the end. A town on another database is one more class like `SqliteDatabase`.
+
+A node can be killed at any step, and it can be suspended: it `falls_asleep` in the middle of its
+work, and when it `wakes` another may have its place.
 """
 
 # ruff: noqa: PT017 - what a refusal says is looked at where it is caught; this is no test
@@ -23,11 +26,13 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Protocol
 
 import msgspec
+import psycopg
 
 from certeasy.cluster import boot
 from certeasy.cluster.boot import BootRefused
@@ -46,7 +51,7 @@ from certeasy.commit.committer import CLOCK_SKEW, NONCE_SLACK
 from certeasy.decide.decision import Decision, KeyUnused, Reader
 from certeasy.decide.problems import Problem, Refused
 from certeasy.ids import RandomIds
-from certeasy.settings import Settings
+from certeasy.settings import DatabaseSettings, Settings
 from certeasy.store import DatabaseUnavailable, Store
 from events.accounts import AccountCreated
 from events.envelope import Record, parse, timestamp
@@ -67,6 +72,7 @@ from tests.fakes.faults import (
 )
 from tests.make.checks import check_node
 from tests.make.node import SYSTEM, ANode, account_fact, node_settings, order_fact
+from tests.make.postgres import Postgres, settings_of
 
 NODES = ("a", "b")
 EVERYTHING = 1 << 62
@@ -82,9 +88,14 @@ class Database(Protocol):
     """Where a town's log is kept."""
 
     folder: Path
+    one_host: bool  # a lock of the host keeps others out for as long as a node's process is there
 
     def begin(self, found: Callable[[], None]) -> None:
         """Call `found`, by which both nodes join, or bring back what it made another time."""
+        ...
+
+    def error(self) -> Exception:
+        """Return what its driver raises when the database is gone."""
         ...
 
     def settings(self, node: str) -> Settings:
@@ -103,11 +114,17 @@ class Database(Protocol):
         """Look strictly at all of it, with no node at work."""
         ...
 
+    def close(self) -> None:
+        """Remove what does not lie in the folder."""
+        ...
+
 
 class SqliteDatabase:
     """A file beside the nodes' workdirs."""
 
     begun: Path | None = None
+    one_host = True
+    error = staticmethod(database_error)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -136,6 +153,58 @@ class SqliteDatabase:
     def check(self, folders: Sequence[Path], acknowledged: Sequence[Record]) -> None:
         check_node(*folders, database=self.path, acknowledged=acknowledged)
 
+    def close(self) -> None:
+        """Nothing."""
+
+
+class PostgresDatabase:
+    """A database of its own on a server that runs; both nodes join once, in a template."""
+
+    one_host = False
+    server: Postgres  # a subclass has one
+    begun: tuple[Path, str] | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._name = ""
+
+    def begin(self, found: Callable[[], None]) -> None:
+        kind = type(self)
+        if kind.begun is None:
+            self._name = self.server.a_database().rpartition("/")[2]
+            found()
+            kept = mkdtemp(prefix="certeasy-machine-begun-")
+            atexit.register(shutil.rmtree, kept, ignore_errors=True)
+            kind.begun = shutil.copytree(self.folder, Path(kept, "begun")), self._name
+        folder, template = kind.begun
+        shutil.copytree(folder, self.folder, dirs_exist_ok=True)
+        self._name = f"{template}_{next(_NUMBERS)}"
+        self.server.ask(f"CREATE DATABASE {self._name} TEMPLATE {template}")
+
+    def error(self) -> Exception:
+        return psycopg.OperationalError("made by a test")
+
+    def settings(self, node: str) -> Settings:
+        return node_settings(self.folder / node, server=self._database())
+
+    def store(self) -> Store:
+        return Store.open(self._database())
+
+    def _database(self) -> DatabaseSettings:
+        return settings_of(self.server.dsn(self._name))
+
+    def let_lease_run_out(self) -> None:
+        self.server.ask("UPDATE log_head SET lease_until = 0", self._name)
+
+    def check(self, folders: Sequence[Path], acknowledged: Sequence[Record]) -> None:
+        check_node(*folders, database=self._database(), acknowledged=acknowledged)
+
+    def close(self) -> None:
+        self.server.ask(f"DROP DATABASE {self._name} WITH (FORCE)")
+
+
+_NUMBERS = count(1)
+
 
 # -- what goes wrong -----------------------------------------------------------------------------
 
@@ -163,6 +232,7 @@ def no_room(_action: Action) -> int:
 
 
 DATABASE_STEPS = ("begin", "lock", "insert", "rows", "advance", "move", "commit")
+SLEEPS = ("free", "begin", "write", "sync")
 BOOT_STEPS = ("look up", "begin", "other", "commit", "open", "truncate", "write", "sync")
 
 
@@ -178,7 +248,7 @@ class Trouble(msgspec.Struct, frozen=True):
     how: str
     kill: bool = False
 
-    def fault(self) -> Fault:
+    def fault(self, database_error: Callable[[], Exception]) -> Fault:
         """Return what happens at the step."""
         error: Callable[[], Exception] = io_error
         if self.step in (*DATABASE_STEPS, "other"):
@@ -197,10 +267,11 @@ class Trouble(msgspec.Struct, frozen=True):
 
     def arm(self, faults: Faults) -> None:
         """Let it happen next time."""
+        fault = self.fault(faults.database_error)
         if self.kill:
-            faults.kill(self.step, self.fault())
+            faults.kill(self.step, fault)
         else:
-            faults.arm(self.step, self.fault())
+            faults.arm(self.step, fault)
 
 
 # -- what is asked -------------------------------------------------------------------------------
@@ -222,6 +293,7 @@ class Town:
         self.clock = HeldClock()
         self.latest_ever = self.clock.now()
         self.up: dict[str, ANode] = {}
+        self.asleep: dict[str, Sleeper] = {}
         self.hurt: set[str] = set()  # nodes whose journal lost lines that were on disk
         self.acknowledged: list[Record] = []
         self.of_node: dict[str, list[Record]] = {node: [] for node in NODES}
@@ -255,6 +327,8 @@ class Town:
         """Bring every node level, and look strictly at everything."""
         self.clock.set_to(max(self.clock.now(), self.latest_ever) + timedelta(seconds=1))
         for node in NODES:
+            self.wakes(node)
+        for node in NODES:
             self.stop_all()
             self.database.let_lease_run_out()
             if node in self.hurt:
@@ -269,17 +343,20 @@ class Town:
 
     def close(self) -> None:
         """Let go of everything."""
-        for node in self.up.values():
+        for sleeper in self.asleep.values():
+            sleeper.gate.set()
+        for node in (*self.up.values(), *(sleeper.node for sleeper in self.asleep.values())):
             node.faults.disarm()
             node.abandon()
-        self.up = {}
+        self.up, self.asleep = {}, {}
         self._looking.close()
+        self.database.close()
 
     # -- nodes -----------------------------------------------------------------------------------
 
     def start(self, name: str, trouble: Trouble | None = None) -> bool:
         """Start a node, unless it must not or cannot; whatever refuses it must have a reason."""
-        faults = Faults()
+        faults = Faults(self.database.error)
         if trouble is not None:
             trouble.arm(faults)
         try:
@@ -325,9 +402,58 @@ class Town:
         node.faults.dead = True
         node.abandon()
 
+    def falls_asleep(self, name: str, asked: Sequence[Asked], step: str) -> None:
+        """Suspend a node, outside a transaction, when it comes to this step of storing these.
+
+        One that accepts nothing now is left awake.
+        """
+        node = self.up[name]
+        if node.committer.trouble() is not None or self.behind():
+            return
+        sleeper = Sleeper(node, asked)
+        node.faults.arm(step, sleeper.sleep)
+        sleeper.waiting = [_outcome_of_queueing(node, one) for one in asked]
+        while not sleeper.entered.wait(0.005):
+            if all(
+                isinstance(one, Exception) or not one._answered.locked() for one in sleeper.waiting
+            ):
+                break  # all was refused: there was nothing to store
+        node.faults.disarm()
+        self.asleep[name] = sleeper
+        del self.up[name]
+        if not sleeper.entered.is_set():
+            self.wakes(name)
+
+    def wakes(self, name: str) -> None:
+        """Let a node go on. If another has its place, it stores nothing any more, and ends."""
+        sleeper = self.asleep.pop(name, None)
+        if sleeper is None:
+            return
+        node, before = sleeper.node, self._looking.head()
+        node.faults.disarm()
+        sleeper.gate.set()
+        outcomes = [
+            one if isinstance(one, Exception) else _outcome(one.wait) for one in sleeper.waiting
+        ]
+        self.up[name] = node
+        for one, outcome in zip(sleeper.asked, outcomes, strict=True):
+            self._remember(name, one, outcome)
+        if before.writer == node.opened.identity.server_id and before.epoch == node.opened.epoch:
+            return
+        late = self.an_order()
+        self._remember(
+            name, late, refused := _outcome(partial(node.committer.submit, late.command))
+        )
+        assert isinstance(refused, Unavailable), f"a late riser stored something: {refused}"
+        assert node.committer.stopped, "a late riser goes on"
+        assert self._looking.head().position == before.position, "a late riser stored something"
+        node.abandon()
+        del self.up[name]
+
     def is_refused_beside(self, name: str, other: str) -> None:
         """Start a node beside one that lives: it is refused, naming that one."""
-        living = self.up[other].opened.identity.server_id
+        node = self.asleep[other].node if other in self.asleep else self.up[other]
+        living = node.opened.identity.server_id
         try:
             ANode(self.database.settings(name), self.clock).abandon()
         except BootRefused as refusal:
@@ -555,6 +681,22 @@ class Town:
             self._marks.update(set(_MARK.findall(line)))
 
 
+class Sleeper:
+    """A node that is suspended, and what it was about to store."""
+
+    def __init__(self, node: ANode, asked: Sequence[Asked]) -> None:
+        self.node = node
+        self.asked = asked
+        self.waiting: list[Pending | Exception] = []
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def sleep(self, action: Action) -> object:
+        """The fault that holds the committer until the gate is open."""
+        self.entered.set()
+        self.gate.wait()
+        return action()
+
+
 def _is_line(line: bytes) -> bool:
     try:
         parse(line)
@@ -617,8 +759,10 @@ __all__ = [
     "BOOT_STEPS",
     "DATABASE_STEPS",
     "NODES",
+    "SLEEPS",
     "Asked",
     "Database",
+    "PostgresDatabase",
     "SqliteDatabase",
     "Town",
     "Trouble",
