@@ -15,6 +15,7 @@ from certeasy import config
 from certeasy.acme.app import Site
 from certeasy.acme.app import build as build_acme
 from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
+from certeasy.acme.urls import Urls
 from certeasy.admin import health
 from certeasy.ca import Authority
 from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
@@ -38,6 +39,7 @@ from certeasy.settings import DnsProfile, Settings
 from certeasy.store import DatabaseUnavailable
 from certeasy.tls.own import OwnCertificates
 from certeasy.validate import Validator
+from certeasy.validate.dns01 import Dns01Validator
 from certeasy.validate.http01 import Http01Validator
 from certeasy.validate.resolve import Resolver
 from events.nodes import AuthorityCertificateSeen, SettingsLoaded, TlsCertificateInstalled
@@ -182,7 +184,8 @@ class Application:
 
     def _workers(self) -> Workers:
         policies = {policy.name: policy for policy in self.settings.issuance_policies}
-        validation = Validation(self.committer, self._validators())
+        urls = Urls(self.settings.server.url)
+        validation = Validation(self.committer, self._validators(), urls.accounts)
         issuance = Issuance(
             self.committer,
             self.clock,
@@ -213,12 +216,14 @@ class Application:
         self.workers.do_now(Job(order.id, ISSUE, order.id, order.account_id, order.position))
 
     def _validators(self) -> dict[tuple[str, str], Validator]:
-        profiles = {
-            profile.name: _http01(profile) for profile in self.settings.dns_validation_profiles
+        made = {
+            profile.name: validators_of(profile)
+            for profile in self.settings.dns_validation_profiles
         }
         return {
-            (policy.name, "http-01"): profiles[policy.dns_validation_profile]
+            (policy.name, kind): validator
             for policy in self.settings.issuance_policies
+            for kind, validator in made[policy.dns_validation_profile].items()
         }
 
     def _acme(self, nonce_secret: bytes) -> "falcon.App[falcon.Request, falcon.Response]":
@@ -288,5 +293,10 @@ def _seen(authority: str, certificate: bytes) -> Callable[[Reader, datetime], De
     return decide
 
 
-def _http01(profile: DnsProfile) -> Validator:
-    return Http01Validator(profile, Resolver(profile))
+def validators_of(profile: DnsProfile) -> dict[str, Validator]:
+    """Return what looks for each type of challenge as a profile says: one line a type."""
+    resolver = Resolver(profile)
+    return {
+        "http-01": Http01Validator(profile, resolver),
+        "dns-01": Dns01Validator(resolver),
+    }

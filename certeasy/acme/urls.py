@@ -36,6 +36,10 @@ class Urls:
         self.revoke_cert = base + REVOKE_CERT
         self._account_prefixes = tuple(one + ACCOUNT for one in bases)
 
+    def accounts(self, account_id: str) -> tuple[str, ...]:
+        """Return every URL that an account has, the one that clients are told first."""
+        return tuple(prefix + account_id for prefix in self._account_prefixes)
+
     def account(self, account_id: str) -> str:
         """Return the URL of an account, which is also its `kid`."""
         return f"{self._base}{ACCOUNT}{account_id}"

@@ -84,5 +84,5 @@ VALUES: Mapping[tuple[type[Struct], str], frozenset[str]] = {
     (TlsBundle, "mode"): frozenset({"acme", "letsencrypt"}),
     (DnsProfile, "mode"): frozenset({"remote"}),
     (PolicyBinding, "strategy"): frozenset({"round_robin"}),
-    (IssuancePolicy, "challenges"): frozenset({"dns-01", "tls-alpn-01"}),
+    (IssuancePolicy, "challenges"): frozenset({"tls-alpn-01"}),
 }

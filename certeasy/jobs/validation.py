@@ -1,7 +1,7 @@
 """Validating a challenge, as a job: look at the network, then have the outcome decided and
 committed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import msgspec
@@ -10,7 +10,7 @@ from certeasy.commit import Command, Committer
 from certeasy.decide import validation as deciding
 from certeasy.decide.problems import Refused
 from certeasy.jobs.workers import TryAgain
-from certeasy.validate import Failed, Validator
+from certeasy.validate import Asked, Failed, Validator
 from events.envelope import Actor
 from events.orders import Problem
 from projections.accounts import ACCOUNTS
@@ -24,11 +24,20 @@ Validators = Mapping[tuple[str, str], Validator]
 
 
 class Validation:
-    """Performs jobs of kind `validate`. `validators` are by policy and challenge type."""
+    """Performs jobs of kind `validate`. `validators` are by policy and challenge type.
 
-    def __init__(self, committer: Committer, validators: Validators) -> None:
+    `account_urls` says which URLs an account has, by its id.
+    """
+
+    def __init__(
+        self,
+        committer: Committer,
+        validators: Validators,
+        account_urls: Callable[[str], tuple[str, ...]],
+    ) -> None:
         self._committer = committer
         self._validators = validators
+        self._account_urls = account_urls
 
     def perform(self, job: Job, attempt: int, _fresh: bool) -> None:
         """Look once. Raises TryAgain where a failure may pass, and what `submit` raises."""
@@ -46,10 +55,18 @@ class Validation:
         validator = self._validators.get((order.policy, challenge.type))
         if validator is None:
             raise TryAgain(f"no policy {order.policy!r} in the settings validates {challenge.type}")
-        name = authorization.identifier.value
-        asked = deciding.Asked(name, challenge.token, account.thumbprint)
-        expected = f"{challenge.token}.{account.thumbprint}"
-        result = validator.validate(name, challenge.token, expected)
+        identifier = authorization.identifier
+        asked = deciding.Asked(identifier.value, challenge.token, account.thumbprint)
+        result = validator.validate(
+            Asked(
+                name=identifier.value,
+                token=challenge.token,
+                key_authorization=f"{challenge.token}.{account.thumbprint}",
+                account_urls=self._account_urls(order.account_id),
+                identifier_type=identifier.type,
+                wildcard=authorization.wildcard,
+            )
+        )
         evidence: dict[str, object] = msgspec.to_builtins(result.evidence)
         if isinstance(result, Failed):
             if result.transient and attempt < ATTEMPTS:

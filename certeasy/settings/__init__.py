@@ -30,6 +30,8 @@ Algorithm = Literal[
     "ECDSA-SHA512",
     "ED25519",
 ]
+Challenge = Literal["http-01", "dns-01"]
+"""A way to prove that a name is one's own, that a policy may offer."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
 RsaBits = Annotated[int, Meta(ge=2048, le=8192)]
@@ -254,7 +256,7 @@ class IssuancePolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     csr: CsrRules = CsrRules()
     max_validity: timedelta | None = None
     """Certificates live no longer than this; None: as long as the authority says."""
-    challenges: tuple[Literal["http-01"], ...] = ("http-01",)
+    challenges: tuple[Challenge, ...] = ("http-01",)
 
 
 class PolicyBinding(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

@@ -13,12 +13,33 @@ import msgspec
 from certeasy.decide.problems import Problem
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """What is to be proven, and by whom.
+
+    `name` is the identifier: a name in lower case without a dot at the end and without `*.`, which
+    `wildcard` stands for, or an address where `identifier_type` is `ip`. `token` and
+    `key_authorization` are those of RFC 8555 section 8.1. `account_urls` are the URLs that the
+    account has, the one that clients are told first.
+    """
+
+    name: str
+    token: str
+    key_authorization: str
+    account_urls: tuple[str, ...] = ()
+    identifier_type: str = "dns"
+    wildcard: bool = False
+
+
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was seen, bounded in size and free of secrets, fit for an event.
 
     `addresses` are those the last name resolved to, `address` and `port` where the last connection
     went (or was tried). `urls` are all that were asked for, the first first. `status` is the last
     HTTP status; `excerpt_sha256` is the hash (hex) of the bytes of the last body that were read.
+
+    Of the DNS: `names` are those that were asked for, each an alias of the next; `servers` those
+    who answered, `rcode` the last answer's code, `records` the hashes (hex) of the values that were
+    there, and `record_count` how many there were.
     """
 
     addresses: tuple[str, ...] = ()
@@ -27,6 +48,11 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     urls: tuple[str, ...] = ()
     status: int = 0
     excerpt_sha256: str = ""
+    names: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+    rcode: str = ""
+    records: tuple[str, ...] = ()
+    record_count: int = 0
 
 
 class Validated(msgspec.Struct, frozen=True):
@@ -47,10 +73,7 @@ class Failed(msgspec.Struct, frozen=True):
 class Validator(Protocol):
     """One kind of challenge. Safe to share between threads."""
 
-    def validate(self, name: str, token: str, key_authorization: str) -> Validated | Failed:
-        """Look whether the holder of `name` shows `key_authorization`.
-
-        `name` is in lower case, without a dot at the end and without `*.`. `token` and
-        `key_authorization` are those of RFC 8555 section 8.1. Blocks for a bounded time.
-        """
+    def validate(self, asked: Asked) -> Validated | Failed:
+        """Look whether the holder of the name shows what was asked for. Blocks for a bounded
+        time."""
         ...

@@ -33,9 +33,9 @@ import msgspec
 
 from certeasy.decide.problems import Problem
 from certeasy.settings import DnsProfile
-from certeasy.validate import Evidence, Failed, Validated, wire
+from certeasy.validate import Asked, Evidence, Failed, Validated, wire
 from certeasy.validate.addresses import AddressPolicy, connectable
-from certeasy.validate.resolve import Unresolved
+from certeasy.validate.ask import Unresolved
 
 WELL_KNOWN = "/.well-known/acme-challenge/"
 MAX_REDIRECTS = 10
@@ -145,12 +145,13 @@ class Http01Validator:
         self._timeout = profile.timeout.total_seconds()
         self._tls = _unverified_tls()
 
-    def validate(self, name: str, token: str, key_authorization: str) -> Validated | Failed:
-        """Fetch the challenge of `name` and compare it. RFC 8555 section 8.3.
+    def validate(self, asked: Asked) -> Validated | Failed:
+        """Fetch the challenge of a name and compare it. RFC 8555 section 8.3.
 
-        `name` is a lower-case DNS name without trailing dot and wildcard. Blocks for at most five
-        times the profile's timeout: rule 5, and a look-up that began just before.
+        Blocks for at most five times the profile's timeout: rule 5, and a look-up that began just
+        before.
         """
+        name, token, key_authorization = asked.name, asked.token, asked.key_authorization
         trail = _Trail()
         try:
             answer, hop = self._follow(Hop("http", name, self._port, WELL_KNOWN + token), trail)

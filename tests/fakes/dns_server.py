@@ -3,10 +3,17 @@
     with DnsServer({"web.lab.test": ["A 127.0.0.1"], "*.lab.test": ["TXT hello"]}) as dns:
         ...  # dns.endpoint is "127.0.0.1:40123"
 
-A record is its type and its text. A name may also map to one word: an error code such as
-"SERVFAIL", or "SILENCE" (no answer at all), or to a callable that returns its records anew for
-every question. `records` may be changed while the server runs. What does not fit into a datagram is
-answered truncated.
+A record is its type and its text; `TXT one` is one string, `TXT "one" "two"` is a value of two. A
+name may also map to a callable that returns its records anew for every question, or to one word: an
+error code such as "SERVFAIL", or "SILENCE" (no answer at all). Below a `DNAME` every name is an
+alias; `NO-CNAME` beside it leaves out the CNAME that says so. Forgeries are sent ahead of the
+answer, or alone with "SILENCE":
+
+    WRONG-ID, OTHER-SOURCE, OTHER-QUESTION    an answer with the record TXT forged
+    RUBBISH                                   bytes that are no message
+
+`records` may be changed while the server runs. What does not fit into a datagram is answered
+truncated.
 """
 
 import contextlib
@@ -30,7 +37,9 @@ Records = Sequence[str] | Callable[[], Sequence[str]]
 LOOPBACK = "127.0.0.1"
 DATAGRAM = 512
 TTL = 60
-MAX_ALIASES = 16
+MAX_ALIASES = 32
+FORGERIES = ("WRONG-ID", "OTHER-SOURCE", "OTHER-QUESTION", "RUBBISH")
+MARKS = (*FORGERIES, "SILENCE", "NO-CNAME")
 
 
 class DnsServer:
@@ -86,57 +95,97 @@ class DnsServer:
                         self._by_tcp()
 
     def _by_udp(self) -> None:
-        query, client = self._udp.recvfrom(4096)
+        wire, client = self._udp.recvfrom(4096)
+        query = dns.message.from_wire(wire)
+        records = self.records.get(_text(query.question[0].name), ())
+        for mark in () if callable(records) else records:
+            if mark in FORGERIES:
+                self._forge(mark, query, client)
         reply = self._reply(query, "udp")
         if reply is None:
             return
         try:
-            wire = reply.to_wire(max_size=DATAGRAM)
+            answer = reply.to_wire(max_size=DATAGRAM)
         except dns.exception.TooBig:
             reply.answer.clear()
             reply.flags |= dns.flags.TC
-            wire = reply.to_wire()
-        self._udp.sendto(wire, client)
+            answer = reply.to_wire()
+        self._udp.sendto(answer, client)
+
+    def _forge(self, how: str, query: dns.message.Message, client: tuple[str, int]) -> None:
+        """Send what nobody may believe."""
+        question = query.question[0]
+        forged = dns.message.make_response(query)
+        forged.answer.append(dns.rrset.from_text(question.name, TTL, "IN", "TXT", "forged"))
+        if how == "WRONG-ID":
+            forged.id ^= 1
+        if how == "OTHER-QUESTION":
+            other = dns.name.from_text("other.lab.test.")
+            forged.question[0] = dns.rrset.RRset(other, question.rdclass, question.rdtype)
+        wire = b"rubbish" if how == "RUBBISH" else forged.to_wire()
+        if how != "OTHER-SOURCE":
+            self._udp.sendto(wire, client)
+            return
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.bind((LOOPBACK, 0))
+            stranger.sendto(wire, client)
 
     def _by_tcp(self) -> None:
         connection, _ = self._tcp.accept()
         with connection, connection.makefile("rb") as stream:
             connection.settimeout(1)
             length = int.from_bytes(stream.read(2), "big")
-            reply = self._reply(stream.read(length), "tcp")
+            reply = self._reply(dns.message.from_wire(stream.read(length)), "tcp")
             if reply is not None:
                 wire = reply.to_wire()
                 connection.sendall(len(wire).to_bytes(2, "big") + wire)
 
-    def _reply(self, wire: bytes, transport: str) -> dns.message.Message | None:
-        query = dns.message.from_wire(wire)
+    def _reply(self, query: dns.message.Message, transport: str) -> dns.message.Message | None:
         (question,) = query.question
-        name = question.name.to_text(omit_final_dot=True).lower()
+        name = _text(question.name)
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked.append((name, kind, transport))
         reply = dns.message.make_response(query, recursion_available=True)
         for owner, records in self._chain(name, kind):
-            if records == ["SILENCE"]:
+            if "SILENCE" in records:
                 return None
-            if len(records) == 1 and " " not in records[0]:
-                reply.set_rcode(dns.rcode.from_text(records[0]))
+            found = [record for record in records if record not in MARKS]
+            if len(found) == 1 and " " not in found[0]:
+                reply.set_rcode(dns.rcode.from_text(found[0]))
             else:
-                _add(reply, owner, records, kind)
+                _add(reply, owner, found, kind)
         return reply
 
     def _chain(self, name: str, kind: str) -> Iterator[tuple[str, list[str]]]:
         """Yield the name's records, then those of each alias that this server knows."""
         for step in range(MAX_ALIASES):
             records = self._find(name)
-            if records is None:
+            above = self._dname_above(name) if records is None else None
+            if above is not None:
+                owner, target, synthesized = above
+                yield owner, [f"DNAME {target}"]
+                alias = name.removesuffix(owner) + target
+                if synthesized:
+                    yield name, [f"CNAME {alias}"]
+            elif records is None:
                 if step == 0:
                     yield name, ["NXDOMAIN"]
                 return
-            yield name, records
-            alias = next((r.split(" ", 1)[1] for r in records if r.startswith("CNAME ")), None)
-            if alias is None or kind == "CNAME":
-                return
+            else:
+                yield name, records
+                alias = _target("CNAME", records)
+                if alias is None or kind == "CNAME":
+                    return
             name = alias.rstrip(".").lower()
+
+    def _dname_above(self, name: str) -> tuple[str, str, bool] | None:
+        """Return the name above that has a DNAME, its target, and whether a CNAME is made of it."""
+        while "." in name:
+            name = name.partition(".")[2]
+            records = self._find(name) or []
+            if (target := _target("DNAME", records)) is not None:
+                return name, target, "NO-CNAME" not in records
+        return None
 
     def _find(self, name: str) -> list[str] | None:
         candidates = [name]
@@ -150,13 +199,22 @@ class DnsServer:
         return None
 
 
+def _text(name: dns.name.Name) -> str:
+    text: str = name.to_text(omit_final_dot=True).lower()
+    return text
+
+
+def _target(kind: str, records: list[str]) -> str | None:
+    return next((r.partition(" ")[2] for r in records if r.startswith(kind + " ")), None)
+
+
 def _add(reply: dns.message.Message, owner: str, records: list[str], kind: str) -> None:
     """Put those of `records` that answer a question for `kind` into the reply."""
     fitting: dict[str, list[str]] = {}
     for record in records:
         its_kind, _, text = record.partition(" ")
-        if its_kind in (kind, "CNAME"):
-            value = f'"{text}"' if its_kind == "TXT" else text
+        if its_kind in (kind, "CNAME", "DNAME"):
+            value = f'"{text}"' if its_kind == "TXT" and '"' not in text else text
             fitting.setdefault(its_kind, []).append(value)
     for its_kind, values in fitting.items():
         reply.answer.append(

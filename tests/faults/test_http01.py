@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certeasy.decide.problems import Problem
 from certeasy.settings import DnsProfile, DnsZone, IpPolicy
-from certeasy.validate import Failed, Validated
+from certeasy.validate import Asked, Failed, Validated
 from certeasy.validate.http01 import Http01Validator
 from certeasy.validate.resolve import Resolver
 from tests.fakes.dns_server import DnsServer, Records
@@ -29,6 +29,7 @@ from tests.fakes.web_server import Answer, WebServer, page, redirect
 NAME = "web.lab.test"
 TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
 KEY_AUTHORIZATION = f"{TOKEN}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
+ASKED = Asked(NAME, TOKEN, KEY_AUTHORIZATION)
 RIGHT = page(KEY_AUTHORIZATION.encode())
 LOOPBACK_OPEN = IpPolicy(
     allow_cidrs=(ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
@@ -57,7 +58,7 @@ def validator(
 
 def validate(answer: Answer, **settings) -> tuple[Validated | Failed, WebServer]:
     with WebServer(answer) as web:
-        outcome = validator(web.port, **settings).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(web.port, **settings).validate(ASKED)
     return outcome, web
 
 
@@ -75,7 +76,7 @@ def failure_by_dns(records: dict[str, Records], port: int = 9) -> Failed:
     """The failure that a name with these records leads to."""
     wait = {"timeout": IMPATIENT} if records[NAME] == ["SILENCE"] else {}
     with DnsServer(records) as dns:
-        outcome = validator(port, dns=dns, **wait).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(port, dns=dns, **wait).validate(ASKED)
     assert isinstance(outcome, Failed), outcome
     return outcome
 
@@ -250,7 +251,7 @@ def test_nothing_that_a_server_inside_says_gets_out(answer: bytes):
         return [redirect(f"http://inner.lab.test:{web.port}/admin") if first else answer]
 
     with WebServer(answers) as web:
-        outcome = validator(web.port).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(web.port).validate(ASKED)
     assert isinstance(outcome, Failed), outcome
     assert len(web.requests) > 1
     assert f"inner.lab.test:{web.port}/admin" in outcome.detail + str(outcome.evidence.urls)
@@ -412,7 +413,7 @@ def follow(
         ]
 
     with WebServer(answer) as web:
-        outcome = validator(web.port, **settings).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(web.port, **settings).validate(ASKED)
     return outcome, web
 
 
@@ -511,7 +512,7 @@ def test_slow_redirects_end_with_the_budget():
 def test_the_connection_goes_to_the_address_that_was_checked():
     answers = itertools.chain([["A 127.0.0.1"], ["TXT -"]], itertools.repeat(["A 169.254.169.254"]))
     with WebServer(lambda _: [RIGHT]) as web, DnsServer({NAME: lambda: next(answers)}) as dns:
-        outcome = validator(web.port, dns=dns).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(web.port, dns=dns).validate(ASKED)
     assert isinstance(outcome, Validated), outcome
     assert [kind for _, kind, _ in dns.asked] == ["A", "AAAA"]
 
@@ -522,7 +523,7 @@ def test_a_name_that_answers_otherwise_at_the_next_hop_is_checked_again():
         WebServer(lambda _: [redirect("/next")]) as web,
         DnsServer({NAME: lambda: next(answers)}) as dns,
     ):
-        outcome = validator(web.port, dns=dns).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(web.port, dns=dns).validate(ASKED)
     assert isinstance(outcome, Failed)
     assert "169.254.169.254, which is link-local" in outcome.detail
     assert len(web.requests) == 1
@@ -541,9 +542,7 @@ def test_a_name_that_answers_otherwise_at_the_next_hop_is_checked_again():
 )
 def test_a_name_that_leads_into_the_server_itself_is_refused(record: str):
     with WebServer(lambda _: [RIGHT]) as web, DnsServer({NAME: [record]}) as dns:
-        outcome = validator(web.port, dns=dns, resolved_ip_policy=IpPolicy()).validate(
-            NAME, TOKEN, KEY_AUTHORIZATION
-        )
+        outcome = validator(web.port, dns=dns, resolved_ip_policy=IpPolicy()).validate(ASKED)
     assert isinstance(outcome, Failed), outcome
     assert outcome.problem is Problem.CONNECTION
     assert "which only an allow-cidr within that range opens" in outcome.detail
@@ -554,7 +553,7 @@ def test_a_name_that_leads_into_the_server_itself_is_refused(record: str):
 def test_an_open_address_beside_a_closed_one_is_used():
     records = {NAME: ["A 169.254.169.254", "A 127.0.0.1"]}
     with WebServer(lambda _: [RIGHT]) as web, DnsServer(records) as dns:
-        outcome = validator(web.port, dns=dns).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(web.port, dns=dns).validate(ASKED)
     assert isinstance(outcome, Validated), outcome
     assert sorted(outcome.evidence.addresses) == ["127.0.0.1", "169.254.169.254"]
     assert outcome.evidence.address == "127.0.0.1"
@@ -563,7 +562,7 @@ def test_an_open_address_beside_a_closed_one_is_used():
 def test_ipv4_is_used_when_ipv6_is_down():
     records = {NAME: ["AAAA ::1", "A 127.0.0.1"]}
     with WebServer(lambda _: [RIGHT]) as web, DnsServer(records) as dns:
-        outcome = validator(web.port, dns=dns).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(web.port, dns=dns).validate(ASKED)
     assert isinstance(outcome, Validated), outcome
     assert outcome.evidence.address == "127.0.0.1"
 
@@ -572,7 +571,7 @@ def test_ipv4_is_used_when_ipv6_is_down():
 def test_ipv6_is_used_when_it_is_up():
     records = {NAME: ["A 127.0.0.1", "AAAA ::1"]}
     with WebServer(lambda _: [RIGHT], address="::1") as web, DnsServer(records) as dns:
-        outcome = validator(web.port, dns=dns).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(web.port, dns=dns).validate(ASKED)
     assert isinstance(outcome, Validated), outcome
     assert outcome.evidence.address == "::1"
 
@@ -585,7 +584,7 @@ def test_a_wrong_answer_by_ipv6_is_not_tried_again_by_ipv4():
         WebServer(lambda _: [RIGHT], port=six.port) as four,
         DnsServer(records) as dns,
     ):
-        outcome = validator(six.port, dns=dns).validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = validator(six.port, dns=dns).validate(ASKED)
     assert isinstance(outcome, Failed)
     assert four.requests == []
 
@@ -612,7 +611,7 @@ def test_a_connection_that_is_not_taken_ends_in_time():
             filler.connect_ex(listener.getsockname())
         began = time.monotonic()
         impatient = validator(listener.getsockname()[1], timeout=IMPATIENT)
-        outcome = impatient.validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = impatient.validate(ASKED)
     assert SHORT * 0.9 < time.monotonic() - began < SOON
     assert isinstance(outcome, Failed)
     assert (outcome.problem, outcome.transient) == (Problem.CONNECTION, True)
@@ -668,7 +667,7 @@ def test_a_redirect_to_https_is_followed_whatever_the_certificate(https: ssl.SSL
         WebServer(lambda _: [redirect(f"https://{NAME}:{secure.port}/x")]) as web,
     ):
         checked = validator(web.port, redirect_ports=(secure.port,))
-        outcome = checked.validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = checked.validate(ASKED)
     assert isinstance(outcome, Validated), outcome
     assert outcome.evidence.urls[1] == f"https://{NAME}:{secure.port}/x"
 
@@ -716,7 +715,7 @@ def test_a_slow_answer_over_tls_is_cut_off(https: ssl.SSLContext):
         WebServer(lambda _: [redirect(f"https://{NAME}:{secure.port}/")]) as web,
     ):
         checked = validator(web.port, redirect_ports=(secure.port,), timeout=IMPATIENT)
-        outcome = checked.validate(NAME, TOKEN, KEY_AUTHORIZATION)
+        outcome = checked.validate(ASKED)
     assert isinstance(outcome, Failed)
     assert "in time" in outcome.detail
 
@@ -741,7 +740,7 @@ def test_one_validator_serves_many_threads():
         shared = validator(web.port)
 
         def one(token: str) -> None:
-            outcomes[token] = shared.validate(NAME, token, f"{token}.thumb")
+            outcomes[token] = shared.validate(Asked(NAME, token, f"{token}.thumb"))
 
         threads = [threading.Thread(target=one, args=(f"token-{n}",)) for n in range(24)]
         for thread in threads:

@@ -125,11 +125,11 @@ class Client:
             time.sleep(0.01)
         return seen
 
-    def challenges(self, order: str) -> list[dict[str, Any]]:
-        """Return the http-01 challenge of each of an order's authorizations."""
+    def challenges(self, order: str, kind: str = "http-01") -> list[dict[str, Any]]:
+        """Return the challenge of one type of each of an order's authorizations."""
         authorizations = [self.see(url) for url in self.see(order)["authorizations"]]
         return [
-            next(each for each in authorization["challenges"] if each["type"] == "http-01")
+            next(each for each in authorization["challenges"] if each["type"] == kind)
             for authorization in authorizations
         ]
 

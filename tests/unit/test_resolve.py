@@ -5,7 +5,8 @@ from datetime import timedelta
 import pytest
 
 from certeasy.settings import DnsProfile, DnsZone
-from certeasy.validate.resolve import Resolver, Unresolved, host_and_port
+from certeasy.validate.ask import Unresolved
+from certeasy.validate.resolve import Resolver, host_and_port
 from tests.fakes.dns_server import DnsServer, Records
 
 
@@ -142,9 +143,9 @@ def test_hosts_come_before_the_dns_server():
 def test_the_second_server_is_asked_when_the_first_is_silent():
     with DnsServer({"web.lab.test": ["SILENCE"]}) as mute, DnsServer({}) as good:
         good.records = {"web.lab.test": ["A 192.0.2.4"]}
-        asked = resolver(DnsZone(dns_server=(mute.endpoint, good.endpoint)))
+        zone = DnsZone(dns_server=(mute.endpoint, good.endpoint))
         # Patience with one server; the budget for all stays as large as it is.
-        asked._zone("web.lab.test")._upstream.current().timeout = 0.2
+        asked = Resolver(DnsProfile(name="lab", zones=(zone,)), patience=0.2)
         assert asked.addresses("web.lab.test") == ("192.0.2.4",)
     assert mute.asked
 
