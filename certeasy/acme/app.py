@@ -12,6 +12,7 @@ from certeasy.acme.certificates import CertificateResource, RevokeResource
 from certeasy.acme.directory import DirectoryResource, NewNonce
 from certeasy.acme.nonces import bad_nonce
 from certeasy.acme.orders import FinalizeResource, NewOrderResource, OrderResource
+from certeasy.acme.renewal import RenewalInfoResource
 from certeasy.acme.responses import App
 from certeasy.acme.site import Desk, Site
 from certeasy.commit import NonceUsed, Unavailable
@@ -86,6 +87,7 @@ def build(site: Site) -> App:
     app.add_route(urls.CHALLENGE + "{place:challenge}", ChallengeResource(desk))
     app.add_route(urls.CERTIFICATE + "{order_id:id}", CertificateResource(desk))
     app.add_route(urls.REVOKE_CERT, RevokeResource(desk))
+    app.add_route(urls.RENEWAL_INFO + "/{place:path}", RenewalInfoResource(desk))
     return app
 
 

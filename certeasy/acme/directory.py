@@ -30,6 +30,7 @@ class DirectoryResource:
             new_account=urls.new_account,
             new_order=urls.new_order,
             revoke_cert=urls.revoke_cert,
+            renewal_info=urls.renewal_info,
             meta=meta if meta != DirectoryMeta() else None,
         )
         self._directory = msgspec.json.encode(directory)

@@ -120,7 +120,22 @@ class Directory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     new_account: str
     new_order: str
     revoke_cert: str
+    renewal_info: str
     meta: DirectoryMeta | None = None
+
+
+class SuggestedWindow(msgspec.Struct, frozen=True):
+    """RFC 9773 section 4.2: `end` is after `start`."""
+
+    start: str
+    end: str
+
+
+class RenewalInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """RFC 9773 section 4.2."""
+
+    suggested_window: SuggestedWindow = msgspec.field(name="suggestedWindow")
+    explanation_url: str = msgspec.field(default="", name="explanationURL")
 
 
 class Account(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):

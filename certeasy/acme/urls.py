@@ -13,6 +13,7 @@ NEW_NONCE = "/acme/new-nonce"
 NEW_ACCOUNT = "/acme/new-account"
 NEW_ORDER = "/acme/new-order"
 REVOKE_CERT = "/acme/revoke-cert"
+RENEWAL_INFO = "/acme/renewal-info"
 ACCOUNT = "/acme/acct/"
 ORDER = "/acme/order/"
 FINALIZE = "/acme/finalize/"
@@ -34,6 +35,7 @@ class Urls:
         self.new_account = base + NEW_ACCOUNT
         self.new_order = base + NEW_ORDER
         self.revoke_cert = base + REVOKE_CERT
+        self.renewal_info = base + RENEWAL_INFO
         self._account_prefixes = tuple(one + ACCOUNT for one in bases)
 
     def accounts(self, account_id: str) -> tuple[str, ...]:

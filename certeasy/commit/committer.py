@@ -186,9 +186,9 @@ class Committer:
         """Return the account with this key, or None."""
         return self._store.account_with_key(thumbprint)
 
-    def certificate_with_serial(self, serial: str) -> Certificate | None:
-        """Return the certificate with this serial (lower-case hex), or None."""
-        return self._store.certificate_with_serial(serial)
+    def certificates_with_serial(self, serial: str) -> list[Certificate]:
+        """Return the certificates with this serial (lower-case hex), one of each issuer."""
+        return self._store.certificates_with_serial(serial)
 
     def certificate_with_sha256(self, fingerprint: str) -> Certificate | None:
         """Return the certificate with this SHA-256 (lower-case hex), or None."""

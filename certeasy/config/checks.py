@@ -32,6 +32,8 @@ BINDINGS = "policy-bindings"
 BUNDLES = "tls-certificate-manager.bundles"
 
 _LONGEST_WAIT = timedelta(seconds=60)
+_MINUTE = timedelta(minutes=1)
+_DAY = timedelta(days=1)
 _SHORTEST_SEGMENT = timedelta(minutes=1)
 
 
@@ -57,6 +59,7 @@ def check(settings: Settings, page: Page) -> None:
     """Note every mistake between the settings of one file, `completed` already."""
     _listeners(settings, page)
     _times(settings, page)
+    _renewal_info(settings, page)
     _database(settings, page)
     _files(settings, page)
     _bundles(settings, page)
@@ -110,6 +113,17 @@ def _times(settings: Settings, page: Page) -> None:
     if server.finalize_wait > _LONGEST_WAIT:
         what = f"{duration_text(server.finalize_wait)} is longer than 60s; clients hang up"
         page.add("server.finalize-wait", what)
+
+
+def _renewal_info(settings: Settings, page: Page) -> None:
+    """Windows and waits are such as clients can keep to. RFC 9773 sections 4.2 and 4.3.2."""
+    info = settings.renewal_info
+    if info.window_width < _MINUTE:
+        what = f"{duration_text(info.window_width)} is shorter than 1m: all would renew at once"
+        page.add("renewal-info.window-width", what)
+    if not _MINUTE <= info.retry_after <= _DAY:
+        what = f"{duration_text(info.retry_after)} is not between 1m and 24h; clients bound it so"
+        page.add("renewal-info.retry-after", what)
 
 
 def _database(settings: Settings, page: Page) -> None:

@@ -6,6 +6,7 @@ of a sentence that begins with the value: `"abc"` *is not host:port*.
 
 import re
 from datetime import timedelta
+from fractions import Fraction
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ _UNITS = {
 _LONGEST = timedelta(days=36500)
 _DURATION = re.compile(r"(?:[0-9]{1,13}(?:ms|s|m|h|d))+", re.ASCII)
 _PART = re.compile(r"([0-9]+)(ms|s|m|h|d)", re.ASCII)
+_FRACTION = re.compile(r"[0-9]{1,6}/[1-9][0-9]{0,5}|0?\.[0-9]{1,6}", re.ASCII)
 _ANCHOR = re.compile(r"(%[A-Za-z_]*%)(?:[/\\]+(.*))?", re.DOTALL)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,20}", re.ASCII)
@@ -66,6 +68,16 @@ def duration_text(length: timedelta) -> str:
         if length % one == timedelta():
             return f"{length // one}{unit}"
     return f"{length.total_seconds()}s"
+
+
+def fraction(text: str) -> Fraction:
+    """Return the part of a whole that `2/3` or `0.75` is: more than nothing, less than all."""
+    if not _FRACTION.fullmatch(text):
+        raise ValueError("is not a fraction such as 2/3 or 0.75")
+    part = Fraction(text)
+    if not 0 < part < 1:
+        raise ValueError("is not between 0 and 1")
+    return part
 
 
 def network(text: str) -> Network:

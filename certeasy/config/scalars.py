@@ -5,6 +5,7 @@ Every function raises ValueError with a whole sentence, the value as it was writ
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from re import search
@@ -21,6 +22,7 @@ from certeasy.settings import (
     DnsZone,
     IpPolicy,
     NameRules,
+    RenewalInfoSettings,
     ServerSettings,
     TlsBundle,
 )
@@ -49,6 +51,7 @@ FORMS: Mapping[Place, Form] = {
     (NameRules, "allow"): forms.name_rule,
     (NameRules, "deny"): forms.name_rule,
     (CsrRules, "allowed_extra_eku"): forms.eku,
+    (RenewalInfoSettings, "explanation_url"): forms.web_url,
 }
 
 
@@ -68,7 +71,7 @@ def scalar(
         return _truth(node, shown)
     if kind is int:
         return _number(node, shown, meta)
-    text = _text(node, shown, bare_number=kind is timedelta)
+    text = _text(node, shown, bare_number=kind in (timedelta, Fraction))
     if get_origin(kind) is Literal:
         return _choice(text, get_args(kind), shown, place)
     try:
@@ -89,6 +92,8 @@ def _form(kind: Any, meta: Meta | None, place: Place, path: Form) -> Form:
     """Return the function that understands a text at this place."""
     if kind is timedelta:
         return forms.duration
+    if kind is Fraction:
+        return forms.fraction
     if kind is Path:
         return path
     return FORMS.get(place) or partial(_plain, meta=meta)

@@ -10,6 +10,7 @@ Paths may begin with the anchor `%WORKDIR%`; `Settings` puts the directory in it
 """
 
 from datetime import timedelta
+from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -267,6 +268,19 @@ class PolicyBinding(Struct, frozen=True, forbid_unknown_fields=True, rename="keb
     strategy: Literal["first_available"] = "first_available"
 
 
+class RenewalInfoSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """When clients are advised to renew (RFC 9773), and how often to ask."""
+
+    lifetime_fraction: Fraction = Fraction(2, 3)
+    """The middle of the window, as a part of the certificate's lifetime: `2/3` or `0.75`."""
+    window_width: timedelta = timedelta(hours=48)
+    """How wide the window is; that of a short certificate is narrower, inside its lifetime."""
+    retry_after: timedelta = timedelta(hours=6)
+    """After how long a client asks again; spread by a fifth to both sides."""
+    explanation_url: str | None = None
+    """A page that tells people why certificates are to be renewed ahead of their time."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """Everything config.yml says. Its paths are absolute and without anchors."""
 
@@ -284,6 +298,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     authorities: tuple[AuthoritySettings, ...] = ()
     issuance_policies: tuple[IssuancePolicy, ...] = ()
     policy_bindings: tuple[PolicyBinding, ...] = ()
+    renewal_info: RenewalInfoSettings = RenewalInfoSettings()
     source: Path | None = None
     """The file it was read from; not a key of the file."""
 

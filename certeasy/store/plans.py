@@ -104,13 +104,13 @@ def _look_up_everything(store: Store) -> None:
     for table in TABLES:
         store.get(table, *["x"] * len(table.key))
     store.account_with_key("x")
-    store.certificate_with_serial("x")
+    store.certificates_with_serial("x")
     store.certificate_with_sha256("x")
     with store.reader.connect() as connection:
         account = _any(connection, ACCOUNTS.name, "id")
         serial = _any(connection, CERTIFICATES.name, "serial")
     store.orders_of(account)
-    store.certificate_with_serial(serial)
+    store.certificates_with_serial(serial)
     with store.transaction() as transaction:
         transaction.version_of(f"account/{account}")
         transaction.stream(f"account/{account}")

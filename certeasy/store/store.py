@@ -336,10 +336,10 @@ class Store:
         row = self._look_up(self._statements.by_thumbprint, {"value": thumbprint})
         return None if row is None else ACCOUNTS.to_state(row)
 
-    def certificate_with_serial(self, serial: str) -> Certificate | None:
-        """Return a certificate with this serial (lower-case hex), or None."""
-        row = self._look_up(self._statements.by_serial, {"value": serial})
-        return None if row is None else CERTIFICATES.to_state(row)
+    def certificates_with_serial(self, serial: str) -> list[Certificate]:
+        """Return the certificates with this serial (lower-case hex), one of each issuer."""
+        rows = self._look_up_all(self._statements.by_serial, {"value": serial})
+        return [CERTIFICATES.to_state(row) for row in rows]
 
     def certificate_with_sha256(self, fingerprint: str) -> Certificate | None:
         """Return the certificate with this SHA-256 (lower-case hex), or None."""
@@ -476,6 +476,11 @@ class Store:
         with reported():
             return ask(self._readers, lambda reading: _first(reading, statement, values))
 
+    def _look_up_all(self, statement: Prepared, values: dict[str, object]) -> list[tuple[Any, ...]]:
+        """Run a prepared statement that finds a few rows."""
+        with reported():
+            return ask(self._readers, lambda reading: _every(reading, statement, values))
+
     def _one(self, statement: Any, values: dict[str, object]) -> tuple[Any, ...] | None:
         with reported():
             row = ask(
@@ -494,15 +499,28 @@ class Store:
 def _first(
     connection: sa.Connection, statement: Prepared, values: dict[str, object]
 ) -> tuple[Any, ...] | None:
+    with _reading(connection) as cursor:
+        row: tuple[Any, ...] | None = statement.run(cursor, values).fetchone()
+    return row if row is None else tuple(row)
+
+
+def _every(
+    connection: sa.Connection, statement: Prepared, values: dict[str, object]
+) -> list[tuple[Any, ...]]:
+    with _reading(connection) as cursor:
+        return [tuple(row) for row in statement.run(cursor, values).fetchall()]
+
+
+@contextmanager
+def _reading(connection: sa.Connection) -> Iterator[Any]:
     driver = connection.connection.dbapi_connection
     if driver is None:
         raise DatabaseUnavailable("the reading connection is gone")
     cursor = driver.cursor()
     try:
-        row: tuple[Any, ...] | None = statement.run(cursor, values).fetchone()
+        yield cursor
     finally:
         cursor.close()
-    return row if row is None else tuple(row)
 
 
 def _as_head(row: tuple[Any, ...] | None) -> Head:

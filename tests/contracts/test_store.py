@@ -454,9 +454,9 @@ class StoreContract:
         store_log(store, log)
         found = store.get(CERTIFICATES, order)
         assert found is not None
-        assert store.certificate_with_serial(found.serial) == found
+        assert store.certificates_with_serial(found.serial) == [found]
         assert store.certificate_with_sha256(found.sha256) == found
-        assert store.certificate_with_serial("unknown") is None
+        assert store.certificates_with_serial("unknown") == []
         assert store.certificate_with_sha256("unknown") is None
         assert store.get(ISSUERS, found.chain[0]) is not None
 

@@ -20,6 +20,7 @@ import msgspec
 
 from certeasy.app import Application
 from certeasy.clock import Clock
+from certeasy.settings import RenewalInfoSettings
 from tests.fakes.web_server import WebServer, page
 from tests.make.csrs import a_csr, p256
 from tests.make.server import URL, a_server, lab_settings
@@ -169,7 +170,13 @@ class Client:
 
 
 @contextmanager
-def a_lab(folder: Path, *, clock: Clock | None = None, **server: Any) -> Iterator[Lab]:
+def a_lab(
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    renewal_info: RenewalInfoSettings | None = None,
+    **server: Any,
+) -> Iterator[Lab]:
     """Open a lab; `server` are settings of the server's section."""
     shown: dict[str, str] = {}
 
@@ -183,6 +190,8 @@ def a_lab(folder: Path, *, clock: Clock | None = None, **server: Any) -> Iterato
         if server:
             section = msgspec.structs.replace(settings.server, **server)
             settings = msgspec.structs.replace(settings, server=section)
+        if renewal_info:
+            settings = msgspec.structs.replace(settings, renewal_info=renewal_info)
         with a_server(folder, clock=clock, settings=settings) as application:
             yield Lab(application, shown)
 

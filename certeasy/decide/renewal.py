@@ -1,0 +1,87 @@
+"""When a certificate should be renewed (RFC 9773), and what an order for its successor must be.
+
+The law of the window: it lies inside the certificate's lifetime, and ends after it begins; that of
+a later certificate of the same lifetime is later. Only what happened moves it, and only ahead:
+after a revocation it lies in the past, so that clients renew at once.
+
+Everything follows from the certificate, the settings and what was recorded. Two clients that ask,
+and two nodes that answer, agree.
+"""
+
+import hashlib
+from datetime import datetime, timedelta
+from fractions import Fraction
+from functools import lru_cache
+
+from cryptography import x509
+from msgspec import Struct
+
+from certeasy.decide import chains
+from certeasy.settings import RenewalInfoSettings
+from projections.certificates import Certificate
+
+AT_ONCE = timedelta(hours=1)
+"""So wide is the window, all of it in the past, of what is to be renewed at once."""
+SPREAD = Fraction(1, 5)
+"""By as much, to both sides, differ the waits of two certificates, so that no fleet asks in
+step."""
+
+_SECOND = timedelta(seconds=1)
+_KEPT = 1024
+
+
+class Window(Struct, frozen=True):
+    """When to renew, in whole seconds; `moved` ahead of the certificate's own time."""
+
+    start: datetime
+    end: datetime
+    moved: bool = False
+
+
+def window(certificate: Certificate, settings: RenewalInfoSettings) -> Window:
+    """Return when a certificate should be renewed."""
+    if certificate.revoked:
+        at = _whole(certificate.revoked)
+        return Window(at - AT_ONCE, at, moved=True)
+    return usual_window(
+        _whole(certificate.not_before),
+        _whole(certificate.not_after),
+        settings.lifetime_fraction,
+        settings.window_width,
+    )
+
+
+def usual_window(
+    not_before: datetime, not_after: datetime, fraction: Fraction, width: timedelta
+) -> Window:
+    """Return the window around a part of the lifetime: so wide, but not wider than what leaves half
+    of either side free."""
+    life = max(1, (not_after - not_before) // _SECOND)
+    middle = int(life * fraction)
+    half = min(width // _SECOND, middle, life - middle) // 2
+    end = middle + (half or 1)  # RFC 9773 section 4.2: after the start
+    return Window(not_before + (middle - half) * _SECOND, not_before + end * _SECOND)
+
+
+def retry_after(certificate_id: str, settings: RenewalInfoSettings) -> int:
+    """Return after how many seconds to ask again: the same for a certificate, others for others."""
+    drawn = int.from_bytes(hashlib.sha256(certificate_id.encode()).digest()[:4], "big")
+    share = 1 - SPREAD + 2 * SPREAD * Fraction(drawn, 1 << 32)
+    return round(settings.retry_after // _SECOND * share)
+
+
+@lru_cache(maxsize=_KEPT)
+def key_id(certificate: bytes) -> bytes | None:
+    """Return the key identifier of the issuer that a certificate (DER) names; None: it names none,
+    and RFC 9773 has no name for it."""
+    try:
+        leaf = x509.load_der_x509_certificate(certificate)
+        identifier = chains.value(leaf.extensions, x509.AuthorityKeyIdentifier)
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
+        return None
+    return identifier.key_identifier if identifier else None
+
+
+def _whole(at: str) -> datetime:
+    """Return a time of the log, RFC 3339, without its fraction."""
+    return datetime.fromisoformat(at).replace(microsecond=0)
