@@ -48,3 +48,14 @@ class CertificateRevoked(Event, frozen=True):
     reason: int
     by: str
     names: tuple[str, ...] = msgspec.field(default=())
+
+
+@event("certificate.replaced")
+class CertificateReplaced(Event, frozen=True):
+    """A successor was issued, to the order `by` and with the serial `by_serial`: a renewal
+    (RFC 9773 section 5)."""
+
+    order_id: str
+    serial: str
+    by: str
+    by_serial: str

@@ -3,7 +3,12 @@
 import msgspec
 from msgspec.structs import replace
 
-from events.certificates import CertificateIssued, CertificateMismatched, CertificateRevoked
+from events.certificates import (
+    CertificateIssued,
+    CertificateMismatched,
+    CertificateReplaced,
+    CertificateRevoked,
+)
 from events.envelope import Envelope
 from events.nodes import AuthorityCertificateSeen
 from events.recovery import CertificateRecovered
@@ -14,7 +19,11 @@ from projections.tables import Column, Contradiction, Rows, Table
 
 class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A certificate that was handed out. `id` is its order's; `reason` is -1 until it is
-    revoked."""
+    revoked.
+
+    `replaces` is the id of its predecessor, `replaced_by` that of its successor: a certificate with
+    a predecessor is a renewal.
+    """
 
     id: str
     account_id: str
@@ -30,6 +39,8 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
     chain: tuple[str, ...]
     revoked: str = ""
     reason: int = -1
+    replaces: str = ""
+    replaced_by: str = ""
 
 
 class Issuer(msgspec.Struct, frozen=True):
@@ -90,6 +101,7 @@ def issued(fact: CertificateIssued, line: Envelope, rows: Rows) -> None:
         names=fact.names,
         certificate=fact.certificate,
         chain=fact.chain,
+        replaces=order.replaces,
     )
     rows.put(CERTIFICATES, certificate)
     ended = replace(order, status=orders.VALID, in_doubt=False, csr=b"", position=line.position)
@@ -135,6 +147,16 @@ def revoked(fact: CertificateRevoked, line: Envelope, rows: Rows) -> None:
         CERTIFICATES,
         replace(certificate, revoked=line.at, reason=fact.reason, position=line.position),
     )
+
+
+def replaced(fact: CertificateReplaced, line: Envelope, rows: Rows) -> None:
+    """A successor was issued."""
+    certificate = rows.get(CERTIFICATES, fact.order_id)
+    if certificate is None or certificate.serial != fact.serial:
+        raise Contradiction(line.position, f"{line.stream} is replaced, but was never issued so")
+    if certificate.replaced_by:
+        raise Contradiction(line.position, f"{line.stream} is replaced a second time")
+    rows.put(CERTIFICATES, replace(certificate, replaced_by=fact.by, position=line.position))
 
 
 def issuer_seen(fact: AuthorityCertificateSeen, _line: Envelope, rows: Rows) -> None:

@@ -8,7 +8,12 @@ from collections.abc import Callable
 from typing import Any
 
 from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
-from events.certificates import CertificateIssued, CertificateMismatched, CertificateRevoked
+from events.certificates import (
+    CertificateIssued,
+    CertificateMismatched,
+    CertificateReplaced,
+    CertificateRevoked,
+)
 from events.envelope import Envelope, Record
 from events.nodes import (
     AuthorityCertificateSeen,
@@ -33,7 +38,7 @@ from events.orders import (
 )
 from events.recovery import AccountRecovered, CertificateRecovered
 from events.registry import Event
-from projections import accounts, certificates, nodes, orders
+from projections import accounts, certificates, nodes, orders, renewals
 from projections.jobs import JOBS
 from projections.tables import Contradiction, Key, Rows, Table
 
@@ -50,6 +55,7 @@ TABLES: tuple[Table[Any], ...] = (
     orders.ORDER_NAMES,
     certificates.CERTIFICATES,
     certificates.ISSUERS,
+    renewals.RENEWALS,
     JOBS,
 )
 
@@ -78,6 +84,7 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     CertificateMismatched: certificates.mismatched,
     CertificateRecovered: certificates.recovered,
     CertificateRevoked: certificates.revoked,
+    CertificateReplaced: certificates.replaced,
     AuthorityCertificateSeen: certificates.issuer_seen,
 }
 

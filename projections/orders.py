@@ -21,6 +21,7 @@ from events.orders import (
     OrderReady,
     Problem,
 )
+from projections import renewals
 from projections.jobs import ISSUE, JOBS, VALIDATE, Job
 from projections.tables import Column, Contradiction, Rows, Table
 
@@ -213,6 +214,8 @@ def finalized(fact: OrderFinalized, line: Envelope, rows: Rows) -> None:
         csr_sha256=fact.csr_sha256,
     )
     rows.put(ORDERS, order)
+    if order.replaces:
+        renewals.taken_on(rows, order.replaces, order.id)
     rows.put(JOBS, Job(order.id, ISSUE, order.id, order.account_id, line.position))
 
 

@@ -154,7 +154,7 @@ class Orders(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 8555 section 7.1.3."""
+    """RFC 8555 section 7.1.3. `replaces`: RFC 9773 section 5."""
 
     status: str
     expires: str
@@ -163,6 +163,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     finalize: str
     certificate: str = ""
     error: ToldProblem | None = None
+    replaces: str = ""
 
 
 class Challenge(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,7 +7,7 @@ from typing import Never
 
 import falcon
 
-from certeasy.acme import messages, rendering, responses
+from certeasy.acme import messages, rendering, renewal, responses
 from certeasy.acme.directory import check_empty
 from certeasy.acme.messages import NewOrder, read
 from certeasy.acme.requests import Signed
@@ -45,8 +45,11 @@ class NewOrderResource:
         _check_wishes(wish)
         actor = desk.actor(req, account_of(signed))
         names, rules = self._permitted(wish, actor)
-        order = self._placed(signed, actor, names, rules)
-        shown = rendering.order(order, desk.urls, desk.clock.now())
+        before = ""
+        if wish.replaces is not None:
+            before = renewal.predecessor(desk.committer, wish.replaces)
+        order = self._placed(signed, actor, names, rules, before)
+        shown = rendered(desk, order)
         responses.answer(resp, shown, status=201, location=desk.urls.order(order.id))
 
     def _permitted(self, wish: NewOrder, actor: Actor) -> tuple[tuple[str, ...], Rules]:
@@ -64,7 +67,9 @@ class NewOrderResource:
             self._desk.site.refused(actor, "policy", refused.detail, names)
             raise
 
-    def _placed(self, signed: Signed, actor: Actor, names: tuple[str, ...], rules: Rules) -> Order:
+    def _placed(
+        self, signed: Signed, actor: Actor, names: tuple[str, ...], rules: Rules, replaces: str
+    ) -> Order:
         desk = self._desk
         account_id, order_id = account_of(signed), desk.site.ids.new()
         tokens = [desk.site.ids.token() for _ in range(len(names) * len(rules.challenges))]
@@ -83,6 +88,7 @@ class NewOrderResource:
                 lifetime=lifetime,
                 policy=rules.policy,
                 authority=rules.authority,
+                replaces=replaces,
             )
 
         return desk.commit(signed, actor, decide).get(ORDERS, order_id) or vanished()
@@ -113,12 +119,17 @@ class OrderResource:
         )
 
 
+def rendered(desk: Desk, order: Order) -> messages.Order:
+    """Return an order as clients are shown it."""
+    replaces = renewal.replaced_by(desk.committer, order)
+    return rendering.order(order, desk.urls, desk.clock.now(), replaces)
+
+
 def show(desk: Desk, resp: falcon.Response, order: Order) -> None:
     """Answer with an order; half of the clients depend on Location being its URL."""
-    shown = rendering.order(order, desk.urls, desk.clock.now())
     responses.answer(
         resp,
-        shown,
+        rendered(desk, order),
         location=desk.urls.order(order.id),
         retry_after=rendering.retry_order(order),
     )

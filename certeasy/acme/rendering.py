@@ -21,8 +21,11 @@ SOON = 1
 some clients give up within half a minute."""
 
 
-def order(row: Order, urls: Urls, now: datetime) -> messages.Order:
-    """RFC 8555 section 7.1.3. The certificate has a URL once there is one."""
+def order(row: Order, urls: Urls, now: datetime, replaces: str) -> messages.Order:
+    """RFC 8555 section 7.1.3. The certificate has a URL once there is one.
+
+    `replaces` is the certID of the predecessor, or empty.
+    """
     status = visible_status(row, now)
     return messages.Order(
         status=status,
@@ -32,6 +35,7 @@ def order(row: Order, urls: Urls, now: datetime) -> messages.Order:
         finalize=urls.finalize(row.id),
         certificate=urls.certificate(row.id) if status == VALID else "",
         error=row.error,
+        replaces=replaces,
     )
 
 

@@ -14,7 +14,8 @@ from certeasy.acme.site import Desk
 from certeasy.commit import Committer
 from certeasy.decide import renewal
 from certeasy.decide.problems import Problem, Refused
-from projections.certificates import Certificate
+from projections.certificates import CERTIFICATES, Certificate
+from projections.orders import Order
 
 LONGEST = 200
 """Characters of a certID: several times what the longest key identifier and serial take."""
@@ -43,6 +44,37 @@ def cert_id(text: str) -> CertId:
     return CertId(
         base64url.decode(key_id, "the certID's key identifier"), int.from_bytes(number, "big")
     )
+
+
+def cert_id_text(certificate: Certificate) -> str:
+    """Return a certificate's certID; empty if it does not name its issuer's key."""
+    key_id = renewal.key_id(certificate.certificate)
+    if key_id is None:
+        return ""
+    serial = int(certificate.serial, 16)
+    der = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
+    return f"{base64url.encode(key_id)}.{base64url.encode(der)}"
+
+
+def predecessor(committer: Committer, text: str) -> str:
+    """Return the id of the certificate that a new order replaces. RFC 9773 section 5.
+
+    Refused (malformed, 400), naming `replaces`: acme.sh orders again without it then.
+    """
+    try:
+        return present(committer, cert_id(text)).id
+    except Refused as refused:
+        if refused.status == NOT_FOUND:
+            raise renewal.unknown() from None
+        raise Refused(refused.problem, f"'replaces': {refused.detail}") from None
+
+
+def replaced_by(committer: Committer, order: Order) -> str:
+    """Return what an order shows as `replaces`, the certID of its predecessor; empty: nothing."""
+    if not order.replaces:
+        return ""
+    certificate = committer.get(CERTIFICATES, order.replaces)
+    return "" if certificate is None else cert_id_text(certificate)
 
 
 def present(committer: Committer, wanted: CertId) -> Certificate:

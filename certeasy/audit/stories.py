@@ -4,7 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
-from events.certificates import CertificateIssued, CertificateMismatched, CertificateRevoked
+from events.certificates import (
+    CertificateIssued,
+    CertificateMismatched,
+    CertificateReplaced,
+    CertificateRevoked,
+)
 from events.nodes import (
     AuthorityCertificateSeen,
     ClockSetBack,
@@ -69,7 +74,9 @@ def _account_created(fact: AccountCreated) -> str:
 
 def _order_created(fact: OrderCreated) -> str:
     names = ", ".join(identifier.value for identifier in fact.identifiers)
-    return f"ordered a certificate for {names} under policy {fact.policy}, from {fact.authority}"
+    instead = f", to replace that of order {fact.replaces}" if fact.replaces else ""
+    what = f"ordered a certificate for {names}{instead}"
+    return f"{what} under policy {fact.policy}, from {fact.authority}"
 
 
 def _challenge_accepted(fact: ChallengeAccepted) -> str:
@@ -165,6 +172,9 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     ),
     CertificateMismatched: lambda f: f"what {f.authority} returned was given to nobody: {f.reason}",
     CertificateRevoked: _revoked,
+    CertificateReplaced: lambda f: (
+        f"certificate {f.serial} was replaced by certificate {f.by_serial} of order {f.by}"
+    ),
     SubjectErased: lambda f: (
         f"the key of {f.subject} was destroyed: what was sealed before can be read by nobody"
     ),

@@ -2,9 +2,10 @@
 
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.orders import stream
-from events.certificates import CertificateIssued, CertificateMismatched
+from events.certificates import CertificateIssued, CertificateMismatched, CertificateReplaced
 from events.orders import IssuanceFailed, IssuanceSubmitted, OrderInvalidated, Problem
 from events.registry import Event
+from projections.certificates import CERTIFICATES
 from projections.orders import ORDERS, PROCESSING, Order
 
 
@@ -23,10 +24,16 @@ def submit(rows: Reader, order_id: str, authority: str) -> Decision:
 
 
 def issued(rows: Reader, order_id: str, fact: CertificateIssued) -> Decision:
-    """Record a certificate that is what was ordered."""
-    if _processing(rows, order_id) is None:
+    """Record a certificate that is what was ordered, and that its predecessor is replaced."""
+    order = _processing(rows, order_id)
+    if order is None:
         return Decision()
-    return Decision(((certificate_stream(order_id), fact),))
+    facts: list[tuple[str, Event]] = [(certificate_stream(order_id), fact)]
+    before = rows.get(CERTIFICATES, order.replaces) if order.replaces else None
+    if before is not None and not before.replaced_by:
+        replaced = CertificateReplaced(before.id, before.serial, order_id, fact.serial)
+        facts.append((certificate_stream(before.id), replaced))
+    return Decision(tuple(facts))
 
 
 def mismatched(

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import msgspec
 
+from certeasy.decide import renewal
 from certeasy.decide.accounts import signed_by
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem, Refused
@@ -120,13 +121,17 @@ def new_order(
     policy: str,
     authority: str,
     known: Mapping[str, Known] = NOTHING_KNOWN,
+    replaces: str = "",
 ) -> Decision:
     """Open an order for canonical names, each to be proven by one of the challenge types.
 
     `tokens` yields fresh challenge tokens. The names were held against the policy before. What is
-    `known`, by name, is not to be proven again.
+    `known`, by name, is not to be proven again. `replaces` is the id of the certificate whose
+    successor is ordered, if there is one.
     """
     signed_by(rows, account_id, thumbprint)
+    if replaces:
+        renewal.check_predecessor(rows, replaces, account_id=account_id, names=names)
     authorizations = tuple(_offer(name, challenges, tokens) for name in names)
     fact = OrderCreated(
         order_id=order_id,
@@ -136,6 +141,7 @@ def new_order(
         expires=f"{now + lifetime:%Y-%m-%dT%H:%M:%SZ}",
         policy=policy,
         authority=authority,
+        replaces=replaces,
     )
     facts = [fact, *born_valid(authorizations, [known.get(name) for name in names])]
     return Decision(tuple((stream(order_id), each) for each in facts))
@@ -217,6 +223,7 @@ def finalize(
     if order.status in {PROCESSING, VALID} and order.csr_sha256 == digest:
         return Decision()
     check_ready(order, now)
+    renewal.check_still_first(rows, order)
     if [identifier.value for identifier in order.identifiers] != list(names):
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
     facts: list[tuple[str, Event]] = [(stream(order_id), OrderFinalized(csr, digest))]

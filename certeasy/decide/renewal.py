@@ -9,6 +9,7 @@ and two nodes that answer, agree.
 """
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from fractions import Fraction
 from functools import lru_cache
@@ -17,8 +18,12 @@ from cryptography import x509
 from msgspec import Struct
 
 from certeasy.decide import chains
+from certeasy.decide.decision import Reader
+from certeasy.decide.problems import Problem, Refused
 from certeasy.settings import RenewalInfoSettings
-from projections.certificates import Certificate
+from projections.certificates import CERTIFICATES, Certificate
+from projections.orders import INVALID, ORDERS, Order
+from projections.renewals import RENEWALS
 
 AT_ONCE = timedelta(hours=1)
 """So wide is the window, all of it in the past, of what is to be renewed at once."""
@@ -85,3 +90,65 @@ def key_id(certificate: bytes) -> bytes | None:
 def _whole(at: str) -> datetime:
     """Return a time of the log, RFC 3339, without its fraction."""
     return datetime.fromisoformat(at).replace(microsecond=0)
+
+
+def check_predecessor(
+    rows: Reader, certificate_id: str, *, account_id: str, names: Iterable[str]
+) -> None:
+    """Return if an order of the account for these names may replace the certificate. RFC 9773
+    section 5.
+
+    Refused: malformed, naming `replaces`, if it is another account's or for none of the names;
+    alreadyReplaced (409) if another order does so.
+    """
+    certificate = rows.get(CERTIFICATES, certificate_id)
+    if certificate is None:
+        raise unknown()
+    if certificate.account_id != account_id:
+        raise Refused(
+            Problem.MALFORMED, "'replaces' names a certificate that belongs to another account"
+        )
+    if set(certificate.names).isdisjoint(names):
+        raise Refused(
+            Problem.MALFORMED, "'replaces' names a certificate for none of this order's names"
+        )
+    _check_not_replaced(rows, certificate_id, by="")
+
+
+def check_still_first(rows: Reader, order: Order) -> None:
+    """Return if an order that is to be finalized still takes the place that it was placed for.
+
+    Of several orders for one successor the first that is finalized has it; alreadyReplaced (409)
+    for the others.
+    """
+    if order.replaces:
+        _check_not_replaced(rows, order.replaces, by=order.id)
+
+
+def unknown() -> Refused:
+    """Return the refusal of a predecessor that is not of this server."""
+    return Refused(Problem.MALFORMED, "'replaces' names a certificate that was not issued here")
+
+
+def _check_not_replaced(rows: Reader, certificate_id: str, *, by: str) -> None:
+    order = _successor(rows, certificate_id)
+    if order is not None and order.id != by:
+        raise Refused(
+            Problem.ALREADY_REPLACED,
+            f"The certificate that 'replaces' names has its successor already: order {order.id}",
+        )
+
+
+def _successor(rows: Reader, certificate_id: str) -> Order | None:
+    """Return the order that takes a certificate's place: one that was finalized and did not fail.
+
+    An order that was placed and never finalized keeps nobody waiting: its client may have lost it.
+    """
+    certificate = rows.get(CERTIFICATES, certificate_id)
+    renewal = rows.get(RENEWALS, certificate_id)
+    # What the certificate itself says is held against signed lines, so it comes first.
+    order_id = (certificate and certificate.replaced_by) or (renewal and renewal.successor)
+    order = rows.get(ORDERS, order_id) if order_id else None
+    if order is None or order.status == INVALID or order.replaces != certificate_id:
+        return None
+    return order

@@ -3,21 +3,27 @@
 import base64
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from certeasy.acme.renewal import CertId, cert_id
+from certeasy.acme.renewal import CertId, cert_id, replaced_by
 from certeasy.decide.problems import Refused
 from certeasy.settings import RenewalInfoSettings
+from projections.orders import ORDERS
 from tests.fakes.clocks import HeldClock
 from tests.make.certificates import BEGIN, a_leaf, plant
-from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
+from tests.make.csrs import a_csr
+from tests.make.lab import JOSE, URL, Client, Lab, Result, a_lab, problem
 from tests.make.signers import b64
 
 PLACE = "/acme/renewal-info"
@@ -232,3 +238,121 @@ def test_any_text_is_a_cert_id_or_malformed(text: str) -> None:
 def test_any_path_is_answered_with_a_problem(lab: Lab, data: bytes) -> None:
     name = "".join(f"%{octet:02x}" for octet in data)
     assert problem(asked(lab, name))[0] in (400, 404)
+
+
+# --- An order that replaces a certificate (RFC 9773 section 5)
+
+
+def leaf_of(client: Client, order: str) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(client.post(client.see(order)["certificate"]).content)
+
+
+def test_rfc_9773_section_5_an_order_shows_what_it_replaces(client: Client) -> None:
+    name = cert_id_of(leaf_of(client, client.issued("web.lab.test")))
+    result = client.order("web.lab.test", "www.lab.test", replaces=name)
+    assert result.status_code == 201
+    assert result.json["replaces"] == name
+    order = result.headers["location"]
+    assert client.see(order)["replaces"] == name
+    assert client.prove(order)["replaces"] == name
+    result = client.finalize(order, a_csr("web.lab.test", "www.lab.test"))
+    assert (result.status_code, result.json["replaces"]) == (200, name)
+    assert client.see(order)["status"] == "valid"
+    assert "replaces" not in client.see(client.placed("web.lab.test"))
+
+
+def test_pitfall_44_the_predecessor_is_named_with_or_without_the_sign_octet(
+    lab: Lab, client: Client
+) -> None:
+    """Pitfall 44: acme.sh leaves the zero octet out; the order says it as the RFC does."""
+    account_id = str(client.kid).rpartition("/")[2]
+    plant(lab.server, a_leaf(serial=0x87654321), account_id=account_id)
+    for serial in ("h2VDIQ", "AIdlQyE"):
+        result = client.order("web.lab.test", replaces=f"{b64(ONE)}.{serial}")
+        assert result.status_code == 201, result.text
+        assert result.json["replaces"] == f"{b64(ONE)}.AIdlQyE"
+
+
+def test_a_predecessor_without_a_name_of_its_own_is_shown_as_none(lab: Lab, client: Client) -> None:
+    """What was placed before stays readable, whatever became of the predecessor's row."""
+    name = cert_id_of(leaf_of(client, client.issued("web.lab.test")))
+    order = client.order("web.lab.test", replaces=name).headers["location"]
+    row = lab.server.committer.get(ORDERS, order.rpartition("/")[2])
+    assert row is not None
+    nameless = plant(lab.server, a_leaf(serial=0x5555, key_id=None))
+    for predecessor in (nameless, "0" * 26):
+        assert replaced_by(lab.server.committer, replace(row, replaces=predecessor)) == ""
+
+
+@pytest.mark.parametrize("name", ["", "nonsense", "AAAA.AAAA", "AQ==.AQ==", "x" * 500])
+def test_pitfall_46_an_unknown_predecessor_is_malformed_and_names_replaces(
+    client: Client, name: str
+) -> None:
+    """Pitfall 46: acme.sh orders again without it if the body says so."""
+    status, kind, detail = problem(client.order("web.lab.test", replaces=name))
+    assert (status, kind) == (400, "malformed")
+    assert "replaces" in detail
+
+
+def test_pitfall_46_a_predecessor_of_somebody_else_is_malformed(lab: Lab, client: Client) -> None:
+    """Pitfall 46, RFC 9773 section 5."""
+    name = cert_id_of(leaf_of(client, client.issued("web.lab.test")))
+    other = lab.client()
+    other.register()
+    for who, names in ((other, ["web.lab.test"]), (client, ["other.lab.test"])):
+        status, kind, detail = problem(who.order(*names, replaces=name))
+        assert (status, kind) == (400, "malformed")
+        assert "replaces" in detail
+
+
+def test_pitfall_46_what_is_replaced_is_not_replaced_again(lab: Lab, client: Client) -> None:
+    """Pitfalls 43 and 46, RFC 9773 sections 5 and 7.4: 409, alreadyReplaced."""
+    name = cert_id_of(leaf_of(client, client.issued("web.lab.test")))
+    second = client.order("web.lab.test", replaces=name).headers["location"]
+    client.prove(second)
+    client.finalize(second, a_csr("web.lab.test"))
+    result = client.order("web.lab.test", replaces=name)
+    assert problem(result)[:2] == (409, "alreadyReplaced")
+    assert "location" not in result.headers
+    # Without it the order is one like any other, and the successor has its own successor.
+    assert client.order("web.lab.test").status_code == 201
+    after = cert_id_of(leaf_of(client, second))
+    assert client.order("web.lab.test", replaces=after).status_code == 201
+    lines = [
+        line
+        for line in map(
+            msgspec.json.decode, lab.server.node.journal.path.read_bytes().split(b"\n")[:-1]
+        )
+        if line["type"] == "certificate.replaced"
+        and line["data"]["by"] == second.rpartition("/")[2]
+    ]
+    assert len(lines) == 1
+
+
+def test_of_orders_that_race_for_one_place_one_is_finalized(client: Client) -> None:
+    """Decided where it happens: under the lock, on rows as they are then."""
+    name = cert_id_of(leaf_of(client, client.issued("web.lab.test")))
+    orders = [client.order("web.lab.test", replaces=name).headers["location"] for _ in range(4)]
+    for order in orders:
+        client.prove(order)
+    bodies = [
+        client.signed(client.see(order)["finalize"], {"csr": b64(a_csr("web.lab.test"))})
+        for order in orders
+        if client.drop_nonce() is None
+    ]
+    places = [order.replace("/order/", "/finalize/") for order in orders]
+    barrier = Barrier(len(orders))
+
+    def finalize(place: str, body: bytes) -> Result:
+        barrier.wait()
+        return client.lab.wire.simulate_post(place.removeprefix(URL), body=body, headers=JOSE)
+
+    with ThreadPoolExecutor(len(orders)) as pool:
+        results = list(pool.map(finalize, places, bodies))
+    assert sorted(result.status_code for result in results) == [200, 409, 409, 409]
+    for result in results:
+        if result.status_code != 200:
+            assert problem(result)[1] == "alreadyReplaced"
+    client.drop_nonce()
+    statuses = sorted(client.wait(order, "valid", "ready")["status"] for order in orders)
+    assert statuses == ["ready", "ready", "ready", "valid"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from certeasy.decide import accounts, orders, validation
+from certeasy.decide import accounts, issuance, orders, validation
 from certeasy.decide.decision import Decision
 from events.certificates import CertificateIssued
 from events.envelope import Envelope, timestamp
@@ -93,6 +93,7 @@ class World:
         account: Account,
         challenges: tuple[str, ...] = ("http-01",),
         known: Mapping[str, orders.Known] = orders.NOTHING_KNOWN,
+        replaces: str = "",
     ) -> str:
         """Place an order; return its id."""
         order_id = self.new_id()
@@ -109,6 +110,7 @@ class World:
             policy="default",
             authority="ca",
             known=known,
+            replaces=replaces,
         )
         return order_id
 
@@ -160,16 +162,26 @@ class World:
             submit_now=submit_now,
         )
 
-    def ready(self, *names: str, account: Account) -> str:
+    def ready(self, *names: str, account: Account, replaces: str = "") -> str:
         """Return the id of an order that is ready."""
-        order_id = self.order(*names, account=account)
+        order_id = self.order(*names, account=account, replaces=replaces)
         self.prove(account, order_id)
         return order_id
 
-    def processing(self, *names: str, account: Account) -> str:
+    def processing(self, *names: str, account: Account, replaces: str = "") -> str:
         """Return the id of an order whose first submission has no outcome yet."""
-        order_id = self.ready(*names, account=account)
+        order_id = self.ready(*names, account=account, replaces=replaces)
         self.finalize(account, order_id, submit_now=True)
+        return order_id
+
+    def issue(self, order_id: str) -> list[str]:
+        """Let the authority answer an order that is processing."""
+        return self.decide(issuance.issued, order_id, self.issued_fact(order_id))
+
+    def issued(self, *names: str, account: Account, replaces: str = "") -> str:
+        """Return the id of an order that has its certificate."""
+        order_id = self.processing(*names, account=account, replaces=replaces)
+        self.issue(order_id)
         return order_id
 
     def issued_fact(self, order_id: str) -> CertificateIssued:

@@ -135,6 +135,16 @@ def prevalidated_log() -> ALog:
     return log
 
 
+def renewal_log() -> ALog:
+    """Return a log in which a certificate is renewed, and its successor, too."""
+    log = a_log()
+    account = log.an_account()
+    first = log.an_order("web.corp.internal", account=account)
+    second = log.an_order("web.corp.internal", "www.corp.internal", account=account, replaces=first)
+    log.an_order("www.corp.internal", account=account, replaces=second)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -144,6 +154,7 @@ GOLDEN = {
     "golden-forked": forked_log,
     "golden-orders": orders_log,
     "golden-prevalidated": prevalidated_log,
+    "golden-renewal": renewal_log,
 }
 
 

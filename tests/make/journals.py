@@ -16,7 +16,12 @@ from pathlib import Path
 import msgspec
 
 from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
-from events.certificates import CertificateIssued, CertificateMismatched, CertificateRevoked
+from events.certificates import (
+    CertificateIssued,
+    CertificateMismatched,
+    CertificateReplaced,
+    CertificateRevoked,
+)
 from events.envelope import (
     VERSION,
     ZERO_HASH,
@@ -261,10 +266,12 @@ class ALog:
         self.say(AuthorityCertificateSeen("lab", sha256, ISSUER), "authority/lab", by=by)
         return sha256
 
-    def an_order(self, *names: str, account: str | None = None, by: int = 0) -> str:
+    def an_order(
+        self, *names: str, account: str | None = None, by: int = 0, replaces: str = ""
+    ) -> str:
         """Tell the whole story of a certificate, from the order to the issuance; return its id."""
         account = account or self.an_account(by=by)
-        order = self.a_new_order(*names, account=account, by=by)
+        order = self.a_new_order(*names, account=account, by=by, replaces=replaces)
         stream, actor = f"order/{order}", self.actor(account)
         for n, name in enumerate(names):
             self.say(ChallengeAccepted(n, 0), stream, by=by, actor=actor)
@@ -294,6 +301,9 @@ class ALog:
         )
         self.say(issued, f"certificate/{order}", by=by)
         self.serials[order] = issued.serial
+        if replaces:
+            replaced = CertificateReplaced(replaces, self.serials[replaces], order, issued.serial)
+            self.say(replaced, f"certificate/{replaces}", by=by)
         return order
 
     def a_revocation(self, order: str, *, reason: int = 4, by: int = 0) -> Record:
@@ -456,6 +466,13 @@ def _written(path: Path, records: list[Record]) -> Path:
     return path
 
 
+def a_renewal(log: ALog) -> tuple[str, str]:
+    """Let an account renew a certificate; return both orders' ids."""
+    account = log.an_account()
+    first = log.an_order("renewed.corp.internal", account=account)
+    return first, log.an_order("renewed.corp.internal", account=account, replaces=first)
+
+
 def every_story(log: ALog) -> None:
     """Let the first account do everything that an account can."""
     log.an_issuer()
@@ -471,3 +488,4 @@ def later_stories(log: ALog) -> None:
     """Let happen what later versions brought, and the first golden journals do not have."""
     account = log.an_account()
     log.a_known_order("known.corp.internal", account=account)
+    a_renewal(log)

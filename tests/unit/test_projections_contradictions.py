@@ -3,7 +3,7 @@
 import pytest
 
 from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
-from events.certificates import CertificateRevoked
+from events.certificates import CertificateReplaced, CertificateRevoked
 from events.nodes import NodeKeyRotated, NodeRetired
 from events.orders import (
     AuthorizationPrevalidated,
@@ -23,7 +23,7 @@ from events.orders import (
 from projections.fold import fold, streams_of
 from projections.jobs import JOBS
 from projections.tables import Contradiction, WorkingRows
-from tests.make.journals import ALog, a_log, a_loss, a_recovery, key_of
+from tests.make.journals import ALog, a_log, a_loss, a_recovery, a_renewal, key_of
 
 PROBLEM = Problem("urn:ietf:params:acme:error:dns", "no such name", 400)
 NAME = "web.corp.internal"
@@ -130,6 +130,17 @@ def revoked_by_another_serial(log: ALog) -> None:
     log.say(CertificateRevoked(order, "00", 1, "account"), f"certificate/{order}")
 
 
+def replaced_twice(log: ALog) -> None:
+    order, _ = a_renewal(log)
+    serial = log.serials[order]
+    log.say(CertificateReplaced(order, serial, "another", "07"), f"certificate/{order}")
+
+
+def replaced_by_another_serial(log: ALog) -> None:
+    order = log.an_order(NAME)
+    log.say(CertificateReplaced(order, "00", "another", "07"), f"certificate/{order}")
+
+
 def retired_unknown(log: ALog) -> None:
     log.say(NodeRetired("nobody", 1, "0" * 64), "node/nobody")
 
@@ -169,6 +180,8 @@ def signed_with_another_key(log: ALog) -> None:
         (ended_after_it_was_valid, "although it is valid"),
         (revoked_twice, "revoked a second time"),
         (revoked_by_another_serial, "never issued so"),
+        (replaced_twice, "replaced a second time"),
+        (replaced_by_another_serial, "never issued so"),
         (retired_unknown, "retired, but unknown"),
         (gave_up_unknown, "node nobody gives up the key old, not its own"),
         (gave_up_twice, "gives up the key .*, not its own"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.accounts import AccountContactsChanged, AccountDeactivated
-from events.certificates import CertificateRevoked
+from events.certificates import CertificateReplaced, CertificateRevoked
 from events.envelope import Record, parse
 from events.nodes import NodeEndorsed, NodeRetired, NodeStopped
 from events.orders import OrderReady
@@ -19,6 +19,7 @@ from projections.fold import FOLDS, TABLES, fold
 from projections.jobs import ISSUE, JOBS, VALIDATE
 from projections.nodes import INSTALLATION, NODES
 from projections.orders import INVALID, ORDER_NAMES, ORDERS, PENDING, PROCESSING, READY
+from projections.renewals import RENEWALS
 from projections.tables import WorkingRows
 from tests.make.journals import INSTALLATION as INSTALLATION_ID
 from tests.make.journals import (
@@ -27,6 +28,7 @@ from tests.make.journals import (
     a_log,
     a_loss,
     a_recovery,
+    a_renewal,
     every_story,
     later_stories,
 )
@@ -201,6 +203,17 @@ def test_a_revoked_certificate_says_when_and_why():
     assert (revoked.revoked, revoked.reason, revoked.position) == (line.at, 1, line.position)
 
 
+def test_a_renewal_is_linked_in_both_directions():
+    log = a_log()
+    first, second = a_renewal(log)
+    stored = folded(log.records)
+    before, after = (state(stored, CERTIFICATES, order) for order in (first, second))
+    assert (before.replaces, before.replaced_by) == ("", second)
+    assert (after.replaces, after.replaced_by) == (first, "")
+    assert state(stored, RENEWALS, first).successor == second
+    assert state(stored, RENEWALS, second) is None
+
+
 def test_nodes_are_registered_and_endorsed():
     log = a_log(nodes=1)
     log.a_node(endorsed=False)
@@ -227,6 +240,7 @@ def test_events_that_no_projection_keeps_change_nothing():
         (AccountContactsChanged("nobody"), "account/nobody"),
         (OrderReady(), "order/nothing"),
         (CertificateRevoked("nothing", "07", 1, "account"), "certificate/nothing"),
+        (CertificateReplaced("nothing", "07", "other", "08"), "certificate/nothing"),
         (NodeRetired("nobody", 1, "0" * 64), "node/nobody"),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
