@@ -42,7 +42,7 @@ from projections.jobs import ISSUE, JOBS, VALIDATE, Job
 from projections.orders import ORDERS
 from projections.tables import WorkingRows
 from tests.fakes.faults import Faults, FaultyStore, after, before, database_error
-from tests.make.journals import ALog, a_log, a_loss, a_recovery, every_story
+from tests.make.journals import ALog, a_log, a_loss, a_recovery, a_renewal, every_story
 from tests.make.postgres import Postgres, settings_of
 from tests.make.waiting import soon
 
@@ -399,6 +399,7 @@ class StoreContract:
         log.an_order("open.corp.internal")
         log.a_node(invitation=log.an_invitation())
         log.a_node()
+        a_renewal(log)
         pending = log.a_new_order("pending.corp.internal", account=log.an_account())
         rows = WorkingRows(lambda _table, _key: None)
         for record in log.records:
