@@ -9,7 +9,10 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.make.client_matrix import pytest_terminal_summary
 from tests.make.postgres import Postgres, a_postgres, gone
+
+__all__ = ["pytest_terminal_summary"]
 
 # No deadlines: on a shared machine they tell how busy it is, not how good the code.
 settings.register_profile("dev", deadline=None, max_examples=100)

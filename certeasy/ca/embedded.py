@@ -25,7 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certeasy.ca.authority import Denied, Issued, Outcome, Submission, Unavailable
 from certeasy.clock import Clock
-from certeasy.decide import chains, distinguished_names, public_keys, purposes
+from certeasy.decide import chains, csr, distinguished_names, public_keys, purposes
 from certeasy.ids import Ids
 from certeasy.settings import EmbeddedSettings, KeySettings
 from certeasy.settings.names import lowered
@@ -131,7 +131,7 @@ class EmbeddedAuthority:
         begins, ends = self._validity(submission)
         if ends <= self._clock.now():
             return Denied("The validity asked for is over", f"notAfter would be {ends.isoformat()}")
-        request = x509.load_der_x509_csr(submission.csr)
+        request = csr.load(submission.csr)
         key = request.public_key()
         template = self._rsa_leaf if isinstance(key, rsa.RSAPublicKey) else self._leaf
         subject = _subject(submission)

@@ -24,9 +24,10 @@ from ipaddress import ip_address
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from msgspec import Struct
 
@@ -66,6 +67,7 @@ _HARMLESS_ATTRIBUTES = {
     "1.3.6.1.4.1.311.13.2.3",  # Windows: version of the system
     "1.3.6.1.4.1.311.21.20",  # Windows: machine, user and program
 }
+_VERSION_1, _VERSION_3 = b"\2\1\0", b"\2\1\2"
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN_NAMES = 5
 
@@ -163,7 +165,22 @@ def check(
 
 def spki_of(der: bytes) -> bytes:
     """Return the public key, DER, of a request that `parse` accepted once."""
-    return public_keys.spki(x509.load_der_x509_csr(der).public_key())
+    return public_keys.spki(load(der).public_key())
+
+
+def load(der: bytes) -> x509.CertificateSigningRequest:
+    """Return a request to be read: one in DER, with nothing after it. Raises ValueError.
+
+    There is one version, written 0 (RFC 2986 section 4.1). Ruby's ACME library writes 2, that of a
+    certificate; others overlook it, and so do we: it is read as if 0 stood there.
+    """
+    try:
+        return x509.load_der_x509_csr(der)
+    except x509.InvalidVersion:
+        at = distinguished_names.start_of_signed(der)
+        if der[at : at + 3] != _VERSION_3:
+            raise ValueError("its version is unknown; version 1 is the only one") from None
+        return x509.load_der_x509_csr(der[:at] + _VERSION_1 + der[at + 3 :])
 
 
 def check_not_account_key(request: CertificateRequest, thumbprint: str) -> None:
@@ -195,9 +212,7 @@ def _load(der: bytes) -> x509.CertificateSigningRequest:
     if len(der) > MAX_BYTES:
         raise bad(f"The CSR has {len(der)} bytes; at most {MAX_BYTES} are taken")
     try:
-        return x509.load_der_x509_csr(der)
-    except x509.InvalidVersion:
-        raise bad("The CSR has an unknown version; version 1 is the only one") from None
+        return load(der)
     except ValueError as error:
         raise bad(f"The CSR is not one PKCS#10 request in DER: {error}") from None
 
@@ -232,8 +247,29 @@ def _check_signature(der: bytes, request: x509.CertificateSigningRequest) -> Non
 
     It is the last thing in a request; other numbers of bits would be more spellings of the same.
     """
-    if not der.endswith(b"\0" + request.signature) or not request.is_signature_valid:
+    if not der.endswith(b"\0" + request.signature) or not _is_signed(der, request):
         raise bad("The CSR's signature does not verify under its own key")
+
+
+def _is_signed(der: bytes, request: x509.CertificateSigningRequest) -> bool:
+    """Return whether its key signed what came in, which `load` may have read otherwise."""
+    at, signed = distinguished_names.start_of_signed(der), request.tbs_certrequest_bytes
+    if der[at : at + 3] == _VERSION_1:
+        return request.is_signature_valid
+    signed = signed.replace(_VERSION_1, _VERSION_3, 1)
+    key, how = request.public_key(), request.signature_algorithm_parameters
+    hashed = request.signature_hash_algorithm
+    try:
+        match key, how:
+            case RSAPublicKey(), PKCS1v15() if hashed is not None:
+                key.verify(request.signature, signed, how, hashed)
+            case EllipticCurvePublicKey(), ECDSA():
+                key.verify(request.signature, signed, how)
+            case _:
+                return False
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _check_attributes(request: x509.CertificateSigningRequest) -> None:

@@ -63,6 +63,13 @@ def common_names(name: bytes) -> tuple[str, ...]:
     return tuple(text for oid, text in attributes(name) if oid == COMMON_NAME)
 
 
+def start_of_signed(signed: bytes) -> int:
+    """Return where the first field begins of what was signed, in a SIGNED structure in DER."""
+    outer, _ = _content(signed, 0)
+    inner, _ = _content(signed, outer)
+    return inner
+
+
 def _fields_of_signed(signed: bytes) -> Iterator[bytes]:
     """Give the fields of what was signed: the first part of a SIGNED structure."""
     return _parts(next(_parts(signed)))

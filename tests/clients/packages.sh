@@ -1,12 +1,17 @@
 #!/bin/sh
 # Install the Debian packages that `make interop` drives; what is there already stays as it is.
 set -eu
-programs="lego:lego dehydrated:dehydrated uacme:uacme acme-tiny:acme-tiny node:nodejs npm:npm unshare:util-linux"
-if [ "${CERTEASY_TEST_SERVER:-}" = pebble ]; then programs="$programs pebble:pebble"; fi
+packages="acme-tiny acmetool apache2-bin caddy curl dehydrated lacme lacme-accountd
+  libcrypt-openssl-rsa-perl liblwp-protocol-https-perl lego openssl ruby-acme-client uacme util-linux"
+if [ "${CERTEASY_TEST_SERVER:-}" = pebble ]; then packages="$packages pebble"; fi
 missing=
-for pair in $programs; do
-  command -v "${pair%%:*}" >/dev/null || missing="$missing ${pair#*:}"
+for package in $packages; do
+  dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null |
+    grep -qx installed || missing="$missing $package"
 done
+# These two may come from elsewhere than Debian.
+command -v node >/dev/null || missing="$missing nodejs"
+command -v npm >/dev/null || missing="$missing npm"
 if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
   echo "make interop needs:$missing (as root on Debian it installs them itself)" >&2

@@ -1,6 +1,8 @@
 """The `acme` library under certbot, used directly: every resource, both ways to revoke."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from importlib.metadata import version
 
 import josepy
 import pytest
@@ -12,10 +14,18 @@ from tests.make.acme_library import KEYS, connect, key_and_csr, obtain, register
 from tests.make.acme_server import AcmeServer
 
 
+@pytest.fixture
+def told(exercised: Callable[..., None]) -> Callable[..., None]:
+    return lambda challenge, *features: exercised(
+        "acme (Python)", version("acme"), challenge, *features
+    )
+
+
 @pytest.mark.parametrize("kind", KEYS)
 def test_each_kind_of_account_key_gets_a_certificate(
-    acme_server: AcmeServer, monkeypatch: pytest.MonkeyPatch, kind: str
+    acme_server: AcmeServer, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None], kind: str
 ):
+    told("http-01", "account", "order", kind)
     acme = connect(acme_server, monkeypatch, kind)
     register(acme)
     names = [acme_server.name(f"{part}-{kind.lower()}") for part in ("a", "b", "c")]
@@ -24,8 +34,9 @@ def test_each_kind_of_account_key_gets_a_certificate(
 
 
 def test_an_account_is_found_again_changed_and_left(
-    acme_server: AcmeServer, monkeypatch: pytest.MonkeyPatch
+    acme_server: AcmeServer, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
 ):
+    told("http-01", "account update", "deactivate")
     acme = connect(acme_server, monkeypatch)
     account = register(acme)
     acme.net.account = None  # the next request names the key, as a client does that lost the URL
@@ -44,8 +55,13 @@ def test_an_account_is_found_again_changed_and_left(
 
 @pytest.mark.parametrize("with_certificate_key", [False, True])
 def test_a_certificate_is_revoked_once(
-    acme_server: AcmeServer, monkeypatch: pytest.MonkeyPatch, *, with_certificate_key: bool
+    acme_server: AcmeServer,
+    monkeypatch: pytest.MonkeyPatch,
+    told: Callable[..., None],
+    *,
+    with_certificate_key: bool,
 ):
+    told("http-01", "revoke by either key")
     acme = connect(acme_server, monkeypatch)
     register(acme)
     order, key = obtain(acme, acme_server, acme_server.name("revoked"))
@@ -60,8 +76,9 @@ def test_a_certificate_is_revoked_once(
 
 
 def test_a_wrong_answer_makes_the_order_invalid(
-    acme_server: AcmeServer, monkeypatch: pytest.MonkeyPatch
+    acme_server: AcmeServer, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
 ):
+    told("http-01", "failed proof")
     acme = connect(acme_server, monkeypatch)
     register(acme)
     _, csr = key_and_csr(acme_server.name("nobody-listens"))

@@ -1,11 +1,13 @@
 """dehydrated, from Debian: a shell script that never tries a request again after badNonce."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.make.acme_client import assert_certificate, program, run, webroot
 from tests.make.acme_server import AcmeServer
+from tests.make.client_matrix import version_of
 
 pytestmark = pytest.mark.interop
 
@@ -13,23 +15,61 @@ CONFIG = """\
 CA={server.directory_url}
 CURL_OPTS="--cacert {server.root_pem}"
 BASEDIR={folder}/dehydrated
-WELLKNOWN={challenges}
+WELLKNOWN={folder}/www/.well-known/acme-challenge
 CONTACT_EMAIL=admin@corp.example
 KEY_ALGO=prime256v1
+RENEW_DAYS=9000
+{more}
 """
 
 
-def test_dehydrated_gets_and_revokes_a_certificate(acme_server: AcmeServer, tmp_path: Path):
+@pytest.fixture
+def told(exercised: Callable[..., None]) -> Callable[..., None]:
+    version = version_of(program("dehydrated"), "--version")
+    return lambda challenge, *features: exercised("dehydrated", version, challenge, *features)
+
+
+class Dehydrated:
+    """dehydrated with its configuration and its folder."""
+
+    def __init__(self, server: AcmeServer, folder: Path, more: str = "") -> None:
+        self.server, self.folder = server, folder
+        (folder / "dehydrated").mkdir()
+        (folder / "config").write_text(CONFIG.format(server=server, folder=folder, more=more))
+
+    def __call__(self, *words: str | Path) -> str:
+        command = [program("dehydrated"), "--config", self.folder / "config", *words]
+        return run(command, cwd=self.folder, TXT=self.server.txt)
+
+    def stored(self, name: str) -> tuple[bytes, bytes]:
+        """Return the chain and the key."""
+        folder = self.folder / "dehydrated/certs" / name
+        return (folder / "fullchain.pem").read_bytes(), (folder / "privkey.pem").read_bytes()
+
+
+@pytest.fixture
+def web(acme_server: AcmeServer, tmp_path: Path) -> Iterator[None]:
+    with webroot(tmp_path / "www", acme_server.http01_port):
+        yield
+
+
+@pytest.mark.usefixtures("web")
+def test_dehydrated_goes_through_the_life_of_an_account(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "account", "order", "renew", "revoke", "account update", "deactivate")
+    dehydrated = Dehydrated(acme_server, tmp_path)
     names = [acme_server.name("dehydrated"), acme_server.name("www.dehydrated")]
-    (tmp_path / "dehydrated").mkdir()
-    words = [program("dehydrated"), "--config", tmp_path / "config"]
-    with webroot(tmp_path / "www", acme_server.http01_port) as challenges:
-        filled = CONFIG.format(server=acme_server, folder=tmp_path, challenges=challenges)
-        (tmp_path / "config").write_text(filled)
-        run([*words, "--register", "--accept-terms"], cwd=tmp_path)
-        run([*words, "--cron", "--domain", " ".join(names)], cwd=tmp_path)
-    stored = tmp_path / "dehydrated/certs" / names[0]
-    chain, key = (stored / file for file in ("fullchain.pem", "privkey.pem"))
-    assert_certificate(chain.read_bytes(), key.read_bytes(), names)
-    run([*words, "--revoke", stored / "cert.pem"], cwd=tmp_path)
-    run([*words, "--deactivate"], cwd=tmp_path)
+    dehydrated("--register", "--accept-terms")
+    dehydrated("--cron", "--domain", " ".join(names))
+    first, key = dehydrated.stored(names[0])
+    assert_certificate(first, key, names)
+    dehydrated("--cron", "--domain", " ".join(names))
+    second, key = dehydrated.stored(names[0])
+    assert second != first
+    assert_certificate(second, key, names)
+    dehydrated("--revoke", tmp_path / "dehydrated/certs" / names[0] / "cert.pem")
+    with (tmp_path / "config").open("a") as config:
+        config.write("CONTACT_EMAIL=other@corp.example\n")
+    dehydrated("--account")
+    dehydrated("--deactivate")

@@ -1,30 +1,47 @@
 """lego, from Debian: the client inside Traefik and many others."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.make.acme_client import assert_certificate, program, run
+from tests.make.acme_client import TXT_HOOK, assert_certificate, program, run
 from tests.make.acme_server import AcmeServer
+from tests.make.client_matrix import debian_version
 
 pytestmark = pytest.mark.interop
 
 
-def lego(server: AcmeServer, folder: Path, name: str, *command: str) -> str:
+def lego(server: AcmeServer, folder: Path, *words: str) -> str:
     to = ["--server", server.directory_url, "--accept-tos", "--email", "admin@corp.example"]
-    how = ["--path", "lego", "--http", "--http.port", f"127.0.0.1:{server.http01_port}"]
-    words = [program("lego"), *to, *how, "--domains", name, *command]
-    return run(words, cwd=folder, LEGO_CA_CERTIFICATES=server.root_pem)
+    return run(
+        [program("lego"), *to, "--path", "lego", *words],
+        cwd=folder,
+        LEGO_CA_CERTIFICATES=server.root_pem,
+        TXT=server.txt,
+        EXEC_PATH=TXT_HOOK,
+        EXEC_SEQUENCE_INTERVAL="1",  # seconds between two records; 60 if nothing is said
+    )
 
 
-def test_lego_gets_renews_and_revokes_a_certificate(acme_server: AcmeServer, tmp_path: Path):
+def stored(folder: Path, name: str) -> tuple[bytes, bytes]:
+    """Return the chain and the key."""
+    certificates = folder / "lego/certificates"
+    name = name.replace("*", "_")
+    return (certificates / f"{name}.crt").read_bytes(), (certificates / f"{name}.key").read_bytes()
+
+
+def test_lego_gets_renews_and_revokes_a_certificate(
+    acme_server: AcmeServer, tmp_path: Path, exercised: Callable[..., None]
+):
+    exercised("lego", debian_version("lego"), "http-01", "account", "order", "renew", "revoke")
     name = acme_server.name("lego")
-    lego(acme_server, tmp_path, name, "run")
-    stored = tmp_path / "lego/certificates"
-    first = (stored / f"{name}.crt").read_bytes()
-    assert_certificate(first, (stored / f"{name}.key").read_bytes(), [name])
-    lego(acme_server, tmp_path, name, "renew", "--days", "9000", "--no-random-sleep")
-    second = (stored / f"{name}.crt").read_bytes()
+    how = ["--http", "--http.port", f"127.0.0.1:{acme_server.http01_port}", "--domains", name]
+    lego(acme_server, tmp_path, *how, "run")
+    first, key = stored(tmp_path, name)
+    assert_certificate(first, key, [name])
+    lego(acme_server, tmp_path, *how, "renew", "--days", "9000", "--no-random-sleep")
+    second, key = stored(tmp_path, name)
     assert second != first
-    assert_certificate(second, (stored / f"{name}.key").read_bytes(), [name])
-    assert "revoked" in lego(acme_server, tmp_path, name, "revoke", "--reason", "4")
+    assert_certificate(second, key, [name])
+    assert "revoked" in lego(acme_server, tmp_path, *how, "revoke", "--reason", "4")

@@ -1,22 +1,45 @@
 """npm acme-client: a library that asks for a nonce before every request."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from tests.make.acme_client import assert_certificate
 from tests.make.acme_server import AcmeServer
-from tests.make.npm_packages import PACKAGES, run_script
+from tests.make.npm_packages import PACKAGES, run_script, version_of_package
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]  # the first run installs from npm
+pytestmark = pytest.mark.interop
+
+LIFE = ("account", "order", "revoke", "account update", "deactivate")
+
+
+@pytest.fixture
+def told(exercised: Callable[..., None]) -> Callable[..., None]:
+    version = version_of_package("acme-client")
+    return lambda challenge, *features: exercised("npm acme-client", version, challenge, *features)
+
+
+def issue(server: AcmeServer, folder: Path, kind: str, *names: str, **more: Any) -> None:
+    wish = {
+        "directoryUrl": server.directory_url,
+        "kind": kind,
+        "port": server.tls_alpn01_port if kind == "tls-alpn-01" else server.http01_port,
+        "txt": str(server.txt),
+        "names": names,
+        "output": str(folder / "got"),
+    }
+    words = msgspec.json.encode(wish | more).decode()
+    env = {"NODE_EXTRA_CA_CERTS": server.root_pem}
+    run_script(PACKAGES / "issue.mjs", words, cwd=folder, **env)
+    chain, key = (folder / "got" / file for file in ("chain.pem", "key.pem"))
+    assert_certificate(chain.read_bytes(), key.read_bytes(), names)
 
 
 def test_npm_acme_client_goes_through_the_life_of_an_account(
-    acme_server: AcmeServer, tmp_path: Path
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
 ):
-    name = acme_server.name("npm")
-    where = [acme_server.directory_url, str(acme_server.http01_port), name, tmp_path / "got"]
-    script = PACKAGES / "issue.mjs"
-    run_script(script, *where, cwd=tmp_path, NODE_EXTRA_CA_CERTS=acme_server.root_pem)
-    chain, key = (tmp_path / "got" / file for file in ("chain.pem", "key.pem"))
-    assert_certificate(chain.read_bytes(), key.read_bytes(), [name])
+    told("http-01", *LIFE)
+    issue(acme_server, tmp_path, "http-01", acme_server.name("npm"), acme_server.name("www.npm"))

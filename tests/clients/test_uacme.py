@@ -1,38 +1,56 @@
 """uacme, from Debian: a small client in C that takes its first nonce by GET."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.make.acme_client import assert_certificate, program, run, webroot
+from tests.make.acme_client import assert_certificate, program, run_trusting, webroot
 from tests.make.acme_server import AcmeServer
+from tests.make.client_matrix import version_of
 
 pytestmark = pytest.mark.interop
 
-# uacme trusts the system's bundle only, so it runs where that file is ours and nowhere else.
-TRUSTING = 'mount --bind "$ROOT_PEM" /etc/ssl/certs/ca-certificates.crt && exec "$@"'
-HOOK = Path("/usr/share/uacme/uacme.sh")
+WEB_HOOK = Path("/usr/share/uacme/uacme.sh")
 
 
-def uacme(server: AcmeServer, folder: Path, challenges: Path, *command: str) -> str:
-    own = [program("uacme"), "--verbose", "--yes", "--confdir", "uacme", "--hook", HOOK]
-    words = [*own, "--acme-url", server.directory_url, *command]
-    return run(
-        [program("unshare"), "--mount", "sh", "-c", TRUSTING, "sh", *words],
+@pytest.fixture
+def told(exercised: Callable[..., None]) -> Callable[..., None]:
+    version = version_of(program("uacme"), "--version")
+    return lambda challenge, *features: exercised("uacme", version, challenge, *features)
+
+
+def uacme(server: AcmeServer, folder: Path, *command: str | Path, hook: Path = WEB_HOOK) -> str:
+    own = [program("uacme"), "--verbose", "--yes", "--confdir", "uacme", "--hook", hook]
+    return run_trusting(
+        server.root_pem,
+        [*own, "--acme-url", server.directory_url, *command],
         cwd=folder,
-        ROOT_PEM=server.root_pem,
-        UACME_CHALLENGE_PATH=challenges,
+        UACME_CHALLENGE_PATH=folder / "www/.well-known/acme-challenge",
+        TXT=server.txt,
     )
 
 
-def test_uacme_goes_through_the_life_of_an_account(acme_server: AcmeServer, tmp_path: Path):
+def stored(folder: Path, name: str) -> tuple[bytes, bytes]:
+    """Return the chain and the key."""
+    certificate = folder / "uacme" / name / "cert.pem"
+    return certificate.read_bytes(), (folder / "uacme/private" / name / "key.pem").read_bytes()
+
+
+def test_uacme_goes_through_the_life_of_an_account(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "account", "order", "renew", "revoke", "account update", "deactivate")
     name = acme_server.name("uacme")
-    with webroot(tmp_path / "www", acme_server.http01_port) as challenges:
-        uacme(acme_server, tmp_path, challenges, "new", "admin@corp.example")
-        uacme(acme_server, tmp_path, challenges, "issue", name)
-    chain = tmp_path / "uacme" / name / "cert.pem"
-    key = tmp_path / "uacme/private" / name / "key.pem"
-    assert_certificate(chain.read_bytes(), key.read_bytes(), [name])
-    uacme(acme_server, tmp_path, challenges, "revoke", str(chain))
-    uacme(acme_server, tmp_path, challenges, "update", "other@corp.example")
-    uacme(acme_server, tmp_path, challenges, "deactivate")
+    uacme(acme_server, tmp_path, "new", "admin@corp.example")
+    with webroot(tmp_path / "www", acme_server.http01_port):
+        uacme(acme_server, tmp_path, "issue", name)
+        first, key = stored(tmp_path, name)
+        assert_certificate(first, key, [name])
+        uacme(acme_server, tmp_path, "--days", "9000", "issue", name)
+    second, key = stored(tmp_path, name)
+    assert second != first
+    assert_certificate(second, key, [name])
+    uacme(acme_server, tmp_path, "revoke", tmp_path / "uacme" / name / "cert.pem")
+    uacme(acme_server, tmp_path, "update", "other@corp.example")
+    uacme(acme_server, tmp_path, "deactivate")

@@ -1,6 +1,9 @@
 """Drive ACME clients by others as their users do, and look at what they got."""
 
+import contextlib
 import shutil
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +16,9 @@ from threading import Thread
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-SECONDS = 50
+SECONDS = 150
+TXT_HOOK = Path(__file__).resolve().parents[1] / "clients/txt_hook.sh"
+"""Adds and removes TXT records in the folder $TXT as each of the clients asks for it."""
 QUIET_ENV = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LC_ALL": "C.UTF-8",
@@ -30,10 +35,33 @@ def run(command: Sequence[str | Path], *, cwd: Path, **env: str | Path) -> str:
         "HOME": str(cwd),
         **{name: str(value) for name, value in env.items()},
     }
+    return output(command, cwd=cwd, env=variables)
+
+
+# Some clients trust the system's bundle only, so they run where that file is ours, not elsewhere.
+_TRUSTING = 'mount --bind "$ROOT_PEM" /etc/ssl/certs/ca-certificates.crt && exec "$@"'
+
+
+def run_trusting(
+    root_pem: Path, command: Sequence[str | Path], *, cwd: Path, **env: str | Path
+) -> str:
+    """Run a client for which `root_pem` is all that the machine trusts."""
+    words = [program("unshare"), "--mount", "sh", "-c", _TRUSTING, "sh", *command]
+    return run(words, cwd=cwd, ROOT_PEM=root_pem, **env)
+
+
+def output(
+    command: Sequence[str | Path],
+    *,
+    env: Mapping[str, str] = QUIET_ENV,
+    cwd: Path | None = None,
+    ends_with: Sequence[int] = (0,),
+) -> str:
+    """Run a program and return all it wrote. Raises AssertionError with that if it fails."""
     done = subprocess.run(
         command,
         cwd=cwd,
-        env=variables,
+        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -41,7 +69,7 @@ def run(command: Sequence[str | Path], *, cwd: Path, **env: str | Path) -> str:
         timeout=SECONDS,
         check=False,
     )
-    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
+    assert done.returncode in ends_with, f"{command} ended with {done.returncode}:\n{done.stdout}"
     return done.stdout
 
 
@@ -55,6 +83,21 @@ def assert_certificate(chain_pem: bytes, key_pem: bytes, names: Sequence[str]) -
     assert leaf.public_key() == key.public_key()
     for certificate, issuer in pairwise(chain):
         certificate.verify_directly_issued_by(issuer)
+
+
+def is_served(port: int, name: str, chain_pem: bytes) -> bool:
+    """Return whether a TLS server on 127.0.0.1 shows the leaf of this chain for a name."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    shown = None
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", port), 5) as plain,
+        context.wrap_socket(plain, server_hostname=name) as secured,
+    ):
+        shown = secured.getpeercert(binary_form=True)
+    leaf = x509.load_pem_x509_certificate(chain_pem)
+    return shown == leaf.public_bytes(serialization.Encoding.DER)
 
 
 def program(name: str) -> str:

@@ -1,13 +1,14 @@
 """What a test needs to know of an ACME server that is running, and how it starts one.
 
-Whichever server it is, it resolves every name below `lab.test` to 127.0.0.1 and validates http-01
-there on `http01_port`; so no client and no resolver of this machine has to be told anything.
+Whichever server it is, it resolves every name below `lab.test` to 127.0.0.1, validates http-01 and
+tls-alpn-01 there on ports of its own, and sees the TXT records that are in a folder; so no client
+and no resolver of this machine has to be told anything.
 """
 
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,12 @@ class AcmeServer:
     """What to trust to speak to it."""
     http01_port: int
     """Where, on 127.0.0.1, it validates http-01."""
+    tls_alpn01_port: int
+    """Where, on 127.0.0.1, it validates tls-alpn-01."""
+    txt: Path
+    """The folder of TXT records: NAME/VALUE is a file."""
+    new_binding: Callable[[], tuple[str, str]]
+    """Makes an external account binding and returns its key id and key, base64url."""
 
     def name(self, label: str) -> str:
         """Return a DNS name that this server resolves to 127.0.0.1."""

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.fakes.dns_server import DnsServer
+from tests.fakes.txt_folder import TxtFolder
 from tests.make.acme_client import QUIET_ENV, run
 from tests.make.acme_server import ZONE, AcmeServer, free_port, running
 from tests.make.tls_files import make_server_certificate
@@ -32,11 +34,12 @@ tls-certificate-manager:
 dns-validation-profiles:
   - name: lab
     http-01-port: {http01_port}
+    tls-alpn-01-port: {tls_alpn01_port}
     resolved-ip-policy:
       allow-cidrs: ["127.0.0.0/8"]
     zones:
       - suffixes: ["{zone}"]
-        hosts: {{"*.{zone}": 127.0.0.1}}
+        dns-server: ["127.0.0.1:{dns_port}"]
 authorities:
   - name: lab-ca
     type: embedded
@@ -58,14 +61,30 @@ def certeasy(folder: Path) -> Iterator[AcmeServer]:
     When it has stopped, raises AssertionError unless its journal, its database and what is folded
     from them agree.
     """
-    port, http01_port = free_port(), free_port()
+    port, http01_port, tls_alpn01_port = free_port(), free_port(), free_port()
     root_pem = make_server_certificate(folder)
     config = folder / "config.yml"
-    ports = {"port": port, "http01_port": http01_port, "admin_port": free_port()}
-    config.write_text(CONFIG.format(folder=folder, zone=ZONE, **ports))
     (folder / "work").mkdir()
+    txt = folder / "txt"
+    txt.mkdir()
     command = [CERTEASY, "serve", "-f", config]
-    with running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED):
-        yield AcmeServer(f"https://127.0.0.1:{port}/acme/directory", root_pem, http01_port)
+    with DnsServer({}) as dns:
+        dns.records = TxtFolder(txt, {f"*.{ZONE}": ["A 127.0.0.1"]})
+        ports = {
+            "port": port,
+            "admin_port": free_port(),
+            "http01_port": http01_port,
+            "tls_alpn01_port": tls_alpn01_port,
+            "dns_port": dns.port,
+        }
+        config.write_text(CONFIG.format(folder=folder, zone=ZONE, **ports))
+        with running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED):
+            url = f"https://127.0.0.1:{port}/acme/directory"
+            yield AcmeServer(url, root_pem, http01_port, tls_alpn01_port, txt, no_binding)
     run([CERTEASY, "audit", "verify", "-f", config], cwd=folder)
     run([CERTEASY, "projections", "check", "-f", config], cwd=folder)
+
+
+def no_binding() -> tuple[str, str]:
+    """Say that there are none yet."""
+    raise AssertionError("this server does not bind accounts yet")

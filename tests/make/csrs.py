@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -13,6 +13,7 @@ from cryptography.x509.oid import NameOID
 from certeasy.decide import distinguished_names
 
 P256_SHA256 = "1.2.840.10045.4.3.2"
+RSA_SHA256 = "1.2.840.113549.1.1.11"
 EXTENSION_REQUEST = "1.2.840.113549.1.9.14"
 MICROSOFT_EXTENSION_REQUEST = "1.3.6.1.4.1.311.2.1.14"
 SUBJECT_ALT_NAME = "2.5.29.17"
@@ -129,11 +130,16 @@ def a_raw_csr(
     algorithm: str = P256_SHA256,
     spki: bytes | None = None,
     version: int = 0,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
 ) -> bytes:
-    """A request whose parts are given in DER, signed with P-256 and SHA-256 whatever they say."""
-    own = p256().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    """A request whose parts are given in DER, signed with SHA-256 whatever they say."""
+    key = key or p256()
+    own = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     info = tlv(0x30, tlv(2, bytes([version])), subject, spki or own, tlv(0xA0, *attributes))
-    signature = p256().sign(info, ec.ECDSA(hashes.SHA256()))
+    if isinstance(key, rsa.RSAPrivateKey):
+        signature = key.sign(info, padding.PKCS1v15(), hashes.SHA256())
+    else:
+        signature = key.sign(info, ec.ECDSA(hashes.SHA256()))
     return tlv(0x30, info, tlv(0x30, oid(algorithm)), tlv(0x03, b"\x00", signature))
 
 

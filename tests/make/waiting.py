@@ -2,11 +2,15 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
-def soon(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Return once something is so; fail after that many seconds."""
+def soon(
+    condition: Callable[[], object], seconds: float = 10.0, *, told: Path | None = None
+) -> None:
+    """Return once something is so; fail after that many seconds, with what a log file tells."""
     ends = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < ends, "it did not come to pass"
+        if time.monotonic() > ends:
+            raise AssertionError("it did not come to pass" if told is None else told.read_text())
         time.sleep(0.01)

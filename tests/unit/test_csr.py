@@ -20,6 +20,8 @@ from tests.make import edwards
 from tests.make.csrs import (
     EXTENSION_REQUEST,
     MICROSOFT_EXTENSION_REQUEST,
+    P256_SHA256,
+    RSA_SHA256,
     a_csr,
     a_dh_key,
     a_raw_csr,
@@ -132,6 +134,16 @@ def test_it_is_accepted_too_where_the_authority_copies_it(client):
 def test_the_key_of_an_accepted_request_is_found_again():
     for der in (CLIENTS["certbot"], CLIENTS["acme.sh"]):
         assert csr.spki_of(der) == csr.parse(der).spki
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"), [(p256(), P256_SHA256), (rsa_key(), RSA_SHA256)], ids=["EC", "RSA"]
+)
+def test_the_version_that_rubys_library_writes_is_overlooked(key, algorithm):
+    """RFC 2986 section 4.1 knows version 0 only; acme-client signs requests that say 2."""
+    der = a_raw_csr(asking_for(raw_san(NAME)), version=2, key=key, algorithm=algorithm)
+    assert check(der).der == der
+    assert csr.spki_of(der) == spki(key.public_key())
 
 
 def test_an_ed25519_key_is_the_policys_choice():
@@ -437,7 +449,9 @@ def on_curve(curve: bytes) -> bytes:
         (b"rubbish", "is not one PKCS#10 request in DER"),
         (CLIENTS["certbot"] + b"\0", "ExtraData"),
         (b"\0" * 70_000, "has 70000 bytes; at most 65536 are taken"),
-        (a_raw_csr(asking_for(raw_san(NAME)), version=1), "an unknown version"),
+        (a_raw_csr(asking_for(raw_san(NAME)), version=1), "its version is unknown"),
+        (a_raw_csr(version=2, algorithm=RSA_SHA256), "does not verify under its own key"),
+        (a_raw_csr(version=2, spki=spki(p256(1).public_key())), "does not verify under its own"),
         (a_raw_csr(algorithm="1.2.840.10045.4.1"), "signed with ECDSA with SHA-1, which is not"),
         (a_raw_csr(algorithm="1.2.840.113549.1.1.4"), "signed with RSA with MD5"),
         (a_raw_csr(algorithm="1.2.840.113549.1.1.10"), "signed with RSASSA-PSS"),

@@ -1,0 +1,73 @@
+"""acme.sh, where CERTEASY_ACME_SH says that a copy is: the client inside pfSense and many others.
+
+Its file alone is enough: `CERTEASY_ACME_SH=/opt/acme.sh/acme.sh make interop`.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.make.acme_client import TXT_HOOK, assert_certificate, program, run, webroot
+from tests.make.acme_server import AcmeServer
+from tests.make.client_matrix import version_of
+
+pytestmark = pytest.mark.interop
+
+ACME_SH = Path(os.environ.get("CERTEASY_ACME_SH", ""))  # noqa: TID251 - not the server's
+DNS_HOOK = """\
+#!/usr/bin/env sh
+dns_txt_add() {{ TXT={txt} {hook} present "$1" "$2"; }}
+dns_txt_rm() {{ TXT={txt} {hook} cleanup "$1" "$2"; }}
+"""
+
+
+class AcmeSh:
+    """acme.sh with a home of its own."""
+
+    def __init__(self, server: AcmeServer, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        (folder / "home/dnsapi").mkdir(parents=True)
+        hook = DNS_HOOK.format(txt=server.txt, hook=TXT_HOOK)
+        (folder / "home/dnsapi/dns_txt.sh").write_text(hook)
+
+    def __call__(self, *words: str | Path) -> str:
+        to = ["--server", self.server.directory_url, "--ca-bundle", self.server.root_pem]
+        command = [program("sh"), ACME_SH, "--home", self.folder / "home", *words]
+        return run([*command, *to, "--no-color"], cwd=self.folder)
+
+    def stored(self, name: str) -> tuple[bytes, bytes]:
+        """Return the chain and the key."""
+        folder = self.folder / "home" / f"{name}_ecc"
+        return (folder / "fullchain.cer").read_bytes(), (folder / f"{name}.key").read_bytes()
+
+
+@pytest.fixture
+def told(exercised: Callable[..., None]) -> Callable[..., None]:
+    version = version_of(program("sh"), ACME_SH, "--version")
+    return lambda challenge, *features: exercised("acme.sh", version, challenge, *features)
+
+
+@pytest.fixture
+def acme_sh(acme_server: AcmeServer, tmp_path: Path) -> AcmeSh:
+    return AcmeSh(acme_server, tmp_path)
+
+
+def test_acme_sh_goes_through_the_life_of_an_account(
+    acme_sh: AcmeSh, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "account", "order", "renew", "revoke", "account update", "deactivate")
+    name = acme_sh.server.name("acme-sh")
+    acme_sh("--register-account", "-m", "admin@corp.example")
+    with webroot(tmp_path / "www", acme_sh.server.http01_port):
+        acme_sh("--issue", "-d", name, "-w", tmp_path / "www", "--keylength", "ec-256")
+        first, key = acme_sh.stored(name)
+        assert_certificate(first, key, [name])
+        acme_sh("--renew", "-d", name, "--ecc", "--force")
+    second, key = acme_sh.stored(name)
+    assert second != first
+    assert_certificate(second, key, [name])
+    acme_sh("--revoke", "-d", name, "--ecc", "--revoke-reason", "4")
+    acme_sh("--update-account", "-m", "other@corp.example")
+    acme_sh("--deactivate-account")
