@@ -16,7 +16,9 @@ from certeasy.acme.app import Site
 from certeasy.acme.app import build as build_acme
 from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
 from certeasy.acme.urls import Urls
-from certeasy.admin import health
+from certeasy.admin import health, local
+from certeasy.admin.desk import Desk, Office
+from certeasy.admin.server import LocalDoor
 from certeasy.ca import Authority
 from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
 from certeasy.clock import Clock, SystemClock
@@ -85,15 +87,21 @@ class Application:
         open.
         """
         self.node = boot.open_node(self.settings, self.ids)
+        doorway: local.Doorway | None = None
         try:
-            self._enter()
+            # Who comes before we serve waits there, and finds neither nobody nor a taken lock.
+            doorway = local.open_doorway(self.settings.workdir)
+            self._enter(doorway)
         except BaseException:
+            if doorway is not None:
+                doorway.close()
+                doorway.release()
             if hasattr(self, "committer"):
                 self.committer.stop()
             self.node.close()
             raise
 
-    def _enter(self) -> None:
+    def _enter(self, doorway: local.Doorway) -> None:
         settings, node = self.settings, self.node
         for private in (settings.secrets.key_file, settings.workdir / identity.KEY_FILE):
             if (wrong := openness(private)) is not None:
@@ -118,12 +126,14 @@ class Application:
             self._installed,
         )
         self.workers = self._workers()
+        self.subjects = Subjects(self.node.store, self.ids)
         self.acme = self._acme(nonce_secret)
         self.workers.start(self.committer)
         self.schedule = Schedule()
         self.schedule.every(schedule.LOOK_AROUND, self.workers.look_around)
         self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
         self.schedule.start()
+        self._door = self._local_door(doorway)
         self.readiness.checks = self._checks()
         self._closed = False
 
@@ -135,7 +145,9 @@ class Application:
                 return True
             self._closed = True
         self.readiness.checks = {"node": lambda: "the node is stopping"}
-        drained = self.workers.stop(self.settings.workers.drain_timeout.total_seconds())
+        wait = self.settings.workers.drain_timeout.total_seconds()
+        answered = self._door.close(wait)
+        drained = self.workers.stop(wait) and answered
         self.schedule.stop()
         self.refusals.close()
         try:
@@ -235,12 +247,31 @@ class Application:
             nonces=Nonces(
                 nonce_secret, MemoryRedeemedNonces(self.clock), self.clock, self.ids.random
             ),
-            subjects=Subjects(self.node.store, self.ids),
+            subjects=self.subjects,
             authorities=self.authorities,
             refused=self.refusals.note,
             issue_now=self._issue_now,
         )
         return build_acme(site)
+
+    def _local_door(self, doorway: local.Doorway) -> LocalDoor:
+        """Let administrators in, by the local socket; the workdir's lock is ours."""
+        office = Office(
+            settings=self.settings,
+            clock=self.clock,
+            ids=self.ids,
+            store=self.node.store,
+            journal=self.node.journal,
+            secrets=self.node.secrets,
+            subjects=self.subjects,
+            server_id=self.node.identity.server_id,
+            committer=lambda: self.committer,
+        )
+
+        def receive(user: str) -> Desk:
+            return Desk(office, *boot.administrator(user, self.ids))
+
+        return LocalDoor(doorway, receive)
 
     def _checks(self) -> dict[str, health.Check]:
         return {

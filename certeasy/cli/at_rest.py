@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from certeasy.admin.desk import Desk, Office
 from certeasy.cli.options import no_database, read
 from certeasy.clock import SystemClock
 from certeasy.cluster import boot
-from certeasy.commit import Command, Committer
+from certeasy.commit import Committer
+from certeasy.commit.subjects import Subjects
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.nodes import NodeRefused
 from certeasy.ids import RandomIds
@@ -28,10 +30,11 @@ class AtRest:
     """This node between its runs: its locks are held, its journal is level."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.clock = SystemClock()
         self.ids = RandomIds(self.clock)
         self.node = boot.open_node(settings, self.ids)
-        self.committer: Committer | None = None
+        self._committer: Committer | None = None
         try:
             self._standing = boot.level(self.node)
         except BaseException:
@@ -40,12 +43,29 @@ class AtRest:
         self.store = self.node.store
         self.server_id = self.node.identity.server_id
 
-    def take_place(self) -> Committer:
-        """Become the one who commits."""
-        self.committer = Committer(self.store, self.node.journal, self.clock)
-        place = boot.take_place(self.node, self.clock, self.ids)
-        self.committer.start(place, self._standing)
-        return self.committer
+    def committer(self) -> Committer:
+        """Become the one who commits, unless we are."""
+        if self._committer is None:
+            committer = Committer(self.store, self.node.journal, self.clock)
+            place = boot.take_place(self.node, self.clock, self.ids)
+            committer.start(place, self._standing)
+            self._committer = committer
+        return self._committer
+
+    def desk(self) -> Desk:
+        """Return what instructions are carried out with, for the administrator at the keyboard."""
+        office = Office(
+            settings=self.settings,
+            clock=self.clock,
+            ids=self.ids,
+            store=self.store,
+            journal=self.node.journal,
+            secrets=self.node.secrets,
+            subjects=Subjects(self.store, self.ids),
+            server_id=self.server_id,
+            committer=self.committer,
+        )
+        return Desk(office, *boot.administrator(boot.own_user(), self.ids))
 
     def would(self, decide: Callable[[Reader, datetime], Decision]) -> bool:
         """Whether there is anything to do; raises NodeRefused before a place is taken for it."""
@@ -53,16 +73,12 @@ class AtRest:
 
     def commit(self, decide: Callable[[Reader, datetime], Decision]) -> bool:
         """Have it recorded, by the administrator at the keyboard; return whether it was."""
-        if not self.would(decide):
-            return False
-        committer = self.take_place()
-        committed = committer.submit(Command(decide, boot.operator(self.node, self.ids)))
-        return bool(committed.records)
+        return self.desk().commit(decide) is not None
 
     def close(self) -> None:
         """Give everything back."""
-        if self.committer is not None:
-            self.committer.stop()
+        if self._committer is not None:
+            self._committer.stop()
         self.node.close()
 
 
@@ -74,13 +90,19 @@ def at_rest(config_file: Path, *, known: bool = True) -> Iterator[AtRest]:
     `boot.level` do.
     """
     settings = read(config_file)
-    if known and not (settings.workdir / "server_id").exists():
-        raise NodeRefused(
-            f"{settings.workdir} is no node's workdir yet: start the server in it once, or let it"
-            " join ('certeasy node join')"
-        )
+    if known:
+        check_workdir(settings)
     here = AtRest(settings)
     try:
         yield here
     finally:
         here.close()
+
+
+def check_workdir(settings: Settings) -> None:
+    """Raise NodeRefused where the workdir has never been a node's."""
+    if not (settings.workdir / "server_id").exists():
+        raise NodeRefused(
+            f"{settings.workdir} is no node's workdir yet: start the server in it once, or let it"
+            " join ('certeasy node join')"
+        )

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from certeasy.admin.journal import RotateJournal
+from certeasy.cli.administration import carry_out, refusals_told
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.cli.recovery import reconcile, restore
@@ -17,7 +19,6 @@ from certeasy.decide.decision import Decision
 from certeasy.ids import RandomIds
 from certeasy.store import DatabaseUnavailable
 from events.nodes import JournalRefilled
-from journal.segments import closed_path
 
 EVERYTHING = 1 << 62
 
@@ -100,34 +101,25 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 @journal.command(epilog="Example: certeasy journal rotate -f config.yml")
 @with_config
-@told(BootRefused, DatabaseUnavailable, Unavailable)
+@refusals_told
 def rotate(config_file: Path) -> None:
     """Close this node's active journal file, record that, and begin another.
 
-    The closed one never changes again, and is named after the first and the last line in it. Stop
-    the server first. Exit codes: 0 done, or there was no line to close; 1 refused or failed.
+    The closed one never changes again, and is named after the first and the last line in it. With
+    the server running or stopped. Exit codes: 0 done, or there was no line to close; 1 refused or
+    failed.
     """
-    settings = read(config_file)
-    clock = SystemClock()
-    ids = RandomIds(clock)
-    node = boot.open_node(settings, ids)
-    try:
-        path = node.journal.path
-        standing = boot.level(node)
-        first, last = node.journal.first, standing.seq + 1
-        if first == last:
-            click.echo(f"nothing to close: {path} has no line yet")
-            return
-        committer = Committer(node.store, node.journal, clock)
-        committer.start(boot.take_place(node, clock, ids), standing)
-        committer.close_segment(boot.operator(node, ids))
-        committer.stop()
-        closed = closed_path(path, first, last)
-        if not closed.exists():
-            fail(
-                f"{path} could not be renamed to {closed.name}, which was recorded: it goes on, and"
-                " is closed under a longer name later. Does another program have it open?"
-            )
-        click.echo(f"{closed}: seq {first} to {last} are closed; {path} is empty")
-    finally:
-        node.close()
+    rotated = carry_out(config_file, RotateJournal())
+    if not rotated.last:
+        click.echo(f"nothing to close: {rotated.path} has no line yet")
+    elif not rotated.renamed:
+        fail(
+            f"{rotated.path} could not be renamed to {Path(rotated.closed).name}, which was"
+            " recorded: it goes on, and is closed under a longer name later. Does another program"
+            " have it open?"
+        )
+    else:
+        click.echo(
+            f"{rotated.closed}: seq {rotated.first} to {rotated.last} are closed;"
+            f" {rotated.path} is empty"
+        )

@@ -9,9 +9,12 @@ from pathlib import Path
 import click
 import msgspec
 
+from certeasy.admin.nodes import EndorseNode, InviteNode
+from certeasy.cli.administration import carry_out, refusals_told
 from certeasy.cli.at_rest import AtRest, at_rest, existing_store
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
+from certeasy.clock import SystemClock
 from certeasy.cluster import boot, invitations, next_key
 from certeasy.cluster.boot import BootRefused
 from certeasy.commit.chain import BrokenChain
@@ -21,9 +24,9 @@ from certeasy.config.forms import duration
 from certeasy.decide import nodes
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.nodes import NodeRefused
+from certeasy.ids import RandomIds
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
-from events.envelope import timestamp
-from events.nodes import NodeInvited, NodeRegistered, NodeRetired
+from events.nodes import NodeRegistered, NodeRetired
 from events.signing import KEY_LENGTH, SigningKey
 from journal.breaks import printable
 from projections.fold import VERSION
@@ -136,22 +139,17 @@ def _listed(store: Store, server_id: str) -> ListedNode:
 @with_server_id
 @click.argument("kid", callback=_kid)
 @with_config
-@_refusals
+@refusals_told
 def endorse(server_id: str, kid: str, config_file: Path) -> None:
     """Vouch for another node: its id and its key's id, as that node says when it starts.
 
-    Before it has registered or after. Stop the server first. Exit codes: 0 done, or it was
-    endorsed already; 1 refused or failed; 2 the command line is wrong.
+    Before it has registered or after, with the server running or stopped. Exit codes: 0 done, or
+    it was endorsed already; 1 refused or failed; 2 the command line is wrong.
     """
-    with at_rest(config_file) as here:
-
-        def decide(rows: Reader, _now: datetime) -> Decision:
-            return nodes.endorse(rows, by=here.server_id, server_id=server_id, kid=kid)
-
-        if here.commit(decide):
-            click.echo(f"node {server_id} is endorsed with key {kid}")
-        else:
-            click.echo(f"node {server_id} was endorsed with key {kid} already")
+    if carry_out(config_file, EndorseNode(server_id, kid)).anew:
+        click.echo(f"node {server_id} is endorsed with key {kid}")
+    else:
+        click.echo(f"node {server_id} was endorsed with key {kid} already")
 
 
 @node.command(epilog="Example: certeasy node invite -f config.yml --valid 2h > token")
@@ -159,22 +157,19 @@ def endorse(server_id: str, kid: str, config_file: Path) -> None:
 @click.option(
     "--valid", default="24h", show_default=True, callback=_valid, help="How long; at most 30d."
 )
-@_refusals
+@refusals_told
 def invite(config_file: Path, valid: timedelta) -> None:
     """Print a token, once, with which one new node can join as an endorsed one.
 
-    Stop the server first. Whoever has the token can use it: keep it like a password until then.
-    Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong.
+    With the server running or stopped. Whoever has the token can use it: keep it like a password
+    until then. Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong.
     """
-    with at_rest(config_file) as here:
-        token = invitations.token_of(here.ids.random(invitations.SEED_LENGTH))
-        key = invitations.key_of(token).public
-        expires = timestamp(here.clock.now() + valid)
-        fact = NodeInvited(key.kid, key.x, expires)
-        here.commit(lambda rows, _now: nodes.invite(rows, by=here.server_id, fact=fact))
+    token = invitations.token_of(RandomIds(SystemClock()).random(invitations.SEED_LENGTH))
+    key = invitations.key_of(token).public
+    invited = carry_out(config_file, InviteNode(key.kid, key.x, valid))
     click.echo(
-        f"invitation {key.kid}, until {expires}; on the new node type 'certeasy node join -f"
-        " config.yml' and give the token, which is printed this once, on standard input",
+        f"invitation {key.kid}, until {invited.expires}; on the new node type 'certeasy node join"
+        " -f config.yml' and give the token, which is printed this once, on standard input",
         err=True,
     )
     click.echo(token)
@@ -248,7 +243,7 @@ def rotate_key(config_file: Path) -> None:
             click.echo(f"the rotation that had been interrupted is complete: the key is {kid}")
             return
         old = nodes.registered(here.store, here.server_id).kid
-        committer = here.take_place()
+        committer = here.committer()
         actor = boot.operator(here.node, here.ids)
         new = next_key.rotate_key(here.node, committer, actor, here.ids)
         click.echo(f"node {here.server_id} signs with key {new} now; key {old} was given up")

@@ -7,18 +7,18 @@ from pathlib import Path
 import click
 import msgspec
 
-from certeasy.cli.at_rest import at_rest, existing_store
+from certeasy.admin.privacy import MOST, EraseSubjects
+from certeasy.cli.administration import carry_out_with, refusals_told
+from certeasy.cli.at_rest import existing_store
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.cli.projections import UNREADABLE
 from certeasy.clock import SystemClock
-from certeasy.cluster import boot
-from certeasy.cluster.boot import BootRefused
-from certeasy.commit import PoisonousCommand, Unavailable, erasure
+from certeasy.commit import erasure
 from certeasy.commit.erasure import Mention, Said, Standing
 from certeasy.commit.subjects import Subjects
-from certeasy.decide.nodes import NodeRefused
 from certeasy.ids import RandomIds
+from certeasy.settings import Settings
 from certeasy.store import DatabaseUnavailable, Store
 from journal.breaks import printable
 
@@ -73,53 +73,42 @@ def show(subject: str, config_file: Path, *, as_json: bool) -> None:
 @with_subject
 @with_config
 @click.option("--yes", is_flag=True, help="Do it: without, only tell what would be erased.")
-@told(BootRefused, DatabaseUnavailable, NodeRefused, PoisonousCommand, Unavailable, *UNREADABLE)
+@told(*UNREADABLE)
+@refusals_told
 def erase(subject: str, config_file: Path, *, yes: bool) -> None:
     """Destroy the keys of SUBJECT: what the log has sealed under them is then read by nobody, and
-    every signature stays valid. Stop the server first.
+    every signature stays valid. With the server running or stopped.
 
     It cannot be undone. Backups made before still have the keys.
 
     Exit codes: 0 done, told what would be done, or erased already; 1 the log says nothing about it,
     refused or failed.
     """
-    store = existing_store(read(config_file).database)
-    if yes:
-        store.close()
-        _erase(config_file, subject)
-        return
+    settings = read(config_file)
+    store = existing_store(settings.database)
     try:
         standings = _standings(store, subject)
     finally:
         store.close()
+    if yes:
+        _erase(settings, standings)
+        return
     _tell(standings)
     if any(not standing.is_erased for standing in standings):
         click.echo("nothing was changed: with --yes, the keys are destroyed for good")
 
 
-def _erase(config_file: Path, subject: str) -> None:
+def _erase(settings: Settings, standings: list[Standing]) -> None:
     """Do it as a node of the installation, with the administrator as the one who acts."""
-    with at_rest(config_file) as here:
-        _check_ran(here.node)
-        found = _standings(here.store, subject)
-        readable = [each.subject for each in found if not each.is_erased]
-        _tell([each for each in found if each.is_erased])
-        if not readable:
-            here.store.scrub((), anew=True)  # the first time may have been cut short
-            return
-        committer, who = here.take_place(), boot.operator(here.node, here.ids)
-        erasure.erase(committer, here.store, here.ids, who, readable)
-    for name in readable:
-        click.echo(f"{name}: erased; the log has a line about it")
-
-
-def _check_ran(node: boot.Opened) -> None:
-    who = node.identity
-    if node.store.server(who.server_id) is None:
-        raise BootRefused(
-            f"node {who.server_id} of {who.workdir} has never run: start it once, or run this"
-            " with the configuration of a node that has"
-        )
+    readable = [each.subject for each in standings if not each.is_erased]
+    _tell([each for each in standings if each.is_erased])
+    if not readable:
+        carry_out_with(settings, EraseSubjects(()))  # the first time may have been cut short
+    for first in range(0, len(readable), MOST):
+        page = tuple(readable[first : first + MOST])
+        carry_out_with(settings, EraseSubjects(page))
+        for name in page:
+            click.echo(f"{name}: erased; the log has a line about it")
 
 
 def _standings(store: Store, text: str) -> list[Standing]:

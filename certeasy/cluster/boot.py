@@ -336,11 +336,6 @@ def farewell(node: Opened, committer: Committer) -> None:
     committer.submit(Command(lambda _rows, _now: Decision((fact,)), SYSTEM))
 
 
-def accepting(standing: Standing, latest: str) -> Standing:
-    """Return the standing of a node whose operator accepts that the log's latest time is ahead."""
-    return msgspec.structs.replace(standing, accepted_at=latest)
-
-
 def missing_segments(node: Opened) -> list[Segment]:
     """Return the closed segments that are not beside the journal: moved away, or lost.
 
@@ -369,16 +364,26 @@ def write_again(node: Opened, missing: Sequence[Segment]) -> Iterator[Segment]:
 
 
 def operator(node: Opened, ids: Ids) -> Actor:
-    """Return the administrator at the keyboard: the system's user, sealed as personal data."""
-    key = ids.random(KEY_LENGTH)
-    name = _user()
-    subject = Subject(f"administrator/{ids.new()}", key)
+    """Return the administrator at the keyboard, whose key is stored by now."""
+    actor, key = administrator(own_user(), ids)
     with node.store.repeatable() as transaction:
-        transaction.keep_subjects([(subject.subject, key)])
-    return Actor("administrator", sealed=subject.seal(name.encode(), ids.random(NONCE_LENGTH)))
+        transaction.keep_subjects(key)
+    return actor
 
 
-def _user() -> str:
+def administrator(name: str, ids: Ids) -> tuple[Actor, tuple[tuple[str, bytes], ...]]:
+    """Return a user of the system as the one who acts, sealed as personal data, and the key.
+
+    The key is to be stored with the first change that this one makes.
+    """
+    key = ids.random(KEY_LENGTH)
+    subject = Subject(f"administrator/{ids.new()}", key)
+    sealed = subject.seal(name.encode(), ids.random(NONCE_LENGTH))
+    return Actor("administrator", sealed=sealed), ((subject.subject, key),)
+
+
+def own_user() -> str:
+    """Return the user whom this process runs as, as people know it."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):  # a user id without a name, as in some containers

@@ -166,7 +166,9 @@ class Committer:
         """
         return self._enqueue(self._prepared(command)).wait()
 
-    def close_segment(self, actor: Actor) -> Committed:
+    def close_segment(
+        self, actor: Actor, subject_keys: tuple[tuple[str, bytes], ...] = ()
+    ) -> Committed:
         """Have the journal's active file closed now; return once that is recorded.
 
         The file gets its final name right after, before anything else is stored. Raises
@@ -174,7 +176,11 @@ class Committer:
         """
         if self.stopped is not None or self._closing:
             raise Unavailable(self.stopped or "the node is stopping")
-        return self._enqueue(Closing(actor)).wait()
+        return self._enqueue(Closing(actor, subject_keys)).wait()
+
+    def accept_clock(self, latest: str) -> None:
+        """Go on while the clock is behind this time, the log's latest: an administrator knows."""
+        self._accepted_at = latest
 
     def get(self, table: Table[S], *key: str) -> S | None:
         """Return a row as it is now, from memory where it was changed lately, else from the
@@ -560,8 +566,7 @@ class Committer:
             # the log gets one line about it and not one a second.
             raise Unavailable(
                 f"the clock is more than {CLOCK_SKEW.seconds} s behind the log's latest time"
-                f" ({latest}): set the clock right, or stop the node and run 'certeasy clock"
-                " accept'"
+                f" ({latest}): set the clock right, or run 'certeasy clock accept'"
             )
         return latest
 

@@ -150,18 +150,30 @@ def standings(meant: Sequence[str], found: Iterable[Mention]) -> list[Standing]:
 
 
 def erase(
-    committer: Committer, store: Store, ids: Ids, actor: Actor, subjects: Iterable[str]
+    committer: Committer,
+    store: Store,
+    ids: Ids,
+    actor: Actor,
+    subjects: Iterable[str],
+    *,
+    actor_key: tuple[tuple[str, bytes], ...] = (),
+    kept: Subjects | None = None,
 ) -> None:
     """Destroy the keys of subjects, each with its `subject.erased` in the same transaction.
 
     An account that goes on living gets a new key there: it seals what is said about it from then
-    on, and opens nothing of before. Raises what `Committer.submit` and `Store.scrub` do.
+    on, and opens nothing of before. `actor_key` seals the actor's name and is stored with the first
+    of them; `kept` are the keys that a running server holds, which forgets these. Raises what
+    `Committer.submit` and `Store.scrub` do.
     """
     waiting, gone = iter(subjects), list[bytes]()
     while page := tuple(itertools.islice(waiting, AT_ONCE)):
         gone += [key for subject in page if (key := store.subject_key(subject)) is not None]
         keys = tuple((each, ids.random(KEY_LENGTH)) for each in page if _lives(committer, each))
-        committer.submit(_erasing(page, keys, actor))
+        committer.submit(_erasing(page, (*actor_key, *keys), actor))
+        actor_key = ()
+        if kept is not None:
+            kept.forget(page)
     store.scrub(gone)
 
 

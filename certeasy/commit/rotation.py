@@ -32,8 +32,8 @@ class Closing(Pending):
 
     __slots__ = ()
 
-    def __init__(self, actor: Actor) -> None:
-        super().__init__(Command(lambda _rows, _now: Decision(), actor))
+    def __init__(self, actor: Actor, subject_keys: tuple[tuple[str, bytes], ...] = ()) -> None:
+        super().__init__(Command(lambda _rows, _now: Decision(), actor, subject_keys=subject_keys))
 
     def tell(self, stream: str, fact: JournalSegmentClosed) -> None:
         """Say what is to be recorded."""

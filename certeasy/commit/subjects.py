@@ -4,6 +4,7 @@ A key is made when its subject is first spoken of, and stored in the transaction
 """
 
 import threading
+from collections.abc import Iterable
 
 from certeasy.ids import Ids
 from certeasy.store import Store
@@ -20,6 +21,7 @@ class Subjects:
         self._ids = ids
         self._lock = threading.Lock()
         self._kept: dict[str, Subject] = {}
+        self._forgotten = 0  # how often keys were forgotten
 
     def new(self, subject: str) -> tuple[Subject, bytes]:
         """Make a key for a subject that has none; the command that first names it stores it."""
@@ -31,15 +33,24 @@ class Subjects:
         kept = self._kept.get(subject)
         if kept is not None:
             return kept
+        before = self._forgotten
         key = self._store.subject_key(subject)
         if key is None:
             return None
         found = Subject(subject, key)
         with self._lock:
-            self._kept[subject] = found
+            if self._forgotten == before:  # else it may have been destroyed since it was read
+                self._kept[subject] = found
             if len(self._kept) > KEPT:
                 del self._kept[next(iter(self._kept))]
         return found
+
+    def forget(self, subjects: Iterable[str]) -> None:
+        """Keep the keys of these subjects no longer: they were destroyed, or replaced."""
+        with self._lock:
+            self._forgotten += 1
+            for subject in subjects:
+                self._kept.pop(subject, None)
 
     def seal(self, subject: Subject, clear: bytes) -> Sealed:
         """Seal something said about the subject."""

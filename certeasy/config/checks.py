@@ -151,6 +151,7 @@ def _files(settings: Settings, page: Page) -> None:
         settings.workdir: "the working directory",
         settings.workdir / "server_id": "the node's identity",
         settings.workdir / "boot_ids": "the node's identity",
+        settings.workdir / "admin.sock": "the local socket",
     }
     for key, path in (
         ("database.path", settings.database.path if settings.database.driver == "sqlite" else None),

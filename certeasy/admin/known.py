@@ -1,0 +1,17 @@
+"""Every instruction there is. One that is not named here is not understood."""
+
+from typing import Any
+
+from certeasy.admin.clock import AcceptClock
+from certeasy.admin.instructions import Instruction
+from certeasy.admin.journal import RotateJournal
+from certeasy.admin.nodes import EndorseNode, InviteNode
+from certeasy.admin.privacy import EraseSubjects
+
+KNOWN: tuple[type[Instruction[Any]], ...] = (
+    AcceptClock,
+    EndorseNode,
+    EraseSubjects,
+    InviteNode,
+    RotateJournal,
+)
