@@ -55,7 +55,8 @@ class NewOrderResource:
     def _permitted(self, wish: NewOrder, actor: Actor) -> tuple[tuple[str, ...], Rules]:
         """Return the names and what holds for them; a refusal is written down."""
         try:
-            names = identifiers.names(wish.identifiers)
+            wildcards = self._desk.policies.wildcards
+            names = identifiers.names(wish.identifiers, wildcards=wildcards)
         except Refused as refused:
             if refused.problem in _RFC_REFUSALS:
                 # What is no DNS name may be an e-mail address: it is not written down.

@@ -108,7 +108,7 @@ def _name(identifier: Named, *, wildcards: bool) -> str:
 def _wildcard_fault(base: str, *, allowed: bool) -> str | None:
     """Return what is wrong with a wildcard at `base`, before the base itself is looked at."""
     if not allowed:
-        return "is a wildcard, which only dns-01 proves; this server does not offer dns-01"
+        return "is a wildcard, which only a DNS challenge proves; no policy offers one (dns-01)"
     if "." not in base:
         return "is a wildcard over a whole top-level domain"
     return None

@@ -9,7 +9,9 @@ import msgspec
 
 from certeasy.decide import renewal
 from certeasy.decide.accounts import signed_by
+from certeasy.decide.challenges import proving
 from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.identifiers import split
 from certeasy.decide.problems import Problem, Refused
 from events.orders import (
     AuthorizationPrevalidated,
@@ -125,9 +127,11 @@ def new_order(
 ) -> Decision:
     """Open an order for canonical names, each to be proven by one of the challenge types.
 
-    `tokens` yields fresh challenge tokens. The names were held against the policy before. What is
-    `known`, by name, is not to be proven again. `replaces` is the id of the certificate whose
-    successor is ordered, if there is one.
+    A wildcard is offered those that prove one; its authorization is without `*.` (RFC 8555 section
+    7.1.4), so a zone and its wildcard have two with the same identifier. `tokens` yields fresh
+    challenge tokens. The names were held against the policy before. What is `known`, by name, is
+    not to be proven again. `replaces` is the id of the certificate whose successor is ordered, if
+    there is one.
     """
     signed_by(rows, account_id, thumbprint)
     if replaces:
@@ -168,9 +172,10 @@ def born_valid(
 
 
 def _offer(name: str, challenges: Sequence[str], tokens: Iterator[str]) -> OfferedAuthorization:
-    base = name.removeprefix("*.")
-    offered = tuple(OfferedChallenge(kind, next(tokens)) for kind in challenges)
-    return OfferedAuthorization(Identifier("dns", base), offered, wildcard=base != name)
+    base, wildcard = split(name)
+    kinds = proving(challenges, wildcard=wildcard)
+    offered = tuple(OfferedChallenge(kind, next(tokens)) for kind in kinds)
+    return OfferedAuthorization(Identifier("dns", base), offered, wildcard=wildcard)
 
 
 def accept_challenge(

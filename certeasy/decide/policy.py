@@ -10,6 +10,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from certeasy.decide.challenges import proving
 from certeasy.decide.identifiers import show, split
 from certeasy.decide.problems import Problem, Refused, Subproblem
 from certeasy.decide.scope import NameRule, parse, permits
@@ -73,13 +74,18 @@ class Policies:
             for binding in bindings
         }
 
+    @property
+    def wildcards(self) -> bool:
+        """Whether any policy offers a challenge that proves a wildcard."""
+        return any(proving(rules.challenges, wildcard=True) for rules in self._rules.values())
+
     def choose(self, names: Sequence[str]) -> Rules:
         """Return what holds for an order of these names: canonical, wildcards with their `*.`.
 
         Raises Refused (rejectedIdentifier), naming each name that no policy permits, and why.
         """
         for rules in self._rules.values():
-            if all(_objection(rules, name) is None for name in names):
+            if all(_obstacle(rules, name) is None for name in names):
                 return rules
         raise self._refusal(names)
 
@@ -114,7 +120,7 @@ class Policies:
         """Return why no policy permits a name; None: some policy does."""
         objections = []
         for rules in self._rules.values():
-            if (objection := _objection(rules, name)) is None:
+            if (objection := _obstacle(rules, name)) is None:
                 return None
             objections.append(objection)
         reasons = "; ".join(objections[:_POLICIES_SHOWN]) or "not allowed: there is no policy"
@@ -134,6 +140,18 @@ def _rules(policy: IssuancePolicy, signer: Signer) -> Rules:
         copied=signer.copies_request,
         allow=tuple(parse(rule) for rule in policy.dns.allow),
         deny=tuple(parse(rule) for rule in policy.dns.deny),
+    )
+
+
+def _obstacle(rules: Rules, name: str) -> str | None:
+    """Return why a name cannot be ordered under a policy: not permitted, or nothing proves it."""
+    objection = _objection(rules, name)
+    if objection is not None or proving(rules.challenges, wildcard=split(name)[1]):
+        return objection
+    offered = ", ".join(rules.challenges)
+    return (
+        f'not provable under policy "{rules.policy}": only a DNS challenge (dns-01) proves a'
+        f" wildcard, and it offers {offered}"
     )
 
 

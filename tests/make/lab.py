@@ -9,7 +9,7 @@ Everything a client does is one `post`; what it would send wrongly can be set th
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import msgspec
 
 from certeasy.app import Application
 from certeasy.clock import Clock
-from certeasy.settings import RenewalInfoSettings
+from certeasy.settings import RenewalInfoSettings, Settings
 from tests.fakes.web_server import WebServer, page
 from tests.make.csrs import a_csr, p256
 from tests.make.server import URL, a_server, lab_settings
@@ -175,9 +175,10 @@ def a_lab(
     *,
     clock: Clock | None = None,
     renewal_info: RenewalInfoSettings | None = None,
+    change: Callable[[Settings], Settings] = lambda settings: settings,
     **server: Any,
 ) -> Iterator[Lab]:
-    """Open a lab; `server` are settings of the server's section."""
+    """Open a lab; `server` are settings of the server's section, `change` changes any of them."""
     shown: dict[str, str] = {}
 
     def answer(request: bytes) -> list[bytes | float]:
@@ -186,7 +187,7 @@ def a_lab(
         return [page(b"nothing here", "404 Not Found") if found is None else page(found.encode())]
 
     with WebServer(answer) as web:
-        settings = lab_settings(folder, http_port=web.port)
+        settings = change(lab_settings(folder, http_port=web.port))
         if server:
             section = msgspec.structs.replace(settings.server, **server)
             settings = msgspec.structs.replace(settings, server=section)

@@ -18,12 +18,33 @@ WRONG = Told("urn:ietf:params:acme:error:dns", "no such name", 400)
 
 def test_an_order_has_an_authorization_for_each_name() -> None:
     world = World()
-    order = world.row(world.order("a.test", "*.b.test", account=world.account()))
+    both = ("http-01", "dns-01")
+    order = world.row(world.order("a.test", "*.b.test", account=world.account(), challenges=both))
     assert order.status == PENDING
     assert [identifier.value for identifier in order.identifiers] == ["a.test", "*.b.test"]
     shown = [(each.identifier.value, each.wildcard) for each in order.authorizations]
     assert shown == [("a.test", False), ("b.test", True)]
     assert order.expires == "2026-11-09T09:00:00Z"
+
+
+def test_a_zone_and_its_wildcard_are_proven_one_by_one() -> None:
+    """Pitfall 23, RFC 8555 section 7.1.4."""
+    world = World()
+    account = world.account()
+    order_id = world.order(
+        "b.test", "*.b.test", account=account, challenges=("http-01", "dns-01", "dns-account-01")
+    )
+    apex, wildcard = world.row(order_id).authorizations
+    assert apex.identifier == wildcard.identifier
+    assert (apex.wildcard, wildcard.wildcard) == (False, True)
+    assert [each.type for each in apex.challenges] == ["http-01", "dns-01", "dns-account-01"]
+    assert [each.type for each in wildcard.challenges] == ["dns-01", "dns-account-01"]
+    world.accept(account, order_id, 1)
+    world.decide(validation.validated, order_id, 1, 0, world.asked(order_id, 1), {})
+    assert [each.status for each in world.row(order_id).authorizations] == [PENDING, VALID]
+    world.accept(account, order_id, 0)
+    world.decide(validation.validated, order_id, 0, 0, world.asked(order_id, 0), {})
+    assert world.row(order_id).status == READY
 
 
 def test_every_challenge_has_a_token_of_its_own() -> None:

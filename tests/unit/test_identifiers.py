@@ -137,7 +137,7 @@ def test_the_kelvin_sign_is_not_a_k():
 def test_wildcards_are_refused_while_nothing_proves_them():
     refusal = refusal_of(*of("*.corp.test"))
     assert refusal.problem is Problem.REJECTED_IDENTIFIER
-    assert "dns-01" in refusal.detail
+    assert "only a DNS challenge proves; no policy offers one (dns-01)" in refusal.detail
     assert refusal.identifier == Identifier.dns("*.corp.test")
 
 

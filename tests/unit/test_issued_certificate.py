@@ -103,6 +103,15 @@ def test_a_certificate_as_ordered_is_accepted_and_its_facts_are_told():
     assert facts.chain == ISSUERS
 
 
+def test_a_wildcard_is_no_name_below_it():
+    wildcard = ISSUING.leaf(names=["*.Corp.test", "corp.test"], subject=cn("*.corp.test"))
+    assert check(wildcard, names=["corp.test", "*.corp.test"]).names == ("*.corp.test", "corp.test")
+    assert "is for '*.corp.test', 'corp.test'" in mismatch(wildcard, names=["corp.test", NAME])
+    assert mismatch(ISSUING.leaf(names=[NAME]), names=["*.corp.test"]).startswith(
+        f"is for '{NAME}'"
+    )
+
+
 def test_only_ascii_has_capitals():
     leaf = ISSUING.leaf(names=["k.corp.test"], subject=cn("\u212a.corp.test"))
     told = mismatch(leaf, names=["k.corp.test"])

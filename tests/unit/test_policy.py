@@ -36,11 +36,39 @@ def refusal(of: Policies, *names: str) -> Refused:
 
 
 def test_the_first_policy_that_permits_all_names_is_chosen() -> None:
-    both = policies(WEB, LAB, a_policy("all", ".test/5"))
+    both = policies(WEB, by_dns(LAB), a_policy("all", ".test/5"))
     assert both.choose(["a.corp.test", "b.corp.test"]).policy == "web"
     assert both.choose(["a.lab.test"]).policy == "lab"
     assert both.choose(["*.lab.test", "a.lab.test"]).policy == "lab"
     assert both.choose(["a.corp.test", "a.lab.test"]).policy == "all"
+
+
+def by_dns(policy: IssuancePolicy, *challenges: str) -> IssuancePolicy:
+    return msgspec.structs.replace(policy, challenges=challenges or ("http-01", "dns-01"))
+
+
+def test_a_wildcard_is_proven_by_dns_only() -> None:
+    # Pitfall 26, RFC 8555 section 7.1.4.
+    refused = refusal(policies(LAB), "a.lab.test", "*.lab.test")
+    assert refused.detail == (
+        'The name "*.lab.test" is not provable under policy "lab": only a DNS challenge (dns-01)'
+        " proves a wildcard, and it offers http-01"
+    )
+    assert refused.identifier is not None
+    assert refused.identifier.value == "*.lab.test"
+    assert not policies(LAB).wildcards
+    assert policies(WEB, by_dns(LAB)).wildcards
+
+
+@pytest.mark.parametrize("kind", ["dns-01", "dns-account-01", "dns-persist-01"])
+def test_every_challenge_that_looks_into_the_dns_proves_a_wildcard(kind: str) -> None:
+    proving = policies(LAB, by_dns(a_policy("names", "*.lab.test", ".lab.test/1"), kind))
+    assert proving.choose(["*.lab.test", "a.lab.test"]).policy == "names"
+    assert proving.choose(["a.lab.test"]).policy == "lab"
+
+
+def test_a_wildcard_that_was_proven_is_finalized_whatever_is_offered_today() -> None:
+    assert policies(LAB).check("lab", ["*.lab.test"]).policy == "lab"
 
 
 def test_a_policy_without_an_authority_does_not_count() -> None:
