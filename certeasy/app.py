@@ -44,6 +44,7 @@ from certeasy.validate import Validator
 from certeasy.validate.dns01 import Dns01Validator
 from certeasy.validate.http01 import Http01Validator
 from certeasy.validate.resolve import Resolver
+from certeasy.validate.tlsalpn01 import TlsAlpn01Validator
 from events.nodes import AuthorityCertificateSeen, SettingsLoaded, TlsCertificateInstalled
 from projections.certificates import ISSUERS
 from projections.jobs import ISSUE, VALIDATE, Job
@@ -330,4 +331,5 @@ def validators_of(profile: DnsProfile) -> dict[str, Validator]:
     return {
         "http-01": Http01Validator(profile, resolver),
         "dns-01": Dns01Validator(resolver),
+        "tls-alpn-01": TlsAlpn01Validator(profile, resolver),
     }

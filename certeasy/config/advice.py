@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from certeasy.settings import DnsProfile, IpPolicy, Settings
 
 _HTTP_PORT = 80
+_HTTPS_PORT = 443
 _ONE_BATCH = 64 << 20
 # Where connecting on a stranger's word does the most harm: this machine, and the place where
 # clouds keep the credentials of machines.
@@ -67,6 +68,8 @@ def _validating(settings: Settings) -> Iterator[str]:
             yield f'profile "{profile.name}" is used by no policy'
         if (port := profile.http_01_port) != _HTTP_PORT:
             yield f'profile "{profile.name}" looks for http-01 on port {port}, not 80'
+        if (port := profile.tls_alpn_01_port) != _HTTPS_PORT:
+            yield f'profile "{profile.name}" looks for tls-alpn-01 on port {port}, not 443'
         yield from _addresses(profile)
 
 

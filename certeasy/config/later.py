@@ -83,5 +83,5 @@ VALUES: Mapping[tuple[type[Struct], str], frozenset[str]] = {
     (TlsBundle, "mode"): frozenset({"acme", "letsencrypt"}),
     (DnsProfile, "mode"): frozenset({"remote"}),
     (PolicyBinding, "strategy"): frozenset({"round_robin"}),
-    (IssuancePolicy, "challenges"): frozenset({"tls-alpn-01"}),
+    (IssuancePolicy, "challenges"): frozenset({"dns-account-01", "dns-persist-01"}),
 }

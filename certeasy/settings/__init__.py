@@ -31,7 +31,7 @@ Algorithm = Literal[
     "ECDSA-SHA512",
     "ED25519",
 ]
-Challenge = Literal["http-01", "dns-01"]
+Challenge = Literal["http-01", "dns-01", "tls-alpn-01"]
 """A way to prove that a name is one's own, that a policy may offer."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]

@@ -37,6 +37,9 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     went (or was tried). `urls` are all that were asked for, the first first. `status` is the last
     HTTP status; `excerpt_sha256` is the hash (hex) of the bytes of the last body that were read.
 
+    Of TLS: `alpn` is the protocol that the server chose, `certificate_sha256` the hash (hex) of the
+    certificate (DER) that it showed.
+
     Of the DNS: `names` are those that were asked for, each an alias of the next; `servers` those
     who answered, `rcode` the last answer's code, `records` the hashes (hex) of the values that were
     there, and `record_count` how many there were.
@@ -53,6 +56,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     rcode: str = ""
     records: tuple[str, ...] = ()
     record_count: int = 0
+    alpn: str = ""
+    certificate_sha256: str = ""
 
 
 class Validated(msgspec.Struct, frozen=True):

@@ -7,10 +7,9 @@ RFC 8555 section 8.3:
 What is kept at every hop, redirects included:
 
 1. Only http and https, only to ports 80, 443 and the profile's own, no user names in the URL.
-2. The name is resolved once; its addresses are held against the address policy; the connection goes
-   to an address that passed, never to the name (a second look-up could answer otherwise: DNS
-   rebinding).
-3. IPv6 is tried first, then IPv4; only a connection that fails leads to the next address.
+2. The name is resolved once, and the connection goes to an address that the policy allows, never
+   to the name.
+3. IPv6 is tried first, then IPv4: `certeasy.validate.reach`.
 4. A certificate met on the way proves nothing and is not looked at.
 5. At most 10 redirects, no circle; a look-up, a connection, an answer each end after the profile's
    timeout (a look-up after twice that), the whole after three times that; no proxy, no cookie, no
@@ -26,7 +25,6 @@ import re
 import socket
 import ssl
 from collections.abc import Iterable
-from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
@@ -34,17 +32,12 @@ import msgspec
 from certeasy.decide.problems import Problem
 from certeasy.settings import DnsProfile
 from certeasy.validate import Asked, Evidence, Failed, Validated, wire
-from certeasy.validate.addresses import AddressPolicy, connectable
-from certeasy.validate.ask import Unresolved
+from certeasy.validate.reach import Reach, Resolves, Stop, Trail, late
 
 WELL_KNOWN = "/.well-known/acme-challenge/"
 MAX_REDIRECTS = 10
 MAX_URL = 1024
 SHOWN_URL = 200
-MAX_TRIED = 2
-"""Addresses of each family that are tried."""
-BUDGET = 3
-"""The whole validation may take this many times the profile's timeout."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING_STATUS = (502, 503, 504)
@@ -56,14 +49,6 @@ OTHER_THUMBPRINT = re.compile(rb"\.[A-Za-z0-9_-]{43}")
 PARAMETERS = re.compile(r"[?;]")
 """What follows these in a URL is not kept."""
 VISIBLE = re.compile(r"[!-~]+")
-
-
-class Resolves(Protocol):
-    """Whoever can say where a name leads."""
-
-    def addresses(self, name: str) -> tuple[str, ...]:
-        """Return at least one address, IPv6 first. Raises Unresolved."""
-        ...
 
 
 class Hop(msgspec.Struct, frozen=True):
@@ -96,23 +81,12 @@ class Hop(msgspec.Struct, frozen=True):
         return self.place if len(self.place) <= SHOWN_URL else self.place[:SHOWN_URL] + "..."
 
 
-class _Stop(Exception):
-    """The validation has failed, for this reason."""
-
-    def __init__(self, problem: Problem, detail: str, *, transient: bool = False) -> None:
-        super().__init__(detail)
-        self.problem = problem
-        self.transient = transient
-
-
-class _Trail:
+class _Trail(Trail):
     """What one validation has seen so far; becomes its evidence."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.hops: list[Hop] = []
-        self.addresses: tuple[str, ...] = ()
-        self.address = ""
-        self.port = 0
         self.status = 0
         self.excerpt = ""
 
@@ -137,12 +111,9 @@ class Http01Validator:
         *,
         redirect_ports: Iterable[int] = tuple(DEFAULT_PORTS.values()),
     ) -> None:
-        rules = profile.resolved_ip_policy
-        self._policy = AddressPolicy(rules.allow_cidrs, rules.deny_cidrs)
-        self._resolver = resolver
+        self._reach = Reach(profile, resolver)
         self._port = profile.http_01_port
         self._ports = frozenset((*redirect_ports, profile.http_01_port))
-        self._timeout = profile.timeout.total_seconds()
         self._tls = _unverified_tls()
 
     def validate(self, asked: Asked) -> Validated | Failed:
@@ -156,13 +127,13 @@ class Http01Validator:
         try:
             answer, hop = self._follow(Hop("http", name, self._port, WELL_KNOWN + token), trail)
             _compare(answer, hop, trail, token, key_authorization)
-        except _Stop as stop:
+        except Stop as stop:
             return Failed(stop.problem, str(stop), trail.evidence(), stop.transient)
         return Validated(trail.evidence())
 
     def _follow(self, hop: Hop, trail: _Trail) -> tuple[wire.Answer, Hop]:
         """Return the first answer that is no redirect, and the hop that gave it."""
-        deadline = wire.Deadline(self._timeout * BUDGET)
+        deadline = self._reach.deadline()
         for _ in range(MAX_REDIRECTS + 1):
             trail.hops.append(hop)
             answer = self._fetch(hop, trail, deadline)
@@ -170,85 +141,42 @@ class Http01Validator:
                 return answer, hop
             hop = self._redirected(hop, answer.location)
             if hop in trail.hops:
-                raise _Stop(Problem.INCORRECT_RESPONSE, f"redirected in a circle, to {hop}")
-        raise _Stop(
+                raise Stop(Problem.INCORRECT_RESPONSE, f"redirected in a circle, to {hop}")
+        raise Stop(
             Problem.INCORRECT_RESPONSE, f"more than {MAX_REDIRECTS} redirects, the last to {hop}"
         )
 
     def _redirected(self, hop: Hop, location: str) -> Hop:
-        """Check where a redirect leads: rule 1. Raises _Stop."""
+        """Check where a redirect leads: rule 1. Raises Stop."""
         try:
             following = _parsed(hop, location)
         except ValueError as fault:
             detail = f"{hop} redirected to something that {fault}"
-            raise _Stop(Problem.INCORRECT_RESPONSE, detail) from None
+            raise Stop(Problem.INCORRECT_RESPONSE, detail) from None
         if following.port not in self._ports:
             ports = ", ".join(str(allowed) for allowed in sorted(self._ports))
             detail = f"{hop} redirected to {following}; only ports {ports} are connected to"
-            raise _Stop(Problem.CONNECTION, detail)
+            raise Stop(Problem.CONNECTION, detail)
         return following
 
     def _fetch(self, hop: Hop, trail: _Trail, deadline: wire.Deadline) -> wire.Answer:
-        """Resolve, check, connect, ask: rules 2 to 4. Raises _Stop."""
-        trail.port, trail.address, trail.status, trail.excerpt = hop.port, "", 0, ""
-        trail.addresses = ()
-        trail.addresses = self._resolve(hop.host, deadline)
-        allowed = self._allowed(hop.host, trail.addresses)
-        connection = self._connect(hop, allowed, trail, deadline)
+        """Resolve, check, connect, ask: rules 2 to 4. Raises Stop."""
+        trail.status, trail.excerpt = 0, ""
+        connection = self._reach.connect(hop.host, hop.port, trail, deadline)
         if hop.scheme == "https":
             connection = self._secured(connection, hop, trail, deadline)
         with connection:
             try:
-                step = wire.Deadline(deadline.left(self._timeout))
+                step = wire.Deadline(self._reach.step(deadline))
                 answer = wire.get(connection, hop.authority, hop.target, step)
             except TimeoutError:
-                raise _late(hop.host) from None
+                raise late(hop.host) from None
             except wire.Unanswered as fault:
                 detail = f"{hop}: {trail.address} port {hop.port} {fault}"
-                raise _Stop(fault.problem, detail, transient=fault.transient) from fault
+                raise Stop(fault.problem, detail, transient=fault.transient) from fault
         trail.status = answer.status
         trail.excerpt = hashlib.sha256(answer.body).hexdigest()
         return answer
-
-    def _resolve(self, host: str, deadline: wire.Deadline) -> tuple[str, ...]:
-        if ":" in host or host.replace(".", "").isdigit():
-            return (host,)
-        try:
-            deadline.left()
-            return self._resolver.addresses(host)
-        except Unresolved as reason:
-            raise _Stop(Problem.DNS, str(reason), transient=reason.transient) from reason
-        except TimeoutError:
-            raise _late(host) from None
-
-    def _allowed(self, host: str, addresses: tuple[str, ...]) -> list[str]:
-        """Return the addresses to try, in order. Raises _Stop if the policy refuses them all."""
-        refusals = {address: self._policy.refusal(address) for address in addresses}
-        passed = [connectable(address) for address, refusal in refusals.items() if refusal is None]
-        if not passed:
-            address, refusal = next(iter(refusals.items()))
-            raise _Stop(Problem.CONNECTION, f"{host} leads to {address}, which {refusal}")
-        six = [address for address in passed if ":" in address]
-        four = [address for address in passed if ":" not in address]
-        return six[:MAX_TRIED] + four[:MAX_TRIED]
-
-    def _connect(
-        self, hop: Hop, addresses: list[str], trail: _Trail, deadline: wire.Deadline
-    ) -> socket.socket:
-        """Return a connection to the first address that takes one: rule 3. Raises _Stop."""
-        failures = []
-        for address in addresses:
-            trail.address = address
-            try:
-                connection = _dial(address, hop.port, deadline.left(self._timeout))
-            except TimeoutError:
-                failures.append(f"{address} did not answer in time")
-            except OSError as error:
-                failures.append(f"{address}: {wire.words(error)}")
-            else:
-                return connection
-        detail = f"{hop.host} port {hop.port}: {'; '.join(failures)}"
-        raise _Stop(Problem.CONNECTION, detail, transient=True)
 
     def _secured(
         self, connection: socket.socket, hop: Hop, trail: _Trail, deadline: wire.Deadline
@@ -256,14 +184,14 @@ class Http01Validator:
         """Return the connection with TLS over it, whoever is at the other end: rule 4."""
         where = f"{hop}: TLS with {trail.address} port {hop.port}"
         try:
-            connection.settimeout(deadline.left(self._timeout))
+            connection.settimeout(self._reach.step(deadline))
             return self._tls.wrap_socket(connection, server_hostname=hop.host)
         except TimeoutError:
             connection.close()
-            raise _Stop(Problem.TLS, f"{where} was not set up in time", transient=True) from None
+            raise Stop(Problem.TLS, f"{where} was not set up in time", transient=True) from None
         except (OSError, ValueError) as error:
             connection.close()
-            raise _Stop(Problem.TLS, f"{where} failed ({wire.words(error)})") from error
+            raise Stop(Problem.TLS, f"{where} failed ({wire.words(error)})") from error
 
 
 def _parsed(hop: Hop, location: str) -> Hop:
@@ -288,11 +216,11 @@ def _parsed(hop: Hop, location: str) -> Hop:
 def _compare(
     answer: wire.Answer, hop: Hop, trail: _Trail, token: str, key_authorization: str
 ) -> None:
-    """Hold the answer against the key authorization. Raises _Stop with what was there instead."""
+    """Hold the answer against the key authorization. Raises Stop with what was there instead."""
     where = f"{hop} ({trail.address} port {hop.port})"
     kind = wire.kind(answer.body, cut=answer.cut)
     if answer.status != OK:
-        raise _Stop(
+        raise Stop(
             Problem.INCORRECT_RESPONSE,
             f"{where} answered with status {answer.status}, not {OK}; the body is {kind}",
             transient=answer.status in PASSING_STATUS,
@@ -307,26 +235,13 @@ def _compare(
     elif expected in body:
         hint = f"it has more in it than that: {kind}"
     elif OTHER_THUMBPRINT.fullmatch(body.removeprefix(token.encode("ascii"))):
-        raise _Stop(
+        raise Stop(
             Problem.UNAUTHORIZED,
             f"{where} shows this challenge's token with the thumbprint of another account key",
         )
     else:
         hint = f"it is {kind}"
-    raise _Stop(Problem.INCORRECT_RESPONSE, f"{where} is not the key authorization: {hint}")
-
-
-def _dial(address: str, port: int, seconds: float) -> socket.socket:
-    """Return a TCP connection to a numeric address. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    connection = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        connection.settimeout(seconds)
-        connection.connect((address, port))
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    raise Stop(Problem.INCORRECT_RESPONSE, f"{where} is not the key authorization: {hint}")
 
 
 def _unverified_tls() -> ssl.SSLContext:
@@ -337,7 +252,3 @@ def _unverified_tls() -> ssl.SSLContext:
     # A small key or an old signature is no worse than the unknown certificate that is taken anyway.
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     return context
-
-
-def _late(host: str) -> _Stop:
-    return _Stop(Problem.CONNECTION, f"no time was left to ask {host}", transient=True)

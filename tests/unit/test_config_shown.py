@@ -41,6 +41,7 @@ def test_good_settings_are_warned_about_the_embedded_ca_alone(tmp_path):
         ("authorities", "[{name: ca, type: fake}]", "not for production"),
         ("issuance_policies", POLICY.format("csr: {allowed-extra-eku: [1.2.3]}"), "more than"),
         ("dns_validation_profiles", PROFILE.format("http-01-port: 5002"), "on port 5002, not 80"),
+        ("dns_validation_profiles", PROFILE.format("tls-alpn-01-port: 5003"), "port 5003, not 443"),
         ("dns_validation_profiles",
          "[{name: d, resolved-ip-policy: {allow-cidrs: [0.0.0.0/0]}}]", "every address that it"),
         ("dns_validation_profiles",
