@@ -55,8 +55,10 @@ class NewOrderResource:
     def _permitted(self, wish: NewOrder, actor: Actor) -> tuple[tuple[str, ...], Rules]:
         """Return the names and what holds for them; a refusal is written down."""
         try:
-            wildcards = self._desk.policies.wildcards
-            names = identifiers.names(wish.identifiers, wildcards=wildcards)
+            policies = self._desk.policies
+            names = identifiers.names(
+                wish.identifiers, wildcards=policies.wildcards, ips=policies.ips
+            )
         except Refused as refused:
             if refused.problem in _RFC_REFUSALS:
                 # What is no DNS name may be an e-mail address: it is not written down.

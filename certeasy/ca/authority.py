@@ -25,8 +25,9 @@ from msgspec import Struct
 class Submission(Struct, frozen=True):
     """One attempt at one order.
 
-    `names` are the order's DNS names, lower-case; `csr` was parsed and checked against them and
-    the policy. `attempt` counts from 1. `allowed_extra_eku` is the policy's (names or dotted OIDs).
+    `names` are the order's, lower-case, addresses among them; `csr` was parsed and checked against
+    them and the policy. `attempt` counts from 1. `allowed_extra_eku` is the policy's (names or
+    dotted OIDs).
     `max_validity` (the policy's) and `not_after` (the order's, aware) bound how long the
     certificate may be valid; None bounds nothing. `server_id` is the node that submits.
     """

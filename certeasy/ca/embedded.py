@@ -9,7 +9,6 @@ Two levels, because clients insist on at least two certificates in a chain whose
 """
 
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 
 import msgspec
 from cryptography import x509
@@ -26,6 +25,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from certeasy.ca.authority import Denied, Issued, Outcome, Submission, Unavailable
 from certeasy.clock import Clock
 from certeasy.decide import chains, csr, distinguished_names, public_keys, purposes
+from certeasy.decide.addresses import address
 from certeasy.ids import Ids
 from certeasy.settings import EmbeddedSettings, KeySettings
 from certeasy.settings.names import lowered
@@ -205,20 +205,13 @@ def _subject(submission: Submission) -> x509.Name:
 
 
 def _alternative(names: tuple[str, ...]) -> x509.SubjectAlternativeName:
-    """Return the names as a SAN; an IP literal, as the server's own certificate may have, as an
-    address."""
+    """Return the names as a SAN, addresses as such (RFC 8738 section 3)."""
     return x509.SubjectAlternativeName([_general(name) for name in names])
 
 
 def _general(name: str) -> x509.GeneralName:
-    try:
-        return (
-            x509.IPAddress(ip_address(name))
-            if name[-1].isdigit() or ":" in name
-            else x509.DNSName(name)
-        )
-    except ValueError:
-        return x509.DNSName(name)
+    ip = address(name)
+    return x509.DNSName(name) if ip is None else x509.IPAddress(ip)
 
 
 def _purposes(

@@ -263,7 +263,8 @@ def _authority(authority: AuthoritySettings, settings: Settings, key: str, page:
 
 def _policy(policy: IssuancePolicy, settings: Settings, key: str, page: Page) -> None:
     """A policy allows something, and names a profile that exists."""
-    if not policy.dns.allow and page.sound(f"{key}.dns"):
+    nothing = not policy.dns.allow and not policy.ip.allow_cidrs
+    if nothing and page.sound(f"{key}.dns", f"{key}.ip"):
         page.add(f"{key}.dns.allow", "needs at least one rule, such as .corp.example/2")
     profile = policy.dns_validation_profile
     at = f"{key}.dns-validation-profile"

@@ -25,6 +25,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from msgspec import Struct
 
 from certeasy.decide import chains, csr, distinguished_names, public_keys, purposes
+from certeasy.decide.addresses import address
 from certeasy.decide.chains import Mismatch, chain_pem
 from certeasy.settings import CsrRules
 from certeasy.settings.names import lowered
@@ -64,8 +65,8 @@ class IssuedFacts(Struct, frozen=True):
     """What is to be remembered of a certificate that was checked.
 
     `serial` and `aki` are lower-case hex with an even number of digits (`aki` empty if there is
-    none), the hashes SHA-256 in hex, `names` its DNS names in their order, lower-case. `chain`
-    is DER, the leaf's issuer first, the root last if it is known.
+    none), the hashes SHA-256 in hex, `names` its DNS names (lower-case) and addresses in their
+    order. `chain` is DER, the leaf's issuer first, the root last if it is known.
     """
 
     serial: str
@@ -173,9 +174,7 @@ def _check_names(
     alternative = chains.value(extensions, x509.SubjectAlternativeName)
     if alternative is None:
         raise Mismatch("has no subject alternative name (SAN)")
-    if strange := [name for name in alternative if not isinstance(name, x509.DNSName)]:
-        raise Mismatch(f"has a {type(strange[0]).__name__} in its SAN")
-    found = tuple(lowered(name.value) for name in alternative)
+    found = tuple(_name(name) for name in alternative)
     ordered = set(names)
     if set(found) != ordered:
         raise Mismatch(f"is for {csr.listed(found)}; ordered was {csr.listed(ordered)}")
@@ -183,6 +182,19 @@ def _check_names(
     if strange_names := {lowered(name) for name in common} - ordered:
         raise Mismatch(f"has the common name {csr.listed(strange_names)}, which was not ordered")
     return found
+
+
+def _name(found: x509.GeneralName) -> str:
+    """(3) A DNS name, or an address as text (RFC 8738 section 3); never one as the other."""
+    match found:
+        case x509.IPAddress(value=ip):
+            return str(ip)
+        case x509.DNSName(value=text) if address(text) is None:
+            return lowered(text)
+        case x509.DNSName():
+            raise Mismatch("has an address as a DNS name in its SAN")
+        case _:
+            raise Mismatch(f"has a {type(found).__name__} in its SAN")
 
 
 def _check_use(extensions: x509.Extensions, allowed: frozenset[str]) -> None:

@@ -75,9 +75,9 @@ _SHOWN_NAMES = 5
 class CertificateRequest(Struct, frozen=True):
     """A request that was read, whose signature was verified, and whose key is sound.
 
-    `names` are the DNS names of its SAN as they stand there, `subject` its attributes (dotted OID,
-    text) in their order, `algorithm` how it is signed, in the words of the settings. `spki` is the
-    public key, DER.
+    `names` are the DNS names of its SAN as they stand there, and its addresses; `subject` its
+    attributes (dotted OID, text) in their order, `algorithm` how it is signed, in the words of the
+    settings. `spki` is the public key, DER.
     """
 
     der: bytes
@@ -135,7 +135,7 @@ def parse(der: bytes) -> CertificateRequest:
         spki=public_keys.spki(key),
         algorithm=algorithm,
         subject=distinguished_names.attributes(distinguished_names.request_subject(der)),
-        names=csr_extensions.dns_names(extensions),
+        names=csr_extensions.names(extensions),
         extensions=extensions,
     )
 
@@ -155,7 +155,7 @@ def check(
     making its own; then nothing may stand there that is not wanted in the certificate.
     Raises Refused (badCSR).
     """
-    _check_common_name(request.common_names)
+    _check_common_name(request.common_names, names)
     _check_names(request, names, copied=copied)
     _check_key(request, rules)
     csr_extensions.check(request.extensions, csr_rules, copied=copied)
@@ -300,14 +300,14 @@ def _extensions(request: x509.CertificateSigningRequest) -> tuple[x509.Extension
 # ---------------------------------------------------------------- check
 
 
-def _check_common_name(found: tuple[str, ...]) -> None:
-    """(6) Say precisely what is wrong with a common name that can be no DNS name."""
+def _check_common_name(found: tuple[str, ...], names: Collection[str]) -> None:
+    """(6) Say precisely what is wrong with a common name that can be none of the names."""
     if len(found) > 1:
         raise bad(f"The CSR has {len(found)} common names; one is enough, and none is best")
     for name in found:
         if not name:
             raise bad("The CSR has a common name (CN) with an empty value; leave CN out instead")
-        if _is_address(name):
+        if _is_address(name) and lowered(name) not in names:
             raise bad(
                 f"The CSR has the IP address {name} as common name (CN); leave CN out instead"
             )

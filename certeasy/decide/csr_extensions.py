@@ -12,6 +12,7 @@ from typing import Any
 from cryptography import x509
 
 from certeasy.decide import purposes
+from certeasy.decide.addresses import address
 from certeasy.decide.problems import Problem, Refused
 from certeasy.settings import CsrRules
 
@@ -35,17 +36,27 @@ _OTHER_NAMES = {
     "1.3.6.1.5.2.2": "Kerberos principal",
 }
 _SMIME_CAPABILITIES = "1.2.840.113549.1.9.15"  # Windows adds them to every RSA request
+_TAKEN = "only DNS names and IP addresses are taken"
 _SHOWN = 100
 
 
-def dns_names(extensions: Iterable[x509.Extension[Any]]) -> tuple[str, ...]:
-    """Return the DNS names of the subject alternative name, as they stand there."""
+def names(extensions: Iterable[x509.Extension[Any]]) -> tuple[str, ...]:
+    """Return the names of the subject alternative name: DNS names as they stand there, addresses
+    as text (RFC 8738 section 3). Raises Refused (badCSR) for an address as a DNS name."""
     return tuple(
-        name
+        _text(name)
         for extension in extensions
         if isinstance(extension.value, x509.SubjectAlternativeName)
-        for name in extension.value.get_values_for_type(x509.DNSName)
+        for name in extension.value
+        if isinstance(name, x509.DNSName | x509.IPAddress)
     )
+
+
+def _text(name: x509.DNSName | x509.IPAddress) -> str:
+    text = str(name.value)
+    if isinstance(name, x509.DNSName) and address(text) is not None:
+        raise _bad(f"has the address {text} as a DNS name in its SAN; it is an IP address there")
+    return text
 
 
 def check(extensions: Iterable[x509.Extension[Any]], rules: CsrRules, *, copied: bool) -> None:
@@ -72,19 +83,17 @@ def check(extensions: Iterable[x509.Extension[Any]], rules: CsrRules, *, copied:
 
 
 def _check_names(names: x509.SubjectAlternativeName) -> None:
-    """Refuse every identity that is not a DNS name."""
+    """Refuse every identity that is no DNS name and no address."""
     for name in names:
         match name:
-            case x509.DNSName():
+            case x509.DNSName() | x509.IPAddress():
                 pass
             case x509.OtherName(type_id=oid):
                 kind = _OTHER_NAMES.get(oid.dotted_string, "other name")
-                raise _bad(
-                    f"has a {kind} ({oid.dotted_string}) in its SAN; only DNS names are taken"
-                )
+                raise _bad(f"has a {kind} ({oid.dotted_string}) in its SAN; {_TAKEN}")
             case _:
                 shown = f"{type(name).__name__} {ascii(str(name.value))[:_SHOWN]}"
-                raise _bad(f"has the {shown} in its SAN; only DNS names are taken")
+                raise _bad(f"has the {shown} in its SAN; {_TAKEN}")
 
 
 def _check_usage(usage: x509.KeyUsage, *, copied: bool) -> None:

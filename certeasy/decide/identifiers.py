@@ -3,22 +3,25 @@
 What clients send is brought into one form first: lower case, no dot at the end, each name once, in
 the order of the request. What has no such form is refused with what is wrong with it; nothing is
 guessed, because a certificate for a name that was not quite asked for helps nobody. Unicode is
-refused with the A-label form to send instead. RFC 8555 section 7.1.4, RFC 5890.
+refused with the A-label form to send instead. RFC 8555 section 7.1.4, RFC 5890. An address is an
+identifier of a type of its own: RFC 8738, `certeasy.decide.addresses`.
 """
 
 from collections.abc import Iterable
 from itertools import islice
 from typing import Protocol
 
+from certeasy.decide import addresses
+from certeasy.decide.addresses import DNS, IP
+from certeasy.decide.challenges import WILDCARD
 from certeasy.decide.problems import Identifier, Problem, Refused, Subproblem
-from certeasy.settings.names import LONGEST_NAME, canonical, fault
+from certeasy.settings.names import LONGEST_NAME, canonical, fault, lowered
 
 MOST_NAMES = 100
 MOST_SENT = 1000
 """Duplicates are dropped in silence, but not without end."""
 MOST_SHOWN = 20
 """So many identifiers are refused one by one; then nobody looks at the rest."""
-WILDCARD = "*."
 
 _SHOWN = 100
 
@@ -28,7 +31,7 @@ class Named(Protocol):
 
     @property
     def type(self) -> str:
-        """The identifier's type; `dns` is known."""
+        """The identifier's type; `dns` and `ip` are known."""
         ...
 
     @property
@@ -38,13 +41,19 @@ class Named(Protocol):
 
 
 def names(
-    identifiers: Iterable[Named], *, most: int = MOST_NAMES, wildcards: bool = False
+    identifiers: Iterable[Named],
+    *,
+    most: int = MOST_NAMES,
+    wildcards: bool = False,
+    ips: bool = False,
 ) -> tuple[str, ...]:
-    """Return the canonical DNS names of an order, each once, in the order they were sent.
+    """Return the canonical names of an order, each once, in the order they were sent.
 
-    `wildcards`: whether a challenge that proves them is on offer; they keep their `*.`.
-    Refused: malformed (none, or more than `most`); unsupportedIdentifier (a type other than dns);
-    rejectedIdentifier (a value that is no name); with several of them wrong, one subproblem each.
+    `wildcards`: whether a challenge that proves them is on offer; they keep their `*.`. `ips`:
+    whether any address may be ordered; what is none of `kind` dns is one.
+    Refused: malformed (none, or more than `most`); unsupportedIdentifier (a type that is not
+    known); rejectedIdentifier (a value that is no name); with several of them wrong, one subproblem
+    each.
     """
     sent = list(islice(identifiers, MOST_SENT + 1))
     if not sent:
@@ -55,7 +64,7 @@ def names(
     bad: list[Refused] = []
     for identifier in sent:
         try:
-            good[_name(identifier, wildcards=wildcards)] = None
+            good[_name(identifier, wildcards=wildcards, ips=ips)] = None
         except Refused as refusal:
             bad.append(refusal)
         if len(bad) == MOST_SHOWN:
@@ -80,9 +89,21 @@ def dns_name(value: str, *, wildcards: bool = False) -> str:
         return name
     if "*" in base:
         wrong = "has a star elsewhere than alone in front of a name, as in *.corp.example"
+    if addresses.address(name) is not None:
+        wrong += f'; an address is ordered by an identifier of the type "{IP}"'
     shown = show(value)
     detail = f'The name "{shown}" {wrong}'
-    raise Refused(Problem.REJECTED_IDENTIFIER, detail, identifier=shown)
+    raise Refused(Problem.REJECTED_IDENTIFIER, detail, identifier=Identifier.dns(shown))
+
+
+def ip_address(value: str) -> str:
+    """Return the canonical form of one address. Refused: rejectedIdentifier."""
+    text = lowered(value)
+    if (wrong := addresses.fault(text)) is None:
+        return text
+    shown = show(value)
+    detail = f'The address "{shown}" {wrong}'
+    raise Refused(Problem.REJECTED_IDENTIFIER, detail, identifier=Identifier(IP, shown))
 
 
 def split(name: str) -> tuple[str, bool]:
@@ -96,11 +117,14 @@ def show(value: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)
 
 
-def _name(identifier: Named, *, wildcards: bool) -> str:
+def _name(identifier: Named, *, wildcards: bool, ips: bool) -> str:
     """Return the canonical name of one identifier. Refused: its type or its value is wrong."""
-    if identifier.type != "dns":
+    if identifier.type == IP and ips:
+        return ip_address(identifier.value)
+    if identifier.type != DNS:
         shown = Identifier(show(identifier.type), show(identifier.value))
-        detail = f'Identifiers of type "{shown.type}" are not supported; only "dns" is'
+        known = f'"{DNS}" and "{IP}" are' if ips else f'only "{DNS}" is'
+        detail = f'Identifiers of type "{shown.type}" are not supported; {known}'
         raise Refused(Problem.UNSUPPORTED_IDENTIFIER, detail, identifier=shown)
     return dns_name(identifier.value, wildcards=wildcards)
 

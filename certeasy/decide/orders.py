@@ -9,6 +9,7 @@ import msgspec
 
 from certeasy.decide import renewal
 from certeasy.decide.accounts import signed_by
+from certeasy.decide.addresses import kind
 from certeasy.decide.challenges import proving
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.identifiers import split
@@ -127,11 +128,11 @@ def new_order(
 ) -> Decision:
     """Open an order for canonical names, each to be proven by one of the challenge types.
 
-    A wildcard is offered those that prove one; its authorization is without `*.` (RFC 8555 section
-    7.1.4), so a zone and its wildcard have two with the same identifier. `tokens` yields fresh
-    challenge tokens. The names were held against the policy before. What is `known`, by name, is
-    not to be proven again. `replaces` is the id of the certificate whose successor is ordered, if
-    there is one.
+    A name is offered those that can prove it. A wildcard's authorization is without `*.` (RFC 8555
+    section 7.1.4), so a zone and its wildcard have two with the same identifier. `tokens` yields
+    fresh challenge tokens. The names were held against the policy before. What is `known`, by name,
+    is not to be proven again. `replaces` is the id of the certificate whose successor is ordered,
+    if there is one.
     """
     signed_by(rows, account_id, thumbprint)
     if replaces:
@@ -140,7 +141,7 @@ def new_order(
     fact = OrderCreated(
         order_id=order_id,
         account_id=account_id,
-        identifiers=tuple(Identifier("dns", name) for name in names),
+        identifiers=tuple(Identifier(kind(name), name) for name in names),
         authorizations=authorizations,
         expires=f"{now + lifetime:%Y-%m-%dT%H:%M:%SZ}",
         policy=policy,
@@ -173,9 +174,8 @@ def born_valid(
 
 def _offer(name: str, challenges: Sequence[str], tokens: Iterator[str]) -> OfferedAuthorization:
     base, wildcard = split(name)
-    kinds = proving(challenges, wildcard=wildcard)
-    offered = tuple(OfferedChallenge(kind, next(tokens)) for kind in kinds)
-    return OfferedAuthorization(Identifier("dns", base), offered, wildcard=wildcard)
+    offered = tuple(OfferedChallenge(each, next(tokens)) for each in proving(challenges, name))
+    return OfferedAuthorization(Identifier(kind(base), base), offered, wildcard=wildcard)
 
 
 def accept_challenge(

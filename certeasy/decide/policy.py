@@ -10,12 +10,14 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from certeasy.decide import addresses
 from certeasy.decide.challenges import proving
 from certeasy.decide.identifiers import show, split
 from certeasy.decide.problems import Problem, Refused, Subproblem
 from certeasy.decide.scope import NameRule, parse, permits
-from certeasy.settings import CsrRules, IssuancePolicy, PolicyBinding, SignatureRules
+from certeasy.settings import CsrRules, IssuancePolicy, Network, PolicyBinding, SignatureRules
 
+A_WILDCARD = "*.test"
 _SHOWN = 20
 _POLICIES_SHOWN = 3
 
@@ -56,6 +58,8 @@ class Rules(Struct, frozen=True):
     copied: bool
     allow: tuple[NameRule, ...]
     deny: tuple[NameRule, ...]
+    ip_allow: tuple[Network, ...]
+    ip_deny: tuple[Network, ...]
 
 
 class Policies:
@@ -77,10 +81,16 @@ class Policies:
     @property
     def wildcards(self) -> bool:
         """Whether any policy offers a challenge that proves a wildcard."""
-        return any(proving(rules.challenges, wildcard=True) for rules in self._rules.values())
+        return any(proving(rules.challenges, A_WILDCARD) for rules in self._rules.values())
+
+    @property
+    def ips(self) -> bool:
+        """Whether any policy permits an IP address."""
+        return any(rules.ip_allow for rules in self._rules.values())
 
     def choose(self, names: Sequence[str]) -> Rules:
-        """Return what holds for an order of these names: canonical, wildcards with their `*.`.
+        """Return what holds for an order of these names: canonical, wildcards with their `*.`,
+        addresses among them.
 
         Raises Refused (rejectedIdentifier), naming each name that no policy permits, and why.
         """
@@ -101,7 +111,7 @@ class Policies:
             raise Refused(Problem.UNAUTHORIZED, detail)
         for name in names:
             if (objection := _objection(rules, name)) is not None:
-                detail = f'The name "{show(name)}" is {objection}'
+                detail = f'The {_word(name)} "{show(name)}" is {objection}'
                 raise Refused(Problem.REJECTED_IDENTIFIER, detail, identifier=name)
         return rules
 
@@ -124,8 +134,12 @@ class Policies:
                 return None
             objections.append(objection)
         reasons = "; ".join(objections[:_POLICIES_SHOWN]) or "not allowed: there is no policy"
-        detail = f'The name "{show(name)}" is {reasons}'
+        detail = f'The {_word(name)} "{show(name)}" is {reasons}'
         return Subproblem.of(Problem.REJECTED_IDENTIFIER, detail, show(name))
+
+
+def _word(name: str) -> str:
+    return "name" if addresses.address(name) is None else "address"
 
 
 def _rules(policy: IssuancePolicy, signer: Signer) -> Rules:
@@ -140,25 +154,32 @@ def _rules(policy: IssuancePolicy, signer: Signer) -> Rules:
         copied=signer.copies_request,
         allow=tuple(parse(rule) for rule in policy.dns.allow),
         deny=tuple(parse(rule) for rule in policy.dns.deny),
+        ip_allow=policy.ip.allow_cidrs,
+        ip_deny=policy.ip.deny_cidrs,
     )
 
 
 def _obstacle(rules: Rules, name: str) -> str | None:
     """Return why a name cannot be ordered under a policy: not permitted, or nothing proves it."""
     objection = _objection(rules, name)
-    if objection is not None or proving(rules.challenges, wildcard=split(name)[1]):
+    if objection is not None or proving(rules.challenges, name):
         return objection
-    offered = ", ".join(rules.challenges)
-    return (
-        f'not provable under policy "{rules.policy}": only a DNS challenge (dns-01) proves a'
-        f" wildcard, and it offers {offered}"
+    needed = (
+        "only a DNS challenge (dns-01) proves a wildcard"
+        if split(name)[1]
+        else "only http-01 and tls-alpn-01 prove an address"
     )
+    offered = ", ".join(rules.challenges)
+    return f'not provable under policy "{rules.policy}": {needed}, and it offers {offered}'
 
 
 def _objection(rules: Rules, name: str) -> str | None:
     """Return what a policy has against a name, as the rest of a sentence; None: nothing."""
-    base, wildcard = split(name)
-    verdict = permits(rules.allow, rules.deny, base, wildcard=wildcard)
-    if verdict.permitted:
-        return None
-    return f'not allowed by policy "{rules.policy}": it {verdict.reason}'
+    ip = addresses.address(name)
+    if ip is not None:
+        reason = addresses.objection(rules.ip_allow, rules.ip_deny, ip)
+    else:
+        base, wildcard = split(name)
+        verdict = permits(rules.allow, rules.deny, base, wildcard=wildcard)
+        reason = None if verdict.permitted else verdict.reason
+    return None if reason is None else f'not allowed by policy "{rules.policy}": it {reason}'

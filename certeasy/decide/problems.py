@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from certeasy.decide.addresses import DNS, kind
+
 URN = "urn:ietf:params:acme:error:"
 RETRY_SOON = 5
 """Seconds after which to come back, where a passing fault gives no better number."""
@@ -74,8 +76,13 @@ class Identifier(msgspec.Struct, frozen=True):
 
     @classmethod
     def dns(cls, name: str) -> "Identifier":
-        """The identifier of a DNS name."""
-        return cls("dns", name)
+        """The identifier of a DNS name, or of what was sent as one."""
+        return cls(DNS, name)
+
+    @classmethod
+    def of(cls, name: str) -> "Identifier":
+        """The identifier of a canonical name: a DNS name, or an address."""
+        return cls(kind(name), name)
 
 
 class Subproblem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,8 +94,8 @@ class Subproblem(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, problem: Problem, detail: str, name: str) -> "Subproblem":
-        """What was wrong (`problem`, `detail`) with the DNS name `name`."""
-        return cls(problem.urn, detail, Identifier.dns(name))
+        """What was wrong (`problem`, `detail`) with a canonical name."""
+        return cls(problem.urn, detail, Identifier.of(name))
 
 
 class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,8 +113,8 @@ class Refused(Exception):
     """No, and why. Raised by deciders and by the wire; answered as a problem document.
 
     `status` replaces the problem's usual one. `retry_after` is in whole seconds. `identifier` is
-    the one this is about; a plain string is a DNS name. `algorithms` are those that would have
-    been taken instead. `link` is (relation, URL), for a Link header beside the document.
+    the one this is about; a plain string is a canonical name. `algorithms` are those that would
+    have been taken instead. `link` is (relation, URL), for a Link header beside the document.
     """
 
     def __init__(
@@ -131,7 +138,7 @@ class Refused(Exception):
         self.retry_after = retry_after
         self.subproblems = tuple(subproblems)
         self.algorithms = tuple(algorithms)
-        self.identifier = Identifier.dns(identifier) if isinstance(identifier, str) else identifier
+        self.identifier = Identifier.of(identifier) if isinstance(identifier, str) else identifier
         self.link = link
 
     def document(self) -> ProblemDocument:

@@ -224,6 +224,13 @@ class NameRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab")
     deny: tuple[str, ...] = ()
 
 
+class IpRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Which IP addresses may be ordered (RFC 8738); deny wins, and none is allowed by default."""
+
+    allow_cidrs: tuple[Network, ...] = ()
+    deny_cidrs: tuple[Network, ...] = ()
+
+
 class SignatureRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """Which keys and signatures a CSR may carry."""
 
@@ -253,6 +260,7 @@ class IssuancePolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     dns_validation_profile: str = ""
     """Its name; where the file leaves it out, the only profile there is."""
     dns: NameRules = NameRules()
+    ip: IpRules = IpRules()
     signature: SignatureRules = SignatureRules()
     csr: CsrRules = CsrRules()
     max_validity: timedelta | None = None

@@ -8,7 +8,6 @@
    the whole after three times that.
 """
 
-import ipaddress
 import socket
 from typing import Protocol
 
@@ -115,15 +114,6 @@ class Reach:
 def is_literal(host: str) -> bool:
     """Tell whether a host is an address, or is written as only addresses are."""
     return ":" in host or host.replace(".", "").isdigit()
-
-
-def is_address(name: str) -> bool:
-    """Tell whether what was ordered is an IP address: no DNS name has the form of one."""
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def late(host: str) -> Stop:

@@ -19,17 +19,17 @@ knock at doors inside.
 
 import hashlib
 import hmac
-import ipaddress
 import socket
 import ssl
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from certeasy.decide.addresses import address
 from certeasy.decide.problems import Problem
 from certeasy.settings import DnsProfile
 from certeasy.validate import Asked, Evidence, Failed, Validated, wire
-from certeasy.validate.reach import Reach, Resolves, Stop, Trail, is_address
+from certeasy.validate.reach import Reach, Resolves, Stop, Trail
 
 PROTOCOL = "acme-tls/1"
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
@@ -127,7 +127,8 @@ class TlsAlpn01Validator:
 
 def _server_name(name: str) -> str:
     """Return what to ask for: an address by its name in the reverse DNS. RFC 8738 section 6."""
-    return ipaddress.ip_address(name).reverse_pointer if is_address(name) else name
+    ip = address(name)
+    return name if ip is None else ip.reverse_pointer
 
 
 def _reason(error: ssl.SSLError) -> str:
@@ -171,8 +172,8 @@ def _check_name(extensions: x509.Extensions, name: str) -> None:
 
 def _is_for(found: x509.GeneralName, name: str) -> bool:
     match found:
-        case x509.IPAddress(value=address):
-            return is_address(name) and address == ipaddress.ip_address(name)
+        case x509.IPAddress(value=ip):
+            return ip == address(name)
         case x509.DNSName(value=text):
             return text.isascii() and text.lower() == name
         case _:

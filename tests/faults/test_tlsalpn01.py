@@ -29,11 +29,10 @@ from tests.make.alpn import (
     PROTOCOL,
     alpn_certificate,
     alpn_context,
-    named,
     proof,
     right_certificate,
 )
-from tests.make.csrs import p256
+from tests.make.csrs import p256, san
 
 TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr-oA"
 KEY_AUTHORIZATION = f"{TOKEN}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI"
@@ -185,22 +184,22 @@ SAN = x509.ObjectIdentifier("2.5.29.17")
 EDI_PARTY = b"\x30\x0d\xa5\x0b\xa1\x09\x0c\x07hunter2"
 """A kind of name that the library does not read."""
 PROVEN = (proof(KEY_AUTHORIZATION), True)
-IS_NAME = (named(NAME), False)
+IS_NAME = (san(NAME), False)
 
 
 @pytest.mark.parametrize(
     ("extensions", "words"),
     [
         ([PROVEN], "has no subject alternative name"),
-        ([(named("other.lab.test"), False), PROVEN], f"is not for {NAME}"),
-        ([(named("*.lab.test"), False), PROVEN], f"is not for {NAME}"),
-        ([(named("127.0.0.1"), False), PROVEN], f"is not for {NAME}"),
+        ([(san("other.lab.test"), False), PROVEN], f"is not for {NAME}"),
+        ([(san("*.lab.test"), False), PROVEN], f"is not for {NAME}"),
+        ([(san("127.0.0.1"), False), PROVEN], f"is not for {NAME}"),
         (
             [(x509.SubjectAlternativeName([x509.RFC822Name(f"me@{NAME}")]), False), PROVEN],
             f"is not for {NAME}",
         ),
-        ([(named(NAME, "hunter2.test"), False), PROVEN], "with 2 names; it must have this one"),
-        ([(named(NAME, NAME), False), PROVEN], "with 2 names"),
+        ([(san(NAME, "hunter2.test"), False), PROVEN], "with 2 names; it must have this one"),
+        ([(san(NAME, NAME), False), PROVEN], "with 2 names"),
         ([IS_NAME], "without an acmeIdentifier"),
         ([IS_NAME, (proof(KEY_AUTHORIZATION), False)], "acmeIdentifier is not critical"),
         (

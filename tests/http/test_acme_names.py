@@ -1,6 +1,7 @@
-"""Names in orders as clients meet them."""
+"""Names and addresses in orders as clients meet them."""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
@@ -9,10 +10,13 @@ from cryptography import x509
 
 from certeasy.commit import Command
 from certeasy.decide.decision import Decision
-from certeasy.settings import NameRules, Settings
+from certeasy.settings import IpRules, NameRules, Settings
 from events.envelope import Actor
 from events.orders import ChallengeAccepted, ChallengeValidated, OrderReady
-from tests.make.csrs import a_csr, cn
+from projections.orders import ORDER_NAMES
+from tests.fakes.web_server import WebServer
+from tests.make.alpn import AlpnShelf, right_certificate
+from tests.make.csrs import a_csr, cn, san
 from tests.make.lab import Client, Lab, a_lab, problem
 
 
@@ -92,8 +96,8 @@ def test_a_certificate_has_the_wildcards_that_were_ordered(
     assert client.finalize(order, a_csr(*names, subject=subject)).status_code == 200
     chain = client.post(client.wait(order, "valid", "invalid")["certificate"]).content
     leaf = x509.load_pem_x509_certificates(chain)[0]
-    san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert san.get_values_for_type(x509.DNSName) == list(names)
+    names_in = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names_in.get_values_for_type(x509.DNSName) == list(names)
 
 
 @pytest.mark.parametrize("name", ["*.*.lab.test", "a.*.lab.test", "w*.lab.test", "*", "*.test"])
@@ -119,3 +123,123 @@ def test_a_wildcard_is_refused_where_no_policy_offers_a_dns_challenge(
         status, kind, detail = problem(client.order("*.lab.test"))
     assert (status, kind) == (400, "rejectedIdentifier")
     assert "only a DNS challenge proves; no policy offers one (dns-01)" in detail
+
+
+# IP addresses (RFC 8738)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, AlpnShelf]]:
+    """A lab whose policy permits loopback addresses, and the TLS server that is there."""
+    shelf = AlpnShelf(tmp_path_factory.mktemp("certificates"))
+
+    def change(settings: Settings) -> Settings:
+        (policy,), (profile,) = settings.issuance_policies, settings.dns_validation_profiles
+        ip = IpRules(
+            (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8")), (ip_network("127.0.0.9"),)
+        )
+        policy = msgspec.structs.replace(
+            policy, ip=ip, challenges=("http-01", "dns-01", "tls-alpn-01")
+        )
+        profile = msgspec.structs.replace(profile, tls_alpn_01_port=server.port)
+        return msgspec.structs.replace(
+            settings, issuance_policies=(policy,), dns_validation_profiles=(profile,)
+        )
+
+    with (
+        WebServer(lambda _: [], tls=shelf.context) as server,
+        a_lab(tmp_path_factory.mktemp("lab"), change=change) as lab,
+    ):
+        yield lab, shelf
+
+
+def ips(*addresses: str) -> list[dict[str, str]]:
+    return [{"type": "ip", "value": address} for address in addresses]
+
+
+def test_an_address_is_proven_by_http_01_and_issued_beside_a_name(
+    host: tuple[Lab, AlpnShelf],
+) -> None:
+    """RFC 8738: the identifier's type, the challenges, the SAN."""
+    client = host[0].client()
+    client.register()
+    identifiers = [*ips("127.0.0.1"), {"type": "dns", "value": "web.lab.test"}]
+    result = client.order(identifiers=identifiers)
+    assert result.status_code == 201, result.text
+    assert result.json["identifiers"] == identifiers
+    order = result.headers["location"]
+    first, second = authorizations(client, order)
+    assert first["identifier"] == {"type": "ip", "value": "127.0.0.1"}
+    assert [each["type"] for each in first["challenges"]] == ["http-01", "tls-alpn-01"]
+    assert [each["type"] for each in second["challenges"]] == ["http-01", "dns-01", "tls-alpn-01"]
+    assert client.prove(order)["status"] == "ready"
+    wrong = x509.SubjectAlternativeName([x509.DNSName("127.0.0.1"), x509.DNSName("web.lab.test")])
+    refused = client.finalize(order, a_csr(extensions=[wrong]))
+    assert problem(refused)[:2] == (400, "badCSR")
+    csr = a_csr("web.lab.test", "127.0.0.1", subject=cn("127.0.0.1"))
+    assert client.finalize(order, csr).status_code == 200
+    chain = client.post(client.wait(order, "valid", "invalid")["certificate"]).content
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names == san("127.0.0.1", "web.lab.test")
+    order_id = order.rpartition("/")[2]
+    rows = host[0].server.committer
+    assert rows.get(ORDER_NAMES, "127.0.0.1", order_id) is not None
+
+
+def test_an_address_is_proven_by_tls_alpn_01(host: tuple[Lab, AlpnShelf]) -> None:
+    """RFC 8738 section 6: the handshake asks for the address's name in the reverse DNS."""
+    lab, shelf = host
+    client = lab.client()
+    client.register()
+    order = client.order(identifiers=ips("127.0.0.1")).headers["location"]
+    (one,) = authorizations(client, order)
+    challenge = next(each for each in one["challenges"] if each["type"] == "tls-alpn-01")
+    proof = client.key_authorization(challenge["token"])
+    shelf.lay("1.0.0.127.in-addr.arpa", right_certificate("127.0.0.1", proof))
+    client.post(challenge["url"], {})
+    assert client.wait(order, "ready", "invalid")["status"] == "ready"
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ("127.0.0.9", "is denied by the deny-cidr 127.0.0.9/32"),
+        ("192.0.2.1", "is in none of the ip allow-cidrs"),
+        ("2001:db8::1", "is in none of the ip allow-cidrs"),
+        ("127.0.0.01", "is no IP address"),
+        ("::ffff:127.0.0.1", 'send "127.0.0.1"'),
+        ("web.lab.test", "is no IP address"),
+    ],
+)
+def test_an_address_that_cannot_be_ordered_is_refused_with_the_reason(
+    host: tuple[Lab, AlpnShelf], address: str, words: str
+) -> None:
+    """RFC 8738 section 3."""
+    client = host[0].client()
+    client.register()
+    result = client.order(identifiers=ips(address))
+    status, kind, detail = problem(result)
+    assert (status, kind) == (400, "rejectedIdentifier")
+    assert words in detail
+    assert result.json["identifier"] == {"type": "ip", "value": address}
+
+
+def test_an_address_that_may_be_ordered_is_not_connected_to_unless_the_profile_allows_it(
+    host: tuple[Lab, AlpnShelf],
+) -> None:
+    """RFC 8738: the policy permits 10.0.0.0/8; the profile connects to 127.0.0.0/8 alone."""
+    client = host[0].client()
+    client.register()
+    order = client.order(identifiers=ips("10.0.0.1")).headers["location"]
+    failed = client.prove(order)
+    assert failed["status"] == "invalid"
+    assert failed["error"]["type"].endswith(":connection")
+    assert "10.0.0.1, which is in none of the allow-cidrs" in failed["error"]["detail"]
+
+
+def test_where_no_policy_permits_an_address_its_type_is_not_supported(client: Client) -> None:
+    """RFC 8555 section 6.7: unsupportedIdentifier."""
+    status, kind, detail = problem(client.order(identifiers=ips("127.0.0.1")))
+    assert (status, kind) == (400, "unsupportedIdentifier")
+    assert 'only "dns" is' in detail

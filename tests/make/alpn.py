@@ -7,29 +7,16 @@ import datetime as dt
 import hashlib
 import ssl
 from collections.abc import Iterable
-from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.make.csrs import p256
+from tests.make.csrs import p256, san
 
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 PROTOCOL = "acme-tls/1"
-
-
-def named(*names: str) -> x509.SubjectAlternativeName:
-    """A SAN of DNS names, or of addresses."""
-    return x509.SubjectAlternativeName([_general(name) for name in names])
-
-
-def _general(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
 
 
 def proof(key_authorization: str) -> x509.UnrecognizedExtension:
@@ -62,7 +49,7 @@ def alpn_certificate(
 
 def right_certificate(name: str, key_authorization: str) -> x509.Certificate:
     """The certificate that proves a name."""
-    return alpn_certificate((named(name), False), (proof(key_authorization), True))
+    return alpn_certificate((san(name), False), (proof(key_authorization), True))
 
 
 class AlpnShelf:

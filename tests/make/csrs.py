@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -42,8 +43,15 @@ def cn(name: str) -> x509.Name:
 
 
 def san(*names: str) -> x509.SubjectAlternativeName:
-    """A SAN of DNS names."""
-    return x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    """A SAN of DNS names, and of addresses as such."""
+    return x509.SubjectAlternativeName([_general(name) for name in names])
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def a_csr(

@@ -1,7 +1,7 @@
 import base64
 import math
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_network
 
 import pytest
 from cryptography import x509
@@ -183,6 +183,44 @@ def test_other_names_than_the_orders_are_refused_by_name(der, said):
     assert said in refusal(lambda: check(der))
 
 
+@pytest.mark.parametrize("address", ["10.1.2.3", "2001:db8::7"])
+@pytest.mark.parametrize("common_name", [None, NAME, "ADDRESS"])
+@pytest.mark.parametrize("copied", [False, True])
+def test_an_address_that_was_ordered_is_asked_for_as_one(address, common_name, copied):
+    """RFC 8738 section 3: an iPAddress in the SAN; as a common name it may stand beside it."""
+    common_name = common_name and common_name.replace("ADDRESS", address.upper())
+    der = a_csr(NAME, address, subject=cn(common_name) if common_name else None)
+    assert check(der, address, NAME, copied=copied).names == (NAME, address)
+
+
+@pytest.mark.parametrize(
+    ("der", "said"),
+    [
+        (a_csr("10.1.2.4"), "asks for '10.1.2.4', which the order has not"),
+        (a_csr("::ffff:10.1.2.3"), "asks for '::ffff:"),
+        (a_csr(NAME, "10.1.2.3"), "asks for 'web.corp.test', which the order has not"),
+        (a_csr(subject=cn("10.1.2.4")), "the IP address 10.1.2.4 as common name"),
+        (
+            a_csr(extensions=[x509.SubjectAlternativeName([x509.DNSName("10.1.2.3")])]),
+            "has the address 10.1.2.3 as a DNS name in its SAN",
+        ),
+        (
+            a_csr(
+                extensions=[x509.SubjectAlternativeName([x509.IPAddress(ip_network("10.0.0.0/8"))])]
+            ),
+            "asks for '10.0.0.0/8', which the order has not",
+        ),
+    ],
+)
+def test_another_address_or_one_as_a_name_is_refused(der, said):
+    """RFC 8738 section 3: what is compared is the address, and its kind."""
+    assert said in refusal(lambda: check(der, "10.1.2.3"))
+
+
+def test_an_address_that_was_not_ordered_is_refused():
+    assert "asks for '10.0.0.1', which" in refusal(lambda: check(a_csr(NAME, "10.0.0.1")))
+
+
 def test_every_name_of_the_order_must_be_asked_for():
     der = a_csr(NAME)
     assert "does not ask for 'mail.corp.test', which" in refusal(lambda: check(der, NAME, OTHER))
@@ -212,7 +250,6 @@ def test_a_common_name_counts_as_one_of_the_names():
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        (x509.IPAddress(ip_address("10.0.0.1")), "IPAddress '10.0.0.1'"),
         (x509.RFC822Name("root@corp.test"), "RFC822Name 'root@corp.test'"),
         (x509.UniformResourceIdentifier("http://corp.test"), "UniformResourceIdentifier 'http:"),
         (x509.DirectoryName(cn("x")), "DirectoryName '<Name(CN=x)>'"),
@@ -224,11 +261,11 @@ def test_a_common_name_counts_as_one_of_the_names():
         (x509.OtherName(x509.ObjectIdentifier("1.2.3.4"), b"\x0c\x01a"), "other name (1.2.3.4)"),
     ],
 )
-def test_only_dns_names_may_stand_in_the_san(name, said):
+def test_only_names_and_addresses_may_stand_in_the_san(name, said):
     der = a_csr(extensions=[x509.SubjectAlternativeName([x509.DNSName(NAME), name])])
     refused = refusal(lambda: check(der))
     assert said in refused
-    assert refused.endswith("in its SAN; only DNS names are taken")
+    assert refused.endswith("in its SAN; only DNS names and IP addresses are taken")
 
 
 labels = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=12)

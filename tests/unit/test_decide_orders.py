@@ -47,6 +47,25 @@ def test_a_zone_and_its_wildcard_are_proven_one_by_one() -> None:
     assert world.row(order_id).status == READY
 
 
+def test_an_address_is_an_identifier_of_its_own_type() -> None:
+    """RFC 8738 sections 3 and 7."""
+    world = World()
+    order = world.row(
+        world.order(
+            "10.0.0.1",
+            "fd00::1",
+            "a.test",
+            account=world.account(),
+            challenges=("http-01", "dns-01", "tls-alpn-01"),
+        )
+    )
+    shown = [(each.type, each.value) for each in order.identifiers]
+    assert shown == [("ip", "10.0.0.1"), ("ip", "fd00::1"), ("dns", "a.test")]
+    assert [each.identifier for each in order.authorizations] == list(order.identifiers)
+    offered = [[each.type for each in one.challenges] for one in order.authorizations]
+    assert offered == [["http-01", "tls-alpn-01"]] * 2 + [["http-01", "dns-01", "tls-alpn-01"]]
+
+
 def test_every_challenge_has_a_token_of_its_own() -> None:
     world = World()
     order = world.row(

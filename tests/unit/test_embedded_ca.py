@@ -115,6 +115,14 @@ def test_a_common_name_that_only_looks_like_one_of_the_names_is_left_out(lab):
     assert list(issue(lab, a_submission(der, "k.corp.test")).subject) == []
 
 
+@pytest.mark.parametrize("ip", ["10.1.2.3", "2001:db8::7"])
+def test_an_address_is_issued_as_one(lab, ip):
+    """RFC 8738 section 3."""
+    leaf = issue(lab, a_submission(a_csr(NAME, ip, subject=cn(ip)), NAME, ip))
+    assert value(leaf, x509.SubjectAlternativeName) == san(NAME, ip)
+    assert [attribute.value for attribute in leaf.subject] == [ip]
+
+
 def test_a_name_too_long_for_a_common_name_stands_in_the_san_alone(lab):
     long = ".".join(["a" * 30] * 3) + ".test"
     der = a_raw_csr(asking_for(raw_san(long)), subject=raw_cn(0x0C, long.encode()))

@@ -1,6 +1,7 @@
 """Names in orders: one form for each, and a reason for every refusal."""
 
 import re
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
@@ -183,7 +184,89 @@ def test_nobody_reads_a_list_without_end():
         names(endless)
 
 
+ADDRESSES = [
+    ("10.0.0.1", "10.0.0.1"),
+    ("2001:db8::1", "2001:db8::1"),
+    ("2001:DB8::A", "2001:db8::a"),
+    ("::1", "::1"),
+    ("::", "::"),
+]
+
+
+@pytest.mark.parametrize(("sent", "kept"), ADDRESSES)
+def test_an_address_has_one_form(sent, kept):
+    """RFC 8738 section 3, RFC 5952 section 4."""
+    both = [Identifier("ip", sent), Identifier.dns("a.test"), Identifier("ip", kept)]
+    assert names(both, ips=True) == (kept, "a.test")
+    assert Identifier.of(kept) == Identifier("ip", kept)
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"),
+    [
+        ("", "is no IP address"),
+        ("a.test", "is no IP address"),
+        ("10.0.0.1.", "is no IP address"),
+        ("10.0.0", "is no IP address"),
+        ("10.0.0.256", "is no IP address"),
+        ("010.0.0.1", "is no IP address"),
+        ("0x0a000001", "is no IP address"),
+        ("167772161", "is no IP address"),
+        ("10.0.0.0/8", "is no IP address"),
+        (" 10.0.0.1", "is no IP address"),
+        ("10.0.0.1\n", "is no IP address"),
+        ("\uff11\uff10.0.0.1", "is no IP address"),
+        ("[::1]", "is no IP address"),
+        ("*.10.0.0.1", "is no IP address"),
+        ("2001:db8:0::1", 'send "2001:db8::1"'),
+        ("2001:db8::0a", 'send "2001:db8::a"'),
+        ("2001:db8:0:0:1:0:0:1", 'send "2001:db8::1:0:0:1"'),
+        ("64:ff9b::10.0.0.1", 'send "64:ff9b::a00:1"'),
+        ("::ffff:10.0.0.1", 'an IPv4 address inside an IPv6 address; send "10.0.0.1"'),
+        ("::ffff:a00:1", 'an IPv4 address inside an IPv6 address; send "10.0.0.1"'),
+        ("fe80::1%eth0", "has a zone"),
+    ],
+)
+def test_what_is_no_address_in_its_one_form_is_refused_with_the_form_to_send(sent, words):
+    """RFC 8738 section 3, RFC 5952 section 4."""
+    refusal = refusal_of(Identifier("ip", sent), ips=True)
+    assert refusal.problem is Problem.REJECTED_IDENTIFIER
+    assert words in refusal.detail
+    assert refusal.identifier is not None
+    assert refusal.identifier.type == "ip"
+    assert refusal.detail.isprintable()
+
+
+@pytest.mark.parametrize("sent", ["10.0.0.1", "10.0.0.1.", "::1"])
+def test_an_address_sent_as_a_name_is_told_its_type(sent):
+    refusal = refusal_of(*of(sent), ips=True)
+    assert refusal.detail.endswith('an address is ordered by an identifier of the type "ip"')
+    assert refusal.identifier == Identifier("dns", sent)
+
+
+@given(st.one_of(st.ip_addresses(), st.text(alphabet="0123456789abcdef:.%/x", max_size=40)))
+def test_any_text_is_an_address_or_refused(text):
+    answer: tuple[str, ...] | Refused
+    try:
+        answer = names([Identifier("ip", str(text))], ips=True)
+    except Refused as refusal:
+        answer = refusal
+    if isinstance(answer, Refused):
+        assert answer.problem is Problem.REJECTED_IDENTIFIER
+    else:
+        (kept,) = answer
+        assert kept == str(ip_address(kept)) == str(text).lower()
+        assert Identifier.of(kept).type == "ip"
+
+
+@given(good_names())
+def test_no_name_has_the_form_of_an_address(name):
+    assert Identifier.of(name).type == Identifier.of("*.a." + name).type == "dns"
+
+
 def test_other_types_are_not_supported():
+    refusal = refusal_of(Identifier("email", "a@b.test"), ips=True)
+    assert refusal.detail.endswith('are not supported; "dns" and "ip" are')
     refusal = refusal_of(Identifier("ip", "10.0.0.1"))
     assert refusal.problem is Problem.UNSUPPORTED_IDENTIFIER
     assert refusal.identifier == Identifier("ip", "10.0.0.1")

@@ -112,6 +112,20 @@ def test_a_wildcard_is_no_name_below_it():
     )
 
 
+@pytest.mark.parametrize("ip", ["10.1.2.3", "2001:db8::7"])
+def test_an_address_stands_in_the_san_as_one(ip):
+    """RFC 8738 section 3."""
+    assert check(ISSUING.leaf(names=[NAME, ip]), names=[ip, NAME]).names == (NAME, ip)
+    assert check(ISSUING.leaf(names=[ip], subject=cn(ip)), names=[ip]).names == (ip,)
+    as_a_name = x509.SubjectAlternativeName([x509.DNSName(ip)])
+    assert mismatch(ISSUING.leaf(as_a_name, names=()), names=[ip]) == (
+        "has an address as a DNS name in its SAN"
+    )
+    assert mismatch(ISSUING.leaf(names=["::ffff:10.1.2.3"]), names=[ip]).startswith(
+        "is for '::ffff:"
+    )
+
+
 def test_only_ascii_has_capitals():
     leaf = ISSUING.leaf(names=["k.corp.test"], subject=cn("\u212a.corp.test"))
     told = mismatch(leaf, names=["k.corp.test"])

@@ -1,11 +1,13 @@
 """Which policy an order falls under, and what a name that no policy permits is told."""
 
+from ipaddress import ip_network
+
 import msgspec
 import pytest
 
 from certeasy.decide.policy import Policies
-from certeasy.decide.problems import Problem, Refused
-from certeasy.settings import IssuancePolicy, NameRules, PolicyBinding
+from certeasy.decide.problems import Identifier, Problem, Refused
+from certeasy.settings import IpRules, IssuancePolicy, NameRules, PolicyBinding
 
 
 class Signer(msgspec.Struct, frozen=True):
@@ -65,6 +67,53 @@ def test_every_challenge_that_looks_into_the_dns_proves_a_wildcard(kind: str) ->
     proving = policies(LAB, by_dns(a_policy("names", "*.lab.test", ".lab.test/1"), kind))
     assert proving.choose(["*.lab.test", "a.lab.test"]).policy == "names"
     assert proving.choose(["a.lab.test"]).policy == "lab"
+
+
+def with_addresses(
+    name: str, *challenges: str, allow: tuple[str, ...], deny: tuple[str, ...] = ()
+) -> IssuancePolicy:
+    ip = IpRules(tuple(map(ip_network, allow)), tuple(map(ip_network, deny)))
+    policy = msgspec.structs.replace(a_policy(name, ".corp.test/2"), ip=ip)
+    return msgspec.structs.replace(policy, challenges=challenges or ("http-01",))
+
+
+def test_no_policy_permits_an_address_unless_it_says_so() -> None:
+    """RFC 8738."""
+    refused = refusal(policies(WEB), "10.0.0.1")
+    assert refused.detail == (
+        'The address "10.0.0.1" is not allowed by policy "web": it is in none of the ip allow-cidrs'
+    )
+    assert refused.identifier == Identifier("ip", "10.0.0.1")
+    assert not policies(WEB).ips
+
+
+def test_an_address_is_permitted_by_its_network_and_deny_wins() -> None:
+    """RFC 8738."""
+    chosen = policies(
+        WEB, with_addresses("ip", allow=("10.0.0.0/8", "fd00::/8"), deny=("10.9.0.0/16",))
+    )
+    assert chosen.ips
+    assert chosen.choose(["10.0.0.1", "fd00::1", "a.corp.test"]).policy == "ip"
+    assert "denied by the deny-cidr 10.9.0.0/16" in refusal(chosen, "10.9.0.1").detail
+    refused = refusal(chosen, "192.0.2.1", "2001:db8::1", "10.0.0.1")
+    assert [part.identifier for part in refused.subproblems] == [
+        Identifier("ip", "192.0.2.1"),
+        Identifier("ip", "2001:db8::1"),
+    ]
+    assert chosen.check("ip", ["10.0.0.1"]).policy == "ip"
+    with pytest.raises(Refused, match=r'The address "10\.9\.0\.1" is not allowed by policy "ip"'):
+        chosen.check("ip", ["10.9.0.1"])
+
+
+def test_an_address_is_never_proven_by_the_dns() -> None:
+    """RFC 8738 section 7."""
+    by_names = with_addresses("ip", "dns-01", allow=("10.0.0.0/8",))
+    assert refusal(policies(by_names), "10.0.0.1").detail == (
+        'The address "10.0.0.1" is not provable under policy "ip": only http-01 and tls-alpn-01'
+        " prove an address, and it offers dns-01"
+    )
+    by_hosts = with_addresses("host", "dns-01", "tls-alpn-01", allow=("10.0.0.0/8",))
+    assert policies(by_names, by_hosts).choose(["10.0.0.1"]).policy == "host"
 
 
 def test_a_wildcard_that_was_proven_is_finalized_whatever_is_offered_today() -> None:
