@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from ipaddress import ip_address
 
-from certeasy.settings import DnsProfile, IpPolicy, Settings
+from certeasy.settings import DnsProfile, IpPolicy, IssuancePolicy, Settings
+from certeasy.settings.challenges import DNS_CHALLENGES, HOST_CHALLENGES
+from certeasy.settings.names import parse
 
 _HTTP_PORT = 80
 _HTTPS_PORT = 443
@@ -55,9 +57,25 @@ def _issuing(settings: Settings) -> Iterator[str]:
     for policy in settings.issuance_policies:
         if policy.name not in bound:
             yield f'policy "{policy.name}" is bound to no authority: nothing is issued under it'
+        yield from _unprovable(policy)
         if policy.csr.allowed_extra_eku:
             extra = ", ".join(policy.csr.allowed_extra_eku)
             yield f'policy "{policy.name}" allows more than serverAuth: {extra}'
+
+
+def _unprovable(policy: IssuancePolicy) -> Iterator[str]:
+    """Yield what a policy permits that none of its challenges proves."""
+    wildcards = any(parse(rule).wildcard for rule in policy.dns.allow)
+    if wildcards and not DNS_CHALLENGES.intersection(policy.challenges):
+        yield (
+            f'policy "{policy.name}" permits wildcards, but refuses them all: only a DNS challenge'
+            " (dns-01) proves one"
+        )
+    if policy.ip.allow_cidrs and not HOST_CHALLENGES.intersection(policy.challenges):
+        yield (
+            f'policy "{policy.name}" permits IP addresses, but refuses them all: only http-01 and'
+            " tls-alpn-01 prove one"
+        )
 
 
 def _validating(settings: Settings) -> Iterator[str]:

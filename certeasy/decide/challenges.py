@@ -8,11 +8,8 @@ answers there, never in the DNS, where its zone is somebody else's (RFC 8738 sec
 from collections.abc import Iterable
 
 from certeasy.decide.addresses import IP, kind
+from certeasy.settings.challenges import DNS_CHALLENGES, HOST_CHALLENGES
 
-DNS_CHALLENGES = frozenset({"dns-01", "dns-account-01", "dns-persist-01"})
-"""They look into the DNS, and nowhere else."""
-HOST_CHALLENGES = frozenset({"http-01", "tls-alpn-01"})
-"""They ask the host itself."""
 WILDCARD = "*."
 
 

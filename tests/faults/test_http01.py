@@ -489,6 +489,62 @@ def test_a_redirect_to_a_closed_address_is_not_followed(location: str, words: st
     assert words in outcome.detail
 
 
+@pytest.mark.parametrize(
+    ("location", "rules", "words"),
+    [
+        ("http://127.0.0.2/", {"allow_cidrs": ("127.0.0.1",)}, "which is loopback"),
+        ("http://other.lab.test/", {"allow_cidrs": ("127.0.0.1",)}, "which is loopback"),
+        ("http://[::1]/", {"allow_cidrs": ("127.0.0.0/8",)}, "which is loopback"),
+        ("http://[::ffff:127.0.0.2]/", {"allow_cidrs": ("127.0.0.1",)}, "which is loopback"),
+        ("http://[64:ff9b::7f00:2]/", {"allow_cidrs": ("127.0.0.1",)}, "which is loopback"),
+        ("http://0.0.0.0/", {"allow_cidrs": ("127.0.0.0/8", "0.0.0.0/1")}, "which is unspecified"),
+        ("http://169.254.169.254/", {"allow_cidrs": ("127.0.0.1", "0.0.0.0/0")}, "is link-local"),
+        ("http://[fe80::1]/", {"allow_cidrs": ("127.0.0.1", "::/0")}, "which is link-local"),
+        ("http://224.0.0.1/", {"allow_cidrs": ("127.0.0.1", "0.0.0.0/0")}, "is multicast"),
+        (
+            "http://10.1.1.1/",
+            {"allow_cidrs": ("127.0.0.1", "0.0.0.0/0"), "deny_cidrs": ("10.0.0.0/8",)},
+            "which is in the deny-cidr 10.0.0.0/8",
+        ),
+        (
+            "http://[fd00::1]/",
+            {"allow_cidrs": ("127.0.0.1", "::/0"), "deny_cidrs": ("fc00::/7",)},
+            "which is in the deny-cidr fc00::/7",
+        ),
+        (
+            "http://[2002:0a01:0101::1]/",
+            {"allow_cidrs": ("127.0.0.1", "::/0"), "deny_cidrs": ("10.0.0.0/8",)},
+            "which is in the deny-cidr 10.0.0.0/8",
+        ),
+    ],
+)
+def test_no_redirect_leads_inside_what_the_profile_keeps_closed(
+    location: str, rules: dict[str, tuple[str, ...]], words: str
+):
+    """Loopback, link-local, private and what carries one of them inside, by address or by name."""
+    policy = IpPolicy(
+        **{key: tuple(map(ipaddress.ip_network, nets)) for key, nets in rules.items()}
+    )
+    hosts = {NAME: "127.0.0.1", "other.lab.test": "127.0.0.2"}
+    outcome, web = follow(location, hosts=hosts, resolved_ip_policy=policy)
+    assert isinstance(outcome, Failed), outcome
+    assert outcome.problem is Problem.CONNECTION
+    assert words in outcome.detail
+    assert outcome.evidence.address == ""
+    assert len(web.requests) == 1
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", pytest.param("::1", marks=needs_ipv6)])
+def test_an_address_is_asked_by_its_address(address: str):
+    """RFC 8738 section 5: the Host header is the address."""
+    with WebServer(lambda _: [RIGHT], address=address) as web:
+        outcome = validator(web.port).validate(Asked(address, TOKEN, KEY_AUTHORIZATION))
+    assert isinstance(outcome, Validated), outcome
+    host = f"[{address}]" if ":" in address else address
+    assert web.hosts() == [f"{host}:{web.port}"]
+    assert outcome.evidence.addresses == (address,)
+
+
 def test_urls_that_grow_with_every_redirect_are_not_followed_for_ever():
     outcome, web = validate(lambda _: [redirect("x" * 300 + "/")])
     assert isinstance(outcome, Failed)

@@ -1,5 +1,6 @@
 """Names and addresses in orders as clients meet them."""
 
+import threading
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
@@ -17,12 +18,12 @@ from projections.orders import ORDER_NAMES
 from tests.fakes.web_server import WebServer
 from tests.make.alpn import AlpnShelf, right_certificate
 from tests.make.csrs import a_csr, cn, san
-from tests.make.lab import Client, Lab, a_lab, problem
+from tests.make.lab import PATIENCE, Client, Lab, a_lab, problem
 
 
 def with_wildcards(settings: Settings) -> Settings:
     """Return settings whose policy permits wildcards, and offers a challenge that proves them."""
-    names = NameRules(allow=(".lab.test/3", "=lab.test", "*.lab.test", "*..lab.test/2"))
+    names = NameRules(allow=(".lab.test/4", "=lab.test", "*.lab.test", "*..lab.test/2"))
     (policy,) = settings.issuance_policies
     policy = msgspec.structs.replace(policy, dns=names, challenges=("http-01", "dns-01"))
     return msgspec.structs.replace(settings, issuance_policies=(policy,))
@@ -107,7 +108,7 @@ def test_a_star_stands_alone_in_front_of_a_name(client: Client, name: str) -> No
 
 
 def test_a_wildcard_that_no_rule_permits_is_refused(client: Client) -> None:
-    """A rule for names is none for wildcards: `.lab.test/3` permits a.b.c.lab.test alone."""
+    """A rule for names is none for wildcards: `.lab.test/4` permits none."""
     status, kind, detail = problem(client.order("*.b.c.d.lab.test"))
     assert (status, kind) == (400, "rejectedIdentifier")
     assert "not covered by any allow rule" in detail
@@ -243,3 +244,171 @@ def test_where_no_policy_permits_an_address_its_type_is_not_supported(client: Cl
     status, kind, detail = problem(client.order(identifiers=ips("127.0.0.1")))
     assert (status, kind) == (400, "unsupportedIdentifier")
     assert 'only "dns" is' in detail
+
+
+# Names in their one form
+
+
+@pytest.mark.parametrize(
+    ("sent", "echoed"),
+    [
+        ("Web.LAB.Test", "web.lab.test"),
+        ("web.lab.test.", "web.lab.test"),
+        ("WEB.LAB.TEST.", "web.lab.test"),
+        ("xn--BCHER-kva.lab.test", "xn--bcher-kva.lab.test"),
+        ("a.b.c.lab.test", "a.b.c.lab.test"),
+        ("3com.lab.test", "3com.lab.test"),
+    ],
+)
+def test_a_name_is_echoed_as_it_was_sent_but_for_its_case_and_last_dot(
+    client: Client, sent: str, echoed: str
+) -> None:
+    """Pitfall 24, RFC 8555 section 7.1.3."""
+    order = client.placed(sent)
+    assert client.see(order)["identifiers"] == [{"type": "dns", "value": echoed}]
+    (one,) = authorizations(client, order)
+    assert one["identifier"] == {"type": "dns", "value": echoed}
+
+
+def test_duplicates_are_dropped_in_silence(client: Client) -> None:
+    """Pitfall 24: also those that differ in case, in a last dot, and among wildcards."""
+    order = client.placed(
+        "b.lab.test", "*.lab.test", "B.lab.test.", "a.lab.test", "*.LAB.test", "a.lab.test"
+    )
+    values = [each["value"] for each in client.see(order)["identifiers"]]
+    assert values == ["b.lab.test", "*.lab.test", "a.lab.test"]
+    assert len(authorizations(client, order)) == 3
+
+
+@pytest.mark.parametrize(
+    ("sent", "form"),
+    [
+        ("bücher.lab.test", "xn--bcher-kva.lab.test"),
+        ("BÜCHER.lab.test", "xn--bcher-kva.lab.test"),
+        ("例え.lab.test", "xn--r8jz45g.lab.test"),
+        ("*.bücher.lab.test", "xn--bcher-kva.lab.test"),
+    ],
+)
+def test_a_u_label_is_refused_with_the_a_label_to_send(
+    client: Client, sent: str, form: str
+) -> None:
+    """Pitfall 24, RFC 8555 section 7.1.4: names are in their ASCII form."""
+    status, kind, detail = problem(client.order(sent))
+    assert (status, kind) == (400, "rejectedIdentifier")
+    assert f'send its A-label form, "{form}"' in detail
+
+
+@pytest.mark.parametrize(
+    "name", ["xn--.lab.test", "xn--a.lab.test", "xn--99999999.lab.test", "xn--bcher-kva-.lab.test"]
+)
+def test_what_only_looks_like_an_a_label_is_refused(client: Client, name: str) -> None:
+    """RFC 5890 section 2.3.2.1."""
+    assert problem(client.order(name))[:2] == (400, "rejectedIdentifier")
+
+
+LONGEST = f"{'a' * 63}.{'b' * 63}.{'c' * 63}.{'d' * 52}.lab.test"
+
+
+def test_a_name_of_full_length_is_issued_and_a_longer_one_refused(client: Client) -> None:
+    """RFC 1035 section 2.3.4: 253 characters, 63 in a label."""
+    assert len(LONGEST) == 253
+    chain = client.certificate(LONGEST)
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    assert leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value == san(
+        LONGEST
+    )
+    for longer in (f"d{LONGEST[192:]}{'x' * 200}", "a" + LONGEST, f"{'a' * 64}.lab.test"):
+        assert problem(client.order(longer))[:2] == (400, "rejectedIdentifier")
+
+
+def test_a_request_in_mixed_case_is_for_the_same_names(client: Client) -> None:
+    """Pitfall 35: names are compared without regard to case, RFC 4343."""
+    order = client.ready("web.lab.test", "www.lab.test")
+    csr = a_csr("WWW.lab.test", "Web.Lab.Test", "web.lab.test", subject=cn("WEB.lab.test"))
+    assert client.finalize(order, csr).status_code == 200
+    chain = client.post(client.wait(order, "valid", "invalid")["certificate"]).content
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names == san("web.lab.test", "www.lab.test")
+
+
+# A hundred names
+
+HUNDRED = tuple(f"n{n}.lab.test" for n in range(100))
+AT_ONCE = 3
+"""Of the lab's four workers one account has three."""
+
+
+def accept_all(client: Client, order: str) -> None:
+    for challenge in client.challenges(order):
+        client.lab.shown[challenge["token"]] = client.key_authorization(challenge["token"])
+        assert client.post(challenge["url"], {}).status_code == 200
+
+
+def test_a_hundred_names_are_ordered_and_one_more_is_not(client: Client) -> None:
+    """RFC 8555 section 7.4: a limit of the server's, told in words."""
+    status, kind, detail = problem(client.order(*HUNDRED, "one-more.lab.test"))
+    assert (status, kind) == (400, "malformed")
+    assert detail == "An order may have at most 100 names; this one has 101"
+
+
+def test_a_hundred_names_are_validated_several_at_a_time_and_issued_together(
+    lab: Lab, client: Client
+) -> None:
+    """RFC 8555 section 7.1.6: the order is ready once all of them are proven."""
+    under_way, most = 0, 0
+    condition = threading.Condition()
+
+    def meet(_request: bytes) -> None:
+        """Answer nobody before several have asked."""
+        nonlocal under_way, most
+        with condition:
+            under_way += 1
+            most = max(most, under_way)
+            condition.notify_all()
+            condition.wait_for(lambda: most >= AT_ONCE, PATIENCE)
+            under_way -= 1
+
+    lab.on_request = meet
+    try:
+        order = client.placed(*HUNDRED)
+        accept_all(client, order)
+        assert client.wait(order, "ready", "invalid")["status"] == "ready"
+    finally:
+        lab.on_request = lambda _request: None
+    assert most == AT_ONCE
+    csr = a_csr(*HUNDRED)
+    assert client.finalize(order, csr).status_code == 200
+    chain = client.post(client.wait(order, "valid", "invalid")["certificate"]).content
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names == san(*HUNDRED)
+
+
+def test_a_hundred_slow_names_of_one_account_do_not_keep_another_waiting(
+    lab: Lab, client: Client
+) -> None:
+    """One account has at most three quarters of the threads."""
+    another = lab.client()
+    another.register()
+    held = threading.Semaphore(0)
+    release = threading.Event()
+
+    def hold(request: bytes) -> None:
+        if b"\r\nHost: slow" in request:
+            held.release()
+            release.wait(PATIENCE)
+
+    lab.on_request = hold
+    try:
+        slow = client.placed(*(f"slow-{n}.lab.test" for n in range(100)))
+        accept_all(client, slow)
+        assert all(held.acquire(timeout=PATIENCE) for _ in range(AT_ONCE))
+        another.ready("quick.lab.test")
+        assert client.see(slow)["status"] == "pending"
+        assert not held.acquire(blocking=False)
+        release.set()
+        assert client.wait(slow, "ready", "invalid")["status"] == "ready"
+    finally:
+        release.set()
+        lab.on_request = lambda _request: None

@@ -21,7 +21,7 @@ import msgspec
 from certeasy.app import Application
 from certeasy.clock import Clock
 from certeasy.settings import RenewalInfoSettings, Settings
-from tests.fakes.web_server import WebServer, page
+from tests.fakes.web_server import WebServer, page, redirect
 from tests.make.csrs import a_csr, p256
 from tests.make.server import URL, a_server, lab_settings
 from tests.make.signers import Signer, a_signer, b64
@@ -40,6 +40,10 @@ class Lab:
         self.server = server
         self.shown = shown
         """What the web server shows: key authorization by token."""
+        self.redirects: dict[str, str] = {}
+        """Where the web server redirects to: location by token."""
+        self.on_request: Callable[[bytes], None] = lambda _request: None
+        """What the web server does with a request before it answers, in a thread of its own."""
         self.links: list[str] = []
         """The Link headers of the last answer, one by one."""
         self.wire = falcon.testing.TestClient(self._answered)
@@ -181,8 +185,14 @@ def a_lab(
     """Open a lab; `server` are settings of the server's section, `change` changes any of them."""
     shown: dict[str, str] = {}
 
+    labs: list[Lab] = []
+
     def answer(request: bytes) -> list[bytes | float]:
         token = request.split(b" ", 2)[1].rpartition(b"/")[2].decode()
+        for lab in labs:
+            lab.on_request(request)
+            if token in lab.redirects:
+                return [redirect(lab.redirects[token])]
         found = shown.get(token)
         return [page(b"nothing here", "404 Not Found") if found is None else page(found.encode())]
 
@@ -194,7 +204,8 @@ def a_lab(
         if renewal_info:
             settings = msgspec.structs.replace(settings, renewal_info=renewal_info)
         with a_server(folder, clock=clock, settings=settings) as application:
-            yield Lab(application, shown)
+            labs.append(Lab(application, shown))
+            yield labs[0]
 
 
 def problem(result: Result) -> tuple[int, str, str]:

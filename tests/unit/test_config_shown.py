@@ -1,5 +1,6 @@
 """What is said about a configuration that is in order: warnings, and the form that is recorded."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import yaml
 from msgspec.structs import replace
 
 from certeasy.config import fingerprint, load, redacted, warnings
+from certeasy.settings import IpRules, NameRules
 from tests.make.configs import a_config, a_file
 
 EXAMPLE = Path("docs/examples/config.yml")
@@ -55,6 +57,26 @@ def test_good_settings_are_warned_about_the_embedded_ca_alone(tmp_path):
 def test_what_is_notable_is_warned_of(tmp_path, section, text, warning):
     given = warnings(load(a_config(tmp_path, **{section: text})))
     assert any(warning in line for line in given), given
+
+
+@pytest.mark.parametrize(
+    ("rules", "challenges", "warning"),
+    [
+        ({"dns": NameRules(("*.a.test",))}, ("http-01", "tls-alpn-01"), "permits wildcards, but"),
+        ({"dns": NameRules((".a.test/2", "*..a.test/2"))}, ("http-01",), "permits wildcards, but"),
+        ({"dns": NameRules(("*.a.test",))}, ("http-01", "dns-01"), None),
+        ({"ip": IpRules((ip_network("10.0.0.0/8"),))}, ("dns-01",), "permits IP addresses, but"),
+        ({"ip": IpRules((ip_network("10.0.0.0/8"),))}, ("tls-alpn-01",), None),
+    ],
+)
+def test_what_is_permitted_and_cannot_be_proven_is_warned_of(tmp_path, rules, challenges, warning):
+    settings = load(a_config(tmp_path))
+    (policy,) = settings.issuance_policies
+    policy = replace(policy, challenges=challenges, **rules)
+    given = warnings(replace(settings, issuance_policies=(policy,)))
+    said = [line for line in given if "refuses them all" in line]
+    assert len(said) == (warning is not None)
+    assert not said or said[0].startswith(f'policy "{policy.name}" {warning}')
 
 
 def test_denied_addresses_are_not_warned_of(tmp_path):

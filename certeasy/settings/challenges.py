@@ -1,0 +1,6 @@
+"""Where each kind of challenge looks."""
+
+DNS_CHALLENGES = frozenset({"dns-01", "dns-account-01", "dns-persist-01"})
+"""Into the DNS, and nowhere else."""
+HOST_CHALLENGES = frozenset({"http-01", "tls-alpn-01"})
+"""At the host itself."""
