@@ -59,3 +59,20 @@ class CertificateReplaced(Event, frozen=True):
     serial: str
     by: str
     by_serial: str
+
+
+@event("renewal.requested")
+class RenewalRequested(Event, frozen=True):
+    """An administrator asked for certificates (by their ids) to be renewed from `start` to `end`,
+    RFC 3339 in UTC.
+
+    A campaign may take several of these. `authority` and `before` (the certificates began to be
+    valid before then) are what they were looked for by; without both, serials were listed.
+    """
+
+    campaign: str
+    certificates: tuple[str, ...]
+    start: str
+    end: str
+    authority: str = ""
+    before: str = ""

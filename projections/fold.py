@@ -13,6 +13,7 @@ from events.certificates import (
     CertificateMismatched,
     CertificateReplaced,
     CertificateRevoked,
+    RenewalRequested,
 )
 from events.envelope import Envelope, Record
 from events.nodes import (
@@ -85,6 +86,7 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     CertificateRecovered: certificates.recovered,
     CertificateRevoked: certificates.revoked,
     CertificateReplaced: certificates.replaced,
+    RenewalRequested: renewals.requested,
     AuthorityCertificateSeen: certificates.issuer_seen,
 }
 

@@ -16,6 +16,7 @@ from certeasy.decide import renewal
 from certeasy.decide.problems import Problem, Refused
 from projections.certificates import CERTIFICATES, Certificate
 from projections.orders import Order
+from projections.renewals import RENEWALS
 
 LONGEST = 200
 """Characters of a certID: several times what the longest key identifier and serial take."""
@@ -106,7 +107,8 @@ class RenewalInfoResource:
         except Refused as refused:  # this answer, too, says when to come back
             refused.retry_after = renewal.retry_after(named, self._settings)
             raise
-        window = renewal.window(certificate, self._settings)
+        asked = self._committer.get(RENEWALS, certificate.id)
+        window = renewal.window(certificate, asked, self._settings)
         page = self._settings.explanation_url if window.moved else None
         info = messages.RenewalInfo(
             messages.SuggestedWindow(moment(window.start), moment(window.end)), page or ""

@@ -9,6 +9,7 @@ from events.certificates import (
     CertificateMismatched,
     CertificateReplaced,
     CertificateRevoked,
+    RenewalRequested,
 )
 from events.nodes import (
     AuthorityCertificateSeen,
@@ -110,6 +111,16 @@ def _revoked(fact: CertificateRevoked) -> str:
     return f"revoked certificate {fact.serial}: {reason}; signed by {by}"
 
 
+def _renewal_requested(fact: RenewalRequested) -> str:
+    by = [f"from {fact.authority}"] if fact.authority else []
+    by += [f"valid since before {fact.before}"] if fact.before else []
+    which = " and ".join(by) or "listed by serial"
+    return (
+        f"asked for {len(fact.certificates)} certificates, {which}, to be renewed from {fact.start}"
+        f" to {fact.end}"
+    )
+
+
 def _seen(evidence: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in evidence.items()) or "no evidence"
 
@@ -175,6 +186,7 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     CertificateReplaced: lambda f: (
         f"certificate {f.serial} was replaced by certificate {f.by_serial} of order {f.by}"
     ),
+    RenewalRequested: _renewal_requested,
     SubjectErased: lambda f: (
         f"the key of {f.subject} was destroyed: what was sealed before can be read by nobody"
     ),

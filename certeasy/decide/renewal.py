@@ -18,12 +18,13 @@ from cryptography import x509
 from msgspec import Struct
 
 from certeasy.decide import chains
-from certeasy.decide.decision import Reader
+from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem, Refused
 from certeasy.settings import RenewalInfoSettings
+from events.certificates import RenewalRequested
 from projections.certificates import CERTIFICATES, Certificate
 from projections.orders import INVALID, ORDERS, Order
-from projections.renewals import RENEWALS
+from projections.renewals import RENEWALS, Renewal
 
 AT_ONCE = timedelta(hours=1)
 """So wide is the window, all of it in the past, of what is to be renewed at once."""
@@ -43,17 +44,26 @@ class Window(Struct, frozen=True):
     moved: bool = False
 
 
-def window(certificate: Certificate, settings: RenewalInfoSettings) -> Window:
-    """Return when a certificate should be renewed."""
+def window(
+    certificate: Certificate, renewal: Renewal | None, settings: RenewalInfoSettings
+) -> Window:
+    """Return when a certificate should be renewed; `renewal` is what was said about that.
+
+    What was asked for never puts a renewal off.
+    """
     if certificate.revoked:
         at = _whole(certificate.revoked)
         return Window(at - AT_ONCE, at, moved=True)
-    return usual_window(
+    usual = usual_window(
         _whole(certificate.not_before),
         _whole(certificate.not_after),
         settings.lifetime_fraction,
         settings.window_width,
     )
+    if renewal is None or not renewal.campaign:
+        return usual
+    start, end = _whole(renewal.start), _whole(renewal.end)
+    return Window(min(usual.start, start), min(usual.end, end), moved=True)
 
 
 def usual_window(
@@ -85,6 +95,27 @@ def key_id(certificate: bytes) -> bytes | None:
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
         return None
     return identifier.key_identifier if identifier else None
+
+
+def asked_window(now: datetime, width: timedelta | None) -> Window:
+    """Return the window of a campaign that begins now: so wide, or all of it past."""
+    at = now.replace(microsecond=0)
+    return Window(at - AT_ONCE, at) if width is None else Window(at, at + max(width, _SECOND))
+
+
+def is_covered(certificate: Certificate, now: datetime, authority: str, before: str) -> bool:
+    """Whether a campaign is about a certificate: one in force, without a successor, from that
+    authority, valid since before that time (RFC 3339); empty texts mean any."""
+    if certificate.revoked or certificate.replaced_by or _whole(certificate.not_after) <= now:
+        return False
+    if authority and certificate.authority != authority:
+        return False
+    return not before or _whole(certificate.not_before) < datetime.fromisoformat(before)
+
+
+def request(fact: RenewalRequested) -> Decision:
+    """Ask for certificates to be renewed."""
+    return Decision(((f"renewal/{fact.campaign}", fact),))
 
 
 def _whole(at: str) -> datetime:

@@ -22,7 +22,7 @@ from events.nodes import (
 )
 from events.recovery import LogRestored
 from events.subjects import SubjectErased
-from tests.make.journals import ALog, a_log, a_loss, a_recovery, a_rotation, every_story
+from tests.make.journals import ALog, a_campaign, a_log, a_loss, a_recovery, a_rotation, every_story
 
 
 def golden_log() -> ALog:
@@ -145,6 +145,17 @@ def renewal_log() -> ALog:
     return log
 
 
+def campaign_log() -> ALog:
+    """Return a log in which certificates are asked to be renewed, and one of them is."""
+    log = a_log()
+    account = log.an_account()
+    orders = [log.an_order(f"{n}.corp.internal", account=account) for n in range(3)]
+    a_campaign(log, *orders)
+    log.an_order("0.corp.internal", account=account, replaces=orders[0])
+    a_campaign(log, orders[1], authority="")
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -155,6 +166,7 @@ GOLDEN = {
     "golden-orders": orders_log,
     "golden-prevalidated": prevalidated_log,
     "golden-renewal": renewal_log,
+    "golden-campaign": campaign_log,
 }
 
 

@@ -21,6 +21,7 @@ from events.certificates import (
     CertificateMismatched,
     CertificateReplaced,
     CertificateRevoked,
+    RenewalRequested,
 )
 from events.envelope import (
     VERSION,
@@ -473,6 +474,16 @@ def a_renewal(log: ALog) -> tuple[str, str]:
     return first, log.an_order("renewed.corp.internal", account=account, replaces=first)
 
 
+def a_campaign(log: ALog, *orders: str, authority: str = "lab") -> str:
+    """Let an administrator ask for certificates to be renewed; return the campaign's id."""
+    campaign = log.new_id()
+    start, end = timestamp(log.now), timestamp(log.now + timedelta(days=2))
+    fact = RenewalRequested(campaign, orders, start, end, authority=authority)
+    actor = Actor("administrator", sealed=log.sealed("administrator/1", "admin"))
+    log.say(fact, f"renewal/{campaign}", actor=actor)
+    return campaign
+
+
 def every_story(log: ALog) -> None:
     """Let the first account do everything that an account can."""
     log.an_issuer()
@@ -488,4 +499,5 @@ def later_stories(log: ALog) -> None:
     """Let happen what later versions brought, and the first golden journals do not have."""
     account = log.an_account()
     log.a_known_order("known.corp.internal", account=account)
-    a_renewal(log)
+    first, second = a_renewal(log)
+    a_campaign(log, first, second)

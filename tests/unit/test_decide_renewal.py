@@ -3,13 +3,17 @@
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from certeasy.decide import renewal
 from certeasy.decide.renewal import AT_ONCE, Window, usual_window
 from certeasy.settings import RenewalInfoSettings
+from events.certificates import RenewalRequested
 from projections.certificates import Certificate
+from projections.renewals import Renewal
 from tests.make.certificates import a_leaf
 
 START = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
@@ -43,13 +47,23 @@ def a_certificate(
     )
 
 
+def asked(start: datetime, width: timedelta | None) -> Renewal:
+    """What is kept of a campaign that began then."""
+    window = renewal.asked_window(start, width)
+    return Renewal("a", campaign="c", start=rfc(window.start), end=rfc(window.end))
+
+
+def rfc(at: datetime) -> str:
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def test_by_default_the_window_is_two_days_around_two_thirds_of_the_lifetime():
-    window = renewal.window(a_certificate(), SETTINGS)
+    window = renewal.window(a_certificate(), None, SETTINGS)
     assert window == Window(START + 59 * DAY, START + 61 * DAY)
 
 
 def test_the_window_of_a_short_certificate_is_narrower():
-    window = renewal.window(a_certificate(timedelta(hours=24)), SETTINGS)
+    window = renewal.window(a_certificate(timedelta(hours=24)), None, SETTINGS)
     assert window == Window(START + timedelta(hours=12), START + timedelta(hours=20))
 
 
@@ -92,9 +106,66 @@ def test_what_is_valid_for_no_time_at_all_still_has_a_window():
 
 def test_what_was_revoked_is_renewed_at_once():
     revoked = "2026-12-24T18:00:00.999999Z"
-    window = renewal.window(a_certificate(revoked=revoked), SETTINGS)
+    window = renewal.window(a_certificate(revoked=revoked), asked(START, 7 * DAY), SETTINGS)
     at = datetime(2026, 12, 24, 18, 0, tzinfo=UTC)
     assert window == Window(at - AT_ONCE, at, moved=True)
+
+
+def test_what_is_asked_to_be_renewed_at_once_has_a_window_that_is_past():
+    now = START + 5 * DAY
+    window = renewal.window(a_certificate(), asked(now, None), SETTINGS)
+    assert window == Window(now - AT_ONCE, now, moved=True)
+
+
+def test_a_campaign_may_be_spread():
+    now = START + 5 * DAY
+    window = renewal.window(a_certificate(), asked(now, 7 * DAY), SETTINGS)
+    assert window == Window(now, now + 7 * DAY, moved=True)
+
+
+def test_an_order_for_the_successor_alone_moves_no_window():
+    renewed = Renewal("a", successor="b")
+    assert renewal.window(a_certificate(), renewed, SETTINGS) == usual()
+
+
+def usual(life: timedelta = 90 * DAY) -> Window:
+    return renewal.window(a_certificate(life), None, SETTINGS)
+
+
+@given(lives, st.integers(-(10**9), 10**9), st.none() | widths)
+def test_a_campaign_brings_a_renewal_forward_and_never_puts_it_off(life, when, width):
+    window = renewal.window(a_certificate(life), asked(START + when * SECOND, width), SETTINGS)
+    assert window.start < window.end
+    assert window.start <= usual(life).start
+    assert window.end <= usual(life).end
+
+
+@pytest.mark.parametrize(
+    ("changes", "covered"),
+    [
+        ({}, True),
+        ({"revoked": "2026-11-03T00:00:00Z"}, False),
+        ({"replaced_by": "another"}, False),
+        ({"not_after": "2026-11-03T00:00:00Z"}, False),
+        ({"authority": "another"}, False),
+        ({"not_before": "2026-11-03T00:00:00Z"}, False),
+    ],
+)
+def test_a_campaign_covers_what_is_in_force_and_meant(changes, covered):
+    certificate = replace(a_certificate(), **changes)
+    now, before = START + DAY, "2026-11-02T12:00:00Z"
+    assert renewal.is_covered(certificate, now, "lab", before) is covered
+
+
+def test_a_campaign_may_ask_for_an_authority_or_a_time_alone():
+    one = a_certificate()
+    assert renewal.is_covered(one, START, "lab", "")
+    assert renewal.is_covered(one, START, "", "2026-11-02T12:00:00Z")
+
+
+def test_a_campaign_is_recorded_in_a_stream_of_its_own():
+    fact = RenewalRequested("c", ("a",), rfc(START), rfc(START + DAY))
+    assert renewal.request(fact).facts == (("renewal/c", fact),)
 
 
 @given(st.text("0123456789abcdefghijklmnopqrstuv", min_size=26, max_size=26))

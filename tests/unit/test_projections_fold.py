@@ -25,6 +25,7 @@ from tests.make.journals import INSTALLATION as INSTALLATION_ID
 from tests.make.journals import (
     ISSUER,
     ALog,
+    a_campaign,
     a_log,
     a_loss,
     a_recovery,
@@ -212,6 +213,18 @@ def test_a_renewal_is_linked_in_both_directions():
     assert (after.replaces, after.replaced_by) == (first, "")
     assert state(stored, RENEWALS, first).successor == second
     assert state(stored, RENEWALS, second) is None
+
+
+def test_a_campaign_is_known_of_each_certificate_and_the_latest_counts():
+    log = a_log()
+    first, second = a_renewal(log)
+    a_campaign(log, first, second)
+    latest = a_campaign(log, second)
+    stored = folded(log.records)
+    one, other = (state(stored, RENEWALS, order) for order in (first, second))
+    assert (one.successor, other.successor) == (second, "")
+    assert other.campaign == latest != one.campaign
+    assert other.start < other.end
 
 
 def test_nodes_are_registered_and_endorsed():
