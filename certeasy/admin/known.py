@@ -7,11 +7,13 @@ from certeasy.admin.instructions import Instruction
 from certeasy.admin.journal import RotateJournal
 from certeasy.admin.nodes import EndorseNode, InviteNode
 from certeasy.admin.privacy import EraseSubjects
+from certeasy.admin.renewal import RequestRenewal
 
 KNOWN: tuple[type[Instruction[Any]], ...] = (
     AcceptClock,
     EndorseNode,
     EraseSubjects,
     InviteNode,
+    RequestRenewal,
     RotateJournal,
 )

@@ -21,6 +21,7 @@ from journal.breaks import JournalBroken, Line
 
 ORDER, SERIAL, NAME, ACCOUNT = "order", "serial", "name", "account"
 KINDS = (ORDER, SERIAL, NAME, ACCOUNT)
+_ISSUED, _CAMPAIGN = "certificate/", "renewal/"
 UNREADABLE = (UnknownEvent, NewerSchema, UndecodableEvent)
 
 Open = Callable[[Sealed], str | None]
@@ -71,8 +72,17 @@ def from_journals(read: Callable[[], Iterable[Line]], kind: str, value: str) -> 
     value = wanted(kind, value)
     telling = (_parsed(line) for line in read() if value.encode() in line.data)
     streams = _streams(kind, value, telling)
-    found = [_parsed(line) for line in read() if _stream_of(line.data) in streams]
+    meant = [stream.partition("/")[2].encode() for stream in streams if stream.startswith(_ISSUED)]
+    found = [_parsed(line) for line in read() if _is_shown(line.data, streams, meant)]
     return sorted(found, key=lambda record: record.envelope.position)
+
+
+def _is_shown(line: bytes, streams: set[str], certificates: list[bytes]) -> bool:
+    """Whether a line is in one of the streams, or of a campaign for one of the certificates."""
+    stream = _stream_of(line)
+    if stream in streams:
+        return True
+    return stream.startswith(_CAMPAIGN) and any(b'"%b"' % each in line for each in certificates)
 
 
 def _stream_of(line: bytes) -> str:
@@ -117,11 +127,16 @@ def from_database(database: Database, kind: str, value: str) -> list[Record]:
     streams = {f"account/{value}"} if kind == ACCOUNT else set[str]()
     for order_id in _orders(database, kind, value):
         streams |= _streams_of(order_id)
+        streams |= {f"{_CAMPAIGN}{row[0]}" for row in database.typed(*_RENEWALS, (order_id,))}
     query = "SELECT position, line FROM events WHERE stream = ?"
     found = [row for stream in streams for row in database.typed(LINES, query, (stream,))]
     return [_parsed(Line(database.name, 0, 0, line), position) for position, line in sorted(found)]
 
 
+_RENEWALS = (
+    Columns("renewals", campaign=str),
+    "SELECT campaign FROM renewals WHERE certificate_id = ?",
+)
 _ORDERS = {
     ORDER: (Columns("orders", id=str), "SELECT ?"),
     SERIAL: (Columns("certificates", id=str), "SELECT id FROM certificates WHERE serial = ?"),

@@ -23,6 +23,11 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
     ),
     "node": ("certeasy.cli.node", "node", "Look after the nodes and their keys."),
     "journal": ("certeasy.cli.journal", "journal", "Mend a node's journal."),
+    "renew-all": (
+        "certeasy.cli.renewal",
+        "renew_all",
+        "Have certificates renewed ahead of their time.",
+    ),
     "migrate": (
         "certeasy.cli.migrate",
         "migrate",

@@ -113,9 +113,9 @@ def is_covered(certificate: Certificate, now: datetime, authority: str, before: 
     return not before or _whole(certificate.not_before) < datetime.fromisoformat(before)
 
 
-def request(fact: RenewalRequested) -> Decision:
+def request(facts: Iterable[RenewalRequested]) -> Decision:
     """Ask for certificates to be renewed."""
-    return Decision(((f"renewal/{fact.campaign}", fact),))
+    return Decision(tuple((f"renewal/{fact.campaign}", fact) for fact in facts))
 
 
 def _whole(at: str) -> datetime:

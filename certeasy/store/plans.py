@@ -111,6 +111,7 @@ def _look_up_everything(store: Store) -> None:
         serial = _any(connection, CERTIFICATES.name, "serial")
     store.orders_of(account)
     store.certificates_with_serial(serial)
+    next(store.certificates("x"), None)
     with store.transaction() as transaction:
         transaction.version_of(f"account/{account}")
         transaction.stream(f"account/{account}")

@@ -346,6 +346,28 @@ class Store:
         row = self._look_up(self._statements.by_sha256, {"value": fingerprint})
         return None if row is None else CERTIFICATES.to_state(row)
 
+    def certificates(self, now: str) -> Iterator[Certificate]:
+        """Yield the certificates that are valid beyond now (RFC 3339) and not revoked, by id."""
+        table = schema.projected[CERTIFICATES]
+        page = (
+            sa.select(*table.c)
+            .where(table.c.not_after > now, table.c.revoked == "")
+            .order_by(table.c.id)
+            .limit(PAGE)
+        )
+        after = ""
+        while rows := self._all(page.where(table.c.id > after), {}):
+            for row in rows:
+                certificate = CERTIFICATES.to_state(row)
+                yield certificate
+                after = certificate.id
+
+    def certificate_count(self) -> int:
+        """Return how many certificates there are."""
+        table = schema.projected[CERTIFICATES]
+        row = self._one(sa.select(sa.func.count()).select_from(table), {})
+        return 0 if row is None else int(row[0])
+
     def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[str]:
         """Return ids of an account's orders, oldest first, from behind `after`."""
         values = {"account": account_id, "after": after, "most": most}

@@ -461,6 +461,17 @@ class StoreContract:
         assert store.certificate_with_sha256("unknown") is None
         assert store.get(ISSUERS, found.chain[0]) is not None
 
+    def test_certificates_in_force_are_listed(self, store: Store, log: ALog) -> None:
+        log.an_issuer()
+        orders = [log.an_order(f"n{number}.corp.internal") for number in range(3)]
+        log.a_revocation(orders[1])
+        store_log(store, log)
+        assert store.certificate_count() == 4
+        found = list(store.certificates("2026-12-01T00:00:00Z"))
+        assert [certificate.id for certificate in found] == [orders[0], orders[2]]
+        assert found[0] == store.get(CERTIFICATES, orders[0])
+        assert list(store.certificates("2028-01-01T00:00:00Z")) == []
+
     def test_an_account_s_orders_come_oldest_first_page_by_page(self, store: Store) -> None:
         log = a_log()
         mine, other = log.an_account(), log.an_account()

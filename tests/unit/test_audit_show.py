@@ -5,13 +5,14 @@ from certeasy.audit import show
 from certeasy.audit.listing import show as listed
 from certeasy.audit.stories import story
 from certeasy.audit.verifying import Given
+from events.certificates import RenewalRequested
 from events.envelope import seal_line
 from events.orders import IssuanceFailed
 from events.registry import TYPES
 from journal.breaks import JournalBroken
 from tests.make.databases import a_database
 from tests.make.golden import GOLDEN
-from tests.make.journals import ALog, a_log
+from tests.make.journals import ALog, a_campaign, a_log, a_renewal
 
 
 class Told:
@@ -170,3 +171,35 @@ def test_a_line_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(JournalBroken, match="envelope format 2") as broken:
         listed(Given([[path]]), "order", order)
     assert broken.value.line == 5
+
+
+@pytest.mark.parametrize("kind", ["journals", "database"])
+def test_a_renewal_and_the_campaign_behind_it_are_shown(tmp_path, kind):
+    log = a_log()
+    first, second = a_renewal(log)
+    other = log.an_order("other.corp.internal")
+    campaign = a_campaign(log, first)
+    a_campaign(log, other)
+    given = Given([log.write(tmp_path)])
+    if kind == "database":
+        given = Given()
+        database = a_database(log, tmp_path / "db.sqlite")
+        given.add_node(tmp_path, tmp_path / "node1" / "audit.log", database)
+    entries = listed(given, "serial", log.serials[first])
+    streams = (f"order/{first}", f"certificate/{first}", f"renewal/{campaign}")
+    assert [entry.position for entry in entries] == positions(log, *streams)
+    told = [entry.what for entry in entries]
+    after = log.serials[second]
+    assert any(f"was replaced by certificate {after} of order {second}" in what for what in told)
+    assert told[-1].startswith("asked for 1 certificates, from lab, to be renewed from ")
+    [ordered] = [e.what for e in listed(given, "order", second) if e.type == "order.created"]
+    assert f"to replace that of order {first}" in ordered
+
+
+def test_a_campaign_says_what_it_is_about():
+    def told(**by):
+        return story(RenewalRequested("c", ("a", "b"), "then", "later", **by))
+
+    assert told() == "asked for 2 certificates, listed by serial, to be renewed from then to later"
+    assert ", valid since before noon, " in told(before="noon")
+    assert ", from lab and valid since before noon, " in told(authority="lab", before="noon")

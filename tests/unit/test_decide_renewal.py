@@ -165,7 +165,7 @@ def test_a_campaign_may_ask_for_an_authority_or_a_time_alone():
 
 def test_a_campaign_is_recorded_in_a_stream_of_its_own():
     fact = RenewalRequested("c", ("a",), rfc(START), rfc(START + DAY))
-    assert renewal.request(fact).facts == (("renewal/c", fact),)
+    assert renewal.request([fact]).facts == (("renewal/c", fact),)
 
 
 @given(st.text("0123456789abcdefghijklmnopqrstuv", min_size=26, max_size=26))

@@ -1,0 +1,212 @@
+"""`certeasy renew-all`: have certificates renewed ahead of their time.
+
+Clients that ask when to renew (RFC 9773) are told to do so at once, or within a window from now.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import msgspec
+
+from certeasy.admin.renewal import MOST, RequestRenewal
+from certeasy.audit import show
+from certeasy.cli.administration import carry_out_with, refusals_told
+from certeasy.cli.at_rest import existing_store
+from certeasy.cli.options import fail, read, with_config
+from certeasy.cli.progress import progress_bar
+from certeasy.clock import SystemClock
+from certeasy.config.forms import duration
+from certeasy.decide import renewal
+from certeasy.ids import RandomIds
+from certeasy.settings import Settings
+from certeasy.store import Store
+from journal.breaks import printable
+from projections.certificates import Certificate
+
+LARGEST = 16 << 20
+"""Bytes of a list of serials: some hundred thousand."""
+_SHOWN = 20
+
+
+class _Wanted(msgspec.Struct, frozen=True):
+    """Which certificates a campaign is about; empty: any. `serials` None: they are not listed."""
+
+    authority: str = ""
+    before: str = ""
+    serials: tuple[str, ...] | None = None
+
+
+class _Told(msgspec.Struct, frozen=True):
+    """What `--json` prints; `campaign` is empty where nothing was changed."""
+
+    campaign: str
+    certificates: int
+    start: str
+    end: str
+    unknown_serials: tuple[str, ...]
+    serials: tuple[str, ...]
+
+
+def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> str:
+    """Return a time as the log writes it; without a zone it is in UTC."""
+    if text is None:
+        return ""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is no time such as 2026-11-01 or 2026-11-01T12:00:00Z"
+        ) from None
+    return _rfc3339(at if at.tzinfo else at.replace(tzinfo=UTC))
+
+
+def _length(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> timedelta | None:
+    try:
+        return None if text is None else duration(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} {error}") from None
+
+
+@click.command(
+    "renew-all",
+    epilog="Examples: certeasy renew-all --before 2026-11-01 --window 3d -f config.yml;"
+    " certeasy renew-all --serials stolen.txt -f config.yml --dry-run",
+)
+@with_config
+@click.option("--authority", metavar="NAME", default="", help="Those that it issued.")
+@click.option(
+    "--before", metavar="TIME", callback=_moment, help="Those that began to be valid before then."
+)
+@click.option(
+    "--serials",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Those in a list: a serial number in hex on each line.",
+)
+@click.option(
+    "--window", metavar="DURATION", callback=_length, help="Spread over so long; without, at once."
+)
+@click.option("--dry-run", is_flag=True, help="Only tell which they are.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@refusals_told
+def renew_all(
+    config_file: Path,
+    authority: str,
+    before: str,
+    serials: Path | None,
+    window: timedelta | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Ask for certificates to be renewed ahead of their time, with the server running or stopped.
+
+    Those in force that have no successor yet: of an authority, from before a time, of both
+    together, or those in a list of serials. Clients that ask when to renew learn of it the next
+    time they ask. What was asked for is recorded, and stays; nothing is revoked.
+
+    Exit codes: 0 done, or told which they are; 1 none is covered, refused or failed; 2 the command
+    line is wrong.
+    """
+    if serials is None and not authority and not before:
+        raise click.UsageError("say which: --authority, --before, or --serials")
+    if serials is not None and (authority or before):
+        raise click.UsageError("--serials stands alone")
+    settings = read(config_file)
+    clock = SystemClock()
+    wanted = _Wanted(authority, before, None if serials is None else _listed(serials))
+    store = existing_store(settings.database)
+    try:
+        unknown = _unknown(store, wanted)
+        found: dict[str, str] = {}
+        for each in _covered(store, wanted, clock.now()):
+            found[each.id] = each.serial
+            if dry_run and not as_json:
+                names = ", ".join(each.names)
+                line = f"{each.serial}  {each.authority}  to {each.not_after}  {names}"
+                click.echo(printable(line))
+    finally:
+        store.close()
+    for serial in unknown[:_SHOWN]:
+        click.echo(f"certeasy: no certificate has the serial {serial}", err=True)
+    if len(unknown) > _SHOWN:
+        click.echo(f"certeasy: {len(unknown) - _SHOWN} more serials are unknown", err=True)
+    if not found:
+        fail("no certificate that is in force, and has no successor, is covered")
+    moment = renewal.asked_window(clock.now(), window)
+    start, end = _rfc3339(moment.start), _rfc3339(moment.end)
+    campaign = ""
+    if not dry_run:
+        campaign = RandomIds(clock).new()
+        _request(settings, RequestRenewal(campaign, (), start, end, authority, before), list(found))
+    if as_json:
+        told = _Told(campaign, len(found), start, end, tuple(unknown), tuple(found.values()))
+        click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
+        return
+    click.echo(_sentence(len(found), start, end, campaign))
+
+
+def _sentence(count: int, start: str, end: str, campaign: str) -> str:
+    what = "1 certificate" if count == 1 else f"{count} certificates"
+    if not campaign:
+        return f"{what} would be asked to be renewed; nothing was changed"
+    return f"{what} asked to be renewed, from {start} to {end} (campaign {campaign})"
+
+
+def _request(settings: Settings, asked: RequestRenewal, certificates: list[str]) -> None:
+    """Have it recorded, some thousands at a time."""
+    with progress_bar("recording", len(certificates)) as progress:
+        for first in range(0, len(certificates), MOST):
+            some = tuple(certificates[first : first + MOST])
+            carry_out_with(settings, msgspec.structs.replace(asked, certificates=some))
+            progress(first + len(some))
+
+
+def _covered(store: Store, wanted: _Wanted, now: datetime) -> Iterator[Certificate]:
+    """Yield the certificates that are asked for, and can be renewed at all."""
+    for certificate in _searched(store, wanted, now):
+        if renewal.is_covered(certificate, now, wanted.authority, wanted.before):
+            yield certificate
+
+
+def _searched(store: Store, wanted: _Wanted, now: datetime) -> Iterator[Certificate]:
+    if wanted.serials is None:
+        with progress_bar("searching", store.certificate_count()) as progress:
+            for done, certificate in enumerate(store.certificates(_rfc3339(now)), start=1):
+                yield certificate
+                progress(done)
+    else:
+        with progress_bar("searching", len(wanted.serials)) as progress:
+            for done, serial in enumerate(wanted.serials, start=1):
+                yield from store.certificates_with_serial(serial)
+                progress(done)
+
+
+def _unknown(store: Store, wanted: _Wanted) -> list[str]:
+    return [s for s in wanted.serials or () if not store.certificates_with_serial(s)]
+
+
+def _listed(file: Path) -> tuple[str, ...]:
+    """Return the serials in a file, each once; empty lines and those that begin with # count for
+    nothing. Ends the command at a line that is none."""
+    if file.stat().st_size > LARGEST:
+        fail(f"{file} is larger than {LARGEST >> 20} MiB; take it apart")
+    found: dict[str, None] = {}
+    lines = file.read_text("utf-8", "replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        try:
+            found[show.wanted(show.SERIAL, text)] = None
+        except ValueError:
+            fail(f"{file}:{number}: {printable(text)[:80]!r} is no serial number in hex")
+    return tuple(found)
+
+
+def _rfc3339(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
