@@ -105,7 +105,7 @@ class RenewalInfoResource:
         try:
             certificate = present(self._committer, cert_id(named))
         except Refused as refused:  # this answer, too, says when to come back
-            refused.retry_after = renewal.retry_after(named, self._settings)
+            refused.retry_after = renewal.spread(named, self._settings.retry_after)
             raise
         asked = self._committer.get(RENEWALS, certificate.id)
         window = renewal.window(certificate, asked, self._settings)
@@ -113,7 +113,7 @@ class RenewalInfoResource:
         info = messages.RenewalInfo(
             messages.SuggestedWindow(moment(window.start), moment(window.end)), page or ""
         )
-        wait = renewal.retry_after(certificate.id, self._settings)
+        wait = renewal.retry_after(certificate, self._settings)
         responses.answer(resp, info, retry_after=wait)
 
     on_head = on_get

@@ -31,6 +31,8 @@ AT_ONCE = timedelta(hours=1)
 SPREAD = Fraction(1, 5)
 """By as much, to both sides, differ the waits of two certificates, so that no fleet asks in
 step."""
+ASKED_IN_A_LIFE = 12
+"""So often, at least, is asked for a certificate while it is valid."""
 
 _SECOND = timedelta(seconds=1)
 _KEPT = 1024
@@ -78,11 +80,18 @@ def usual_window(
     return Window(not_before + (middle - half) * _SECOND, not_before + end * _SECOND)
 
 
-def retry_after(certificate_id: str, settings: RenewalInfoSettings) -> int:
-    """Return after how many seconds to ask again: the same for a certificate, others for others."""
-    drawn = int.from_bytes(hashlib.sha256(certificate_id.encode()).digest()[:4], "big")
+def retry_after(certificate: Certificate, settings: RenewalInfoSettings) -> int:
+    """Return after how many seconds to ask again for a certificate: the same for one, others for
+    others, and often enough for one that is short-lived."""
+    life = _whole(certificate.not_after) - _whole(certificate.not_before)
+    return spread(certificate.id, min(settings.retry_after, life / ASKED_IN_A_LIFE))
+
+
+def spread(name: str, wait: timedelta) -> int:
+    """Return a wait in seconds, a little shorter or longer by what is asked for."""
+    drawn = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     share = 1 - SPREAD + 2 * SPREAD * Fraction(drawn, 1 << 32)
-    return round(settings.retry_after // _SECOND * share)
+    return max(1, round(wait // _SECOND * share))
 
 
 @lru_cache(maxsize=_KEPT)

@@ -171,14 +171,28 @@ def test_a_campaign_is_recorded_in_a_stream_of_its_own():
 @given(st.text("0123456789abcdefghijklmnopqrstuv", min_size=26, max_size=26))
 def test_pitfall_47_the_wait_differs_by_at_most_a_fifth_and_is_the_certificates_own(name):
     """Pitfall 47: a fleet does not ask in step. RFC 9773 section 4.3.2."""
-    wait = renewal.retry_after(name, SETTINGS)
+    wait = renewal.retry_after(a_certificate(certificate_id=name), SETTINGS)
     assert 0.8 * 6 * 3600 <= wait <= 1.2 * 6 * 3600
-    assert wait == renewal.retry_after(name, SETTINGS)
+    assert wait == renewal.retry_after(a_certificate(certificate_id=name), SETTINGS)
+
+
+@given(lives)
+def test_for_a_short_certificate_is_asked_often_enough(life):
+    certificate = a_certificate(life)
+    wait = renewal.retry_after(certificate, SETTINGS) * SECOND
+    assert SECOND <= wait <= max(SECOND, life / 10)
+    if life > timedelta(minutes=2):
+        window = renewal.window(certificate, None, SETTINGS)
+        assert wait < certificate_end(certificate) - window.start
+
+
+def certificate_end(certificate: Certificate) -> datetime:
+    return datetime.fromisoformat(certificate.not_after)
 
 
 def test_pitfall_47_the_waits_of_a_fleet_are_spread():
     """Pitfall 47."""
-    waits = sorted(renewal.retry_after(f"{n:026d}", SETTINGS) for n in range(1000))
+    waits = sorted(renewal.spread(f"{n:026d}", SETTINGS.retry_after) for n in range(1000))
     tenths = [sum(0 <= wait - 17280 - 864 * n < 864 for wait in waits) for n in range(10)]
     assert min(tenths) > 50
 
