@@ -20,6 +20,7 @@ from certeasy.admin import health, local
 from certeasy.admin.desk import Desk, Office
 from certeasy.admin.server import LocalDoor
 from certeasy.ca import Authority
+from certeasy.ca.breaker import Breakers
 from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
 from certeasy.clock import Clock, SystemClock
 from certeasy.cluster import boot, identity
@@ -28,6 +29,7 @@ from certeasy.cluster.secrets import Secrets
 from certeasy.commit import Command, Committed, Committer, Unavailable
 from certeasy.commit.subjects import Subjects
 from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.policy import Policies
 from certeasy.ids import Ids, RandomIds
 from certeasy.jobs import schedule
 from certeasy.jobs.issuance import Issuance
@@ -112,6 +114,14 @@ class Application:
             boot.check_endorsed(node)
         nonce_secret = node.secrets.get_or_make("nonces", self.ids.random(NONCE_SECRET))
         self.authorities = self._authorities(node.secrets)
+        self.breakers = Breakers(self.clock)
+        self.policies = Policies(
+            settings.issuance_policies,
+            settings.policy_bindings,
+            self.authorities.values(),
+            settings.profiles,
+            settings.default_profile,
+        )
         self.committer = Committer(node.store, node.journal, self.clock, settings.audit.rotate)
         self.committer.on_stop = self._stopped
         self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
@@ -196,7 +206,6 @@ class Application:
             draft.replace(path)
 
     def _workers(self) -> Workers:
-        policies = {policy.name: policy for policy in self.settings.issuance_policies}
         urls = Urls(self.settings.server.url)
         validation = Validation(self.committer, self._validators(), urls.accounts)
         issuance = Issuance(
@@ -204,7 +213,8 @@ class Application:
             self.clock,
             self.node.identity.server_id,
             self.authorities,
-            policies,
+            self.policies,
+            self.breakers,
             self.settings.workers.max_attempts,
         )
         perform: dict[str, Perform] = {VALIDATE: validation.perform, ISSUE: issuance.perform}
@@ -222,7 +232,9 @@ class Application:
         if job.kind != ISSUE:
             return False
         order = committed.get(ORDERS, job.order_id)
-        authority = None if order is None else self.authorities.get(order.authority)
+        if order is None or not order.in_doubt:
+            return False
+        authority = self.authorities.get(order.authority)
         return authority is not None and authority.in_process
 
     def _issue_now(self, order: Order) -> None:
@@ -249,7 +261,8 @@ class Application:
                 nonce_secret, MemoryRedeemedNonces(self.clock), self.clock, self.ids.random
             ),
             subjects=self.subjects,
-            authorities=self.authorities,
+            policies=self.policies,
+            available=self.breakers.available,
             refused=self.refusals.note,
             issue_now=self._issue_now,
         )

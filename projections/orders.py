@@ -220,11 +220,18 @@ def finalized(fact: OrderFinalized, line: Envelope, rows: Rows) -> None:
 
 
 def submitted(fact: IssuanceSubmitted, line: Envelope, rows: Rows) -> None:
-    """A certificate may exist from here on."""
+    """A certificate may exist from here on, of this authority."""
     order = present(rows, line, PROCESSING)
     if (fact.attempt, fact.csr_sha256) != (order.attempt + 1, order.csr_sha256):
         raise Contradiction(line.position, f"{line.stream} did not come to this submission")
-    rows.put(ORDERS, replace(order, attempt=fact.attempt, in_doubt=True, position=line.position))
+    submitted_to = replace(
+        order,
+        authority=fact.authority,
+        attempt=fact.attempt,
+        in_doubt=True,
+        position=line.position,
+    )
+    rows.put(ORDERS, submitted_to)
 
 
 def issuance_failed(_fact: IssuanceFailed, line: Envelope, rows: Rows) -> None:

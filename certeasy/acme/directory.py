@@ -24,7 +24,8 @@ class DirectoryResource:
     def __init__(self, desk: Desk) -> None:
         self._door = desk.door
         urls, server = desk.urls, desk.site.settings.server
-        meta = DirectoryMeta(server.terms_of_service, server.website)
+        profiles = {each.name: each.description for each in desk.site.settings.profiles}
+        meta = DirectoryMeta(server.terms_of_service, server.website, profiles or None)
         directory = Directory(
             new_nonce=urls.new_nonce,
             new_account=urls.new_account,

@@ -111,6 +111,8 @@ class DirectoryMeta(msgspec.Struct, frozen=True, omit_defaults=True, rename="cam
 
     terms_of_service: str | None = None
     website: str | None = None
+    profiles: dict[str, str] | None = None
+    """Names and what they stand for, draft-ietf-acme-profiles section 3."""
 
 
 class Directory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -164,6 +166,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate: str = ""
     error: ToldProblem | None = None
     replaces: str = ""
+    profile: str = ""
 
 
 class Challenge(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -65,10 +65,17 @@ class NewOrderResource:
                 self._desk.site.refused(actor, "identifier", refused.problem.urn, ())
             raise
         try:
-            return names, self._desk.policies.choose(names)
+            return names, self._desk.policies.choose(names, wish.profile)
         except Refused as refused:
-            self._desk.site.refused(actor, "policy", refused.detail, names)
+            self._note(refused, actor, names)
             raise
+
+    def _note(self, refused: Refused, actor: Actor, names: tuple[str, ...]) -> None:
+        if refused.problem is Problem.INVALID_PROFILE:
+            # What was typed in the place of a profile may be anything: it is not written down.
+            self._desk.site.refused(actor, "profile", refused.problem.urn, names)
+        else:
+            self._desk.site.refused(actor, "policy", refused.detail, names)
 
     def _placed(
         self, signed: Signed, actor: Actor, names: tuple[str, ...], rules: Rules, replaces: str
@@ -77,6 +84,7 @@ class NewOrderResource:
         account_id, order_id = account_of(signed), desk.site.ids.new()
         tokens = [desk.site.ids.token() for _ in range(len(names) * len(rules.challenges))]
         lifetime = desk.site.settings.server.order_lifetime
+        authority = rules.signer(order_id, desk.site.available).name
 
         def decide(rows: Reader, now: datetime) -> Decision:
             return orders.new_order(
@@ -90,8 +98,9 @@ class NewOrderResource:
                 tokens=iter(tokens),
                 lifetime=lifetime,
                 policy=rules.policy,
-                authority=rules.authority,
+                authority=authority,
                 replaces=replaces,
+                profile=rules.profile,
             )
 
         return desk.commit(signed, actor, decide).get(ORDERS, order_id) or vanished()
@@ -102,9 +111,6 @@ def _check_wishes(wish: NewOrder) -> None:
     if wish.not_before is not None or wish.not_after is not None:
         detail = "notBefore and notAfter are not taken; the policy says how long it will be valid"
         raise Refused(Problem.MALFORMED, detail)
-    if wish.profile is not None:
-        detail = f'There is no profile "{identifiers.show(wish.profile)}", nor any other here'
-        raise Refused(Problem.INVALID_PROFILE, detail)
 
 
 class OrderResource:
@@ -168,7 +174,7 @@ class FinalizeResource:
         """Hold the request against the order and what its policy says today."""
         names = [identifier.value for identifier in order.identifiers]
         try:
-            rules = self._desk.policies.check(order.policy, names)
+            rules = self._desk.policies.check(order.policy, names, order.profile)
             request = csr.parse(der)
             csr.check(request, names, rules.signature, rules.csr, copied=rules.copied)
             csr.check_not_account_key(request, signed.key.thumbprint)
@@ -181,6 +187,7 @@ class FinalizeResource:
         self, signed: Signed, actor: Actor, order: Order, der: bytes, rules: Rules
     ) -> Order:
         desk = self._desk
+        signer = rules.signer(order.id, desk.site.available)
 
         def decide(rows: Reader, now: datetime) -> Decision:
             return orders.finalize(
@@ -191,14 +198,14 @@ class FinalizeResource:
                 order_id=order.id,
                 csr=der,
                 names=[identifier.value for identifier in order.identifiers],
-                submit_now=rules.submit_now,
+                submit_to=signer.name if signer.in_process else None,
             )
 
         committed = desk.commit(signed, actor, decide)
         latest = committed.get(ORDERS, order.id) or vanished()
-        if rules.submit_now and committed.records:
+        if signer.in_process and committed.records:
             desk.site.issue_now(latest)
-            return self._now(order.id)
+            latest = self._now(order.id)
         return self._held(latest)
 
     def _held(self, order: Order) -> Order:

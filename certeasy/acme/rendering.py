@@ -36,6 +36,7 @@ def order(row: Order, urls: Urls, now: datetime, replaces: str) -> messages.Orde
         certificate=urls.certificate(row.id) if status == VALID else "",
         error=row.error,
         replaces=replaces,
+        profile=row.profile,
     )
 
 

@@ -1,6 +1,6 @@
 """What the ACME resources are handed, and what several of them do with it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,7 +17,7 @@ from certeasy.commit.command import Decide
 from certeasy.commit.subjects import Subjects
 from certeasy.decide.client_address import client_address
 from certeasy.decide.decision import Decision, Reader
-from certeasy.decide.policy import Policies, Signer
+from certeasy.decide.policy import Policies
 from certeasy.ids import Ids
 from certeasy.settings import Settings
 from events.envelope import Actor
@@ -53,7 +53,9 @@ class Site:
     committer: Committer
     nonces: Nonces
     subjects: Subjects
-    authorities: Mapping[str, Signer]
+    policies: Policies
+    available: Callable[[str], bool]
+    """Whether an authority is worth asking now."""
     refused: NoteRefusal
     issue_now: IssueNow
 
@@ -71,9 +73,7 @@ class Desk:
         self.committer = site.committer
         self.clock = site.clock
         self.urls = Urls(settings.server.url)
-        self.policies = Policies(
-            settings.issuance_policies, settings.policy_bindings, site.authorities.values()
-        )
+        self.policies = site.policies
         self.door = Door(self.urls, site.nonces, self._known, settings.server.max_body_bytes)
 
     def _known(self, account_id: str) -> KnownAccount | None:

@@ -29,7 +29,8 @@ class Submission(Struct, frozen=True):
     them and the policy. `attempt` counts from 1. `allowed_extra_eku` is the policy's (names or
     dotted OIDs).
     `max_validity` (the policy's) and `not_after` (the order's, aware) bound how long the
-    certificate may be valid; None bounds nothing. `server_id` is the node that submits.
+    certificate may be valid; None bounds nothing. `server_id` is the node that submits. `template`
+    is the one to use where the authority has templates; empty: its own.
     """
 
     order_id: str
@@ -40,6 +41,7 @@ class Submission(Struct, frozen=True):
     allowed_extra_eku: tuple[str, ...] = ()
     max_validity: timedelta | None = None
     not_after: datetime | None = None
+    template: str = ""
 
 
 class Issued(Struct, frozen=True):

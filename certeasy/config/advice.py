@@ -50,13 +50,16 @@ def _issuing(settings: Settings) -> Iterator[str]:
             " not for production"
         )
     used = {name for binding in settings.policy_bindings for name in binding.authorities}
+    used |= {profile.authority for profile in settings.profiles if profile.authority}
     bound = {binding.policy for binding in settings.policy_bindings}
+    offered = {profile.policy for profile in settings.profiles}
     for authority in settings.authorities:
         if authority.name not in used:
             yield f'authority "{authority.name}" is bound to no policy'
     for policy in settings.issuance_policies:
         if policy.name not in bound:
-            yield f'policy "{policy.name}" is bound to no authority: nothing is issued under it'
+            what = "only its profiles are served" if policy.name in offered else "nothing is issued"
+            yield f'policy "{policy.name}" is bound to no authority: {what} under it'
         yield from _unprovable(policy)
         if policy.csr.allowed_extra_eku:
             extra = ", ".join(policy.csr.allowed_extra_eku)

@@ -16,6 +16,7 @@ from certeasy.config.forms import duration_text
 from certeasy.config.mistakes import Page, quoted
 from certeasy.settings import (
     AuthoritySettings,
+    CertificateProfile,
     DnsProfile,
     DnsZone,
     IssuancePolicy,
@@ -29,15 +30,17 @@ PROFILES = "dns-validation-profiles"
 AUTHORITIES = "authorities"
 POLICIES = "issuance-policies"
 BINDINGS = "policy-bindings"
+OFFERED = "profiles"
 BUNDLES = "tls-certificate-manager.bundles"
 
 _LONGEST_WAIT = timedelta(seconds=60)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _SHORTEST_SEGMENT = timedelta(minutes=1)
+_STATUSES = frozenset({"pending", "ready", "processing", "valid", "invalid"})
 
 
-Named = TlsBundle | DnsProfile | AuthoritySettings | IssuancePolicy
+Named = TlsBundle | DnsProfile | AuthoritySettings | IssuancePolicy | CertificateProfile
 
 
 def completed(settings: Settings) -> Settings:
@@ -70,6 +73,7 @@ def check(settings: Settings, page: Page) -> None:
     for index, policy in enumerate(settings.issuance_policies):
         _policy(policy, settings, f"{POLICIES}[{index}]", page)
     _bindings(settings, page)
+    _offered(settings, page)
     if not settings.audit.enabled:
         page.add("audit.enabled", "false is not possible: the journal is the server's state")
 
@@ -291,8 +295,6 @@ def _bindings(settings: Settings, page: Page) -> None:
         if binding.policy in bound:
             page.add(f"{key}.policy", f"{quoted(binding.policy)} is bound already")
         bound.add(binding.policy)
-        if len(binding.authorities) > 1:
-            page.add(f"{key}.authorities", "names several; failover between them comes later")
         for number, name in enumerate(binding.authorities):
             at = f"{key}.authorities[{number}]"
             _known(name, settings.authorities, at, AUTHORITIES, page)
@@ -300,6 +302,52 @@ def _bindings(settings: Settings, page: Page) -> None:
     complete = settings.authorities and settings.issuance_policies
     if complete and not settings.policy_bindings and page.sound(POLICIES, AUTHORITIES, BINDINGS):
         page.add(BINDINGS, "is missing: with several policies or authorities, say who serves what")
+
+
+def _offered(settings: Settings, page: Page) -> None:
+    """Every profile stands for a policy that somebody serves; the default profile is one."""
+    _unique(settings.profiles, OFFERED, page)
+    for index, profile in enumerate(settings.profiles):
+        _certificate_profile(profile, settings, f"{OFFERED}[{index}]", page)
+    if settings.default_profile is not None:
+        _known(settings.default_profile, settings.profiles, "default-profile", OFFERED, page)
+
+
+def _certificate_profile(
+    profile: CertificateProfile, settings: Settings, key: str, page: Page
+) -> None:
+    """A profile narrows a policy that exists, and asks nothing that its authority cannot do."""
+    if profile.name in _STATUSES:
+        # acme.sh looks for these words anywhere in an order.
+        what = f"{quoted(profile.name)} is a status of orders, which some clients would mix up"
+        page.add(f"{key}.name", what)
+    _known(profile.policy, settings.issuance_policies, f"{key}.policy", POLICIES, page)
+    bound = [b.authorities for b in settings.policy_bindings if b.policy == profile.policy]
+    if profile.authority is not None:
+        at = f"{key}.authority"
+        _known(profile.authority, settings.authorities, at, AUTHORITIES, page)
+        _serves(profile.authority, profile.policy, settings, at, page)
+    elif not bound and page.sound(key, POLICIES, BINDINGS):
+        what = f"is missing: no binding says who serves the policy {quoted(profile.policy)}"
+        page.add(f"{key}.authority", what)
+    serving = (profile.authority,) if profile.authority else tuple(n for b in bound for n in b)
+    for authority in settings.authorities if profile.template is not None else ():
+        if authority.name in serving:
+            what = f"has no meaning: {quoted(authority.name)} is an embedded CA, without templates"
+            page.add(f"{key}.template", f"{what}; leave it out")
+    _shorter(profile, settings, key, page)
+
+
+def _shorter(profile: CertificateProfile, settings: Settings, key: str, page: Page) -> None:
+    """A profile's certificates live no longer than its policy allows."""
+    for policy in settings.issuance_policies:
+        own, longest = profile.max_validity, policy.max_validity
+        if policy.name == profile.policy and own and longest and own > longest:
+            page.add(
+                f"{key}.max-validity",
+                f"{duration_text(own)} is longer than the policy {quoted(policy.name)} allows"
+                f" ({duration_text(longest)})",
+            )
 
 
 def _serves(name: str, policy: str, settings: Settings, key: str, page: Page) -> None:

@@ -16,7 +16,6 @@ from certeasy.settings import (
     EmbeddedSettings,
     IssuancePolicy,
     LogSettings,
-    PolicyBinding,
     RotateSettings,
     ServerSettings,
     Settings,
@@ -82,6 +81,5 @@ VALUES: Mapping[tuple[type[Struct], str], frozenset[str]] = {
     (AuthoritySettings, "type"): frozenset({"adcs", "adcs-native", "adcs-cli"}),
     (TlsBundle, "mode"): frozenset({"acme", "letsencrypt"}),
     (DnsProfile, "mode"): frozenset({"remote"}),
-    (PolicyBinding, "strategy"): frozenset({"round_robin"}),
     (IssuancePolicy, "challenges"): frozenset({"dns-account-01", "dns-persist-01"}),
 }

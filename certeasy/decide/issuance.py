@@ -14,10 +14,14 @@ def certificate_stream(order_id: str) -> str:
     return f"certificate/{order_id}"
 
 
-def submit(rows: Reader, order_id: str, authority: str) -> Decision:
-    """Record that the request is about to be handed over: from here on a certificate may exist."""
+def submit(rows: Reader, order_id: str, authority: str, *, after: int) -> Decision:
+    """Record that the request is about to be handed over: from here on a certificate may exist.
+
+    `after` is how many submissions are known to have ended, or been given up by their authority;
+    if there was another one meanwhile, nothing is recorded, and nothing may be handed over.
+    """
     order = _processing(rows, order_id)
-    if order is None:
+    if order is None or order.attempt != after:
         return Decision()
     fact = IssuanceSubmitted(order.attempt + 1, authority, order.csr_sha256)
     return Decision(((stream(order_id), fact),))
@@ -51,24 +55,30 @@ def mismatched(
     )
 
 
-def attempt_failed(rows: Reader, order_id: str, authority: str, reason: str) -> Decision:
+def attempt_failed(
+    rows: Reader, order_id: str, authority: str, reason: str, *, attempt: int
+) -> Decision:
     """Record that an attempt surely made no certificate, and that another will follow."""
-    return _ended(rows, order_id, authority, reason, None)
+    return _ended(rows, order_id, authority, reason, None, attempt)
 
 
-def refused(rows: Reader, order_id: str, authority: str, reason: str, error: Problem) -> Decision:
+def refused(
+    rows: Reader, order_id: str, authority: str, reason: str, error: Problem, *, attempt: int
+) -> Decision:
     """Record that there will be no certificate. `reason` is everything, `error` what the client is
     told."""
-    return _ended(rows, order_id, authority, reason, error)
+    return _ended(rows, order_id, authority, reason, error, attempt)
 
 
 def _ended(
-    rows: Reader, order_id: str, authority: str, reason: str, error: Problem | None
+    rows: Reader, order_id: str, authority: str, reason: str, error: Problem | None, attempt: int
 ) -> Decision:
+    """Record the end of one attempt. If there is a later one by now, this one has been told apart
+    already, and says nothing about the other."""
     order = _processing(rows, order_id)
-    if order is None:
+    if order is None or order.attempt != attempt:
         return Decision()
-    failed = IssuanceFailed(order.attempt, authority, reason, final=error is not None)
+    failed = IssuanceFailed(attempt, authority, reason, final=error is not None)
     facts: list[tuple[str, Event]] = [(stream(order_id), failed)]
     if error is not None:
         facts.append((stream(order_id), OrderInvalidated("authority", error)))

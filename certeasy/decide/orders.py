@@ -125,6 +125,7 @@ def new_order(
     authority: str,
     known: Mapping[str, Known] = NOTHING_KNOWN,
     replaces: str = "",
+    profile: str = "",
 ) -> Decision:
     """Open an order for canonical names, each to be proven by one of the challenge types.
 
@@ -147,6 +148,7 @@ def new_order(
         policy=policy,
         authority=authority,
         replaces=replaces,
+        profile=profile,
     )
     facts = [fact, *born_valid(authorizations, [known.get(name) for name in names])]
     return Decision(tuple((stream(order_id), each) for each in facts))
@@ -214,13 +216,13 @@ def finalize(
     order_id: str,
     csr: bytes,
     names: Sequence[str],
-    submit_now: bool,
+    submit_to: str | None,
 ) -> Decision:
     """Take a request (DER) that was held against the order's `names` and the policy before.
 
     The same request again is answered with the order as it stands; another one is refused, as is
-    one for an order that is not ready (orderNotReady). With `submit_now` the first submission to
-    the authority is recorded at once, for one that answers in this process.
+    one for an order that is not ready (orderNotReady). With `submit_to` the first submission to
+    that authority is recorded at once, for one that answers in this process.
     """
     signed_by(rows, account_id, thumbprint)
     order = of_account(rows, order_id, account_id)
@@ -232,8 +234,8 @@ def finalize(
     if [identifier.value for identifier in order.identifiers] != list(names):
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
     facts: list[tuple[str, Event]] = [(stream(order_id), OrderFinalized(csr, digest))]
-    if submit_now:
-        facts.append((stream(order_id), IssuanceSubmitted(1, order.authority, digest)))
+    if submit_to is not None:
+        facts.append((stream(order_id), IssuanceSubmitted(1, submit_to, digest)))
     return Decision(tuple(facts))
 
 

@@ -1,21 +1,32 @@
-"""Which policy an order falls under: the first one that permits all of its names.
+"""Which policy an order falls under: its profile's, else the first one that permits all names.
 
-A policy counts if an authority serves it; policies are asked in the order of their bindings. What
-was chosen is written into the order; what it says is read anew when the order is finalized.
+A policy counts if an authority serves it; policies are asked in the order of their bindings. A
+profile (draft-ietf-acme-profiles) is a policy by a name that clients know, perhaps with an
+authority, a template or a shorter validity of its own. What was chosen is written into the order;
+what it says is read anew when the order is finalized.
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from certeasy.decide import addresses
 from certeasy.decide.challenges import proving
 from certeasy.decide.identifiers import show, split
 from certeasy.decide.problems import Problem, Refused, Subproblem
 from certeasy.decide.scope import NameRule, parse, permits
-from certeasy.settings import CsrRules, IssuancePolicy, Network, PolicyBinding, SignatureRules
+from certeasy.settings import (
+    CertificateProfile,
+    CsrRules,
+    IssuancePolicy,
+    Network,
+    PolicyBinding,
+    SignatureRules,
+)
 
 A_WILDCARD = "*.test"
 _SHOWN = 20
@@ -42,70 +53,119 @@ class Signer(Protocol):
 
 
 class Rules(Struct, frozen=True):
-    """All that holds for an order: what its policy says, and who signs.
+    """All that holds for an order: what its policy and its profile say, and who signs.
 
-    `submit_now`: the authority is so quick that finalizing may begin to issue at once. `copied`:
-    it copies what the request says, so the request is looked at more closely.
+    `signers` are the authorities in the order of their binding. `profile` is empty for an order
+    without one, `template` for the authority's own.
     """
 
     policy: str
-    authority: str
+    signers: tuple[Signer, ...]
+    in_turn: bool
     challenges: tuple[str, ...]
     signature: SignatureRules
     csr: CsrRules
     max_validity: timedelta | None
-    submit_now: bool
-    copied: bool
     allow: tuple[NameRule, ...]
     deny: tuple[NameRule, ...]
     ip_allow: tuple[Network, ...]
     ip_deny: tuple[Network, ...]
+    profile: str = ""
+    template: str = ""
+
+    @property
+    def copied(self) -> bool:
+        """Whether the request is looked at more closely: an authority that may come to see it
+        copies what it says."""
+        return any(signer.copies_request for signer in self.signers)
+
+    def preferred(self, order_id: str) -> tuple[Signer, ...]:
+        """Return the authorities in the order in which they are asked for an order.
+
+        In turn means: an order that depends on the order's id alone. Each comes first for its
+        share of the orders, and if it cannot be used, all the others share its part.
+        """
+        if not self.in_turn:
+            return self.signers
+        return tuple(sorted(self.signers, key=lambda signer: _place(order_id, signer.name)))
+
+    def signer(
+        self, order_id: str, available: Callable[[str], bool] = lambda _name: True
+    ) -> Signer:
+        """Return the authority to ask for an order: the first of the preferred ones that is
+        available; if none is, the first."""
+        preferred = self.preferred(order_id)
+        return next((one for one in preferred if available(one.name)), preferred[0])
+
+    @property
+    def known_as(self) -> str:
+        """The words for these rules in what a client is told."""
+        policy = f'policy "{self.policy}"'
+        return f'profile "{self.profile}" ({policy})' if self.profile else policy
 
 
 class Policies:
-    """The policies that an authority serves, in the order of their bindings."""
+    """The policies that an authority serves, in the order of their bindings, and the profiles."""
 
     def __init__(
         self,
         policies: Iterable[IssuancePolicy],
         bindings: Iterable[PolicyBinding],
         authorities: Iterable[Signer],
+        profiles: Iterable[CertificateProfile] = (),
+        default_profile: str | None = None,
     ) -> None:
         by_name = {policy.name: policy for policy in policies}
         signers = {signer.name: signer for signer in authorities}
         self._rules = {
-            binding.policy: _rules(by_name[binding.policy], signers[binding.authorities[0]])
+            binding.policy: _rules(
+                by_name[binding.policy],
+                [signers[name] for name in binding.authorities],
+                in_turn=binding.strategy == "round_robin",
+            )
             for binding in bindings
         }
+        self._profiles = {
+            profile.name: _narrowed(profile, by_name[profile.policy], self._rules, signers)
+            for profile in profiles
+        }
+        self._default = default_profile
 
     @property
     def wildcards(self) -> bool:
         """Whether any policy offers a challenge that proves a wildcard."""
-        return any(proving(rules.challenges, A_WILDCARD) for rules in self._rules.values())
+        return any(proving(rules.challenges, A_WILDCARD) for rules in self._all())
 
     @property
     def ips(self) -> bool:
         """Whether any policy permits an IP address."""
-        return any(rules.ip_allow for rules in self._rules.values())
+        return any(rules.ip_allow for rules in self._all())
 
-    def choose(self, names: Sequence[str]) -> Rules:
+    def choose(self, names: Sequence[str], profile: str | None = None) -> Rules:
         """Return what holds for an order of these names: canonical, wildcards with their `*.`,
         addresses among them.
 
-        Raises Refused (rejectedIdentifier), naming each name that no policy permits, and why.
+        `profile` is the one that was asked for. Raises Refused: invalidProfile, naming those that
+        there are; rejectedIdentifier, naming each name that is not permitted, and why.
         """
-        for rules in self._rules.values():
+        wanted = profile or self._default
+        offered = self._rules.values() if wanted is None else (self._profile(wanted),)
+        for rules in offered:
             if all(_obstacle(rules, name) is None for name in names):
                 return rules
-        raise self._refusal(names)
+        raise _refusal(names, offered)
 
-    def check(self, policy: str, names: Sequence[str]) -> Rules:
+    def check(self, policy: str, names: Sequence[str], profile: str = "") -> Rules:
         """Return what holds for an order that was created under this policy, as it is today.
 
-        Raises Refused: unauthorized if there is no such policy any more, rejectedIdentifier if it
-        does not permit all of the names any more.
+        Raises Refused: unauthorized if there is no such policy any more, invalidProfile if its
+        profile is gone or stands for another policy now, rejectedIdentifier if the names are not
+        all permitted any more.
         """
-        rules = self._rules.get(policy)
+        rules = self.today(policy, profile)
+        if rules is None and profile:
+            detail = f'The profile "{profile}" of this order is not offered any more; order again'
+            raise Refused(Problem.INVALID_PROFILE, detail)
         if rules is None:
             detail = f'The policy "{policy}" of this order is not in force any more; order again'
             raise Refused(Problem.UNAUTHORIZED, detail)
@@ -115,43 +175,68 @@ class Policies:
                 raise Refused(Problem.REJECTED_IDENTIFIER, detail, identifier=name)
         return rules
 
-    def _refusal(self, names: Sequence[str]) -> Refused:
-        bad = [told for name in names if (told := self._why(name)) is not None]
-        if not bad:
-            detail = "each of the names is permitted, but no policy permits all of them together"
-            return Refused(Problem.REJECTED_IDENTIFIER, detail)
-        first = bad[0]
-        if len(bad) == 1:
-            return Refused(Problem.REJECTED_IDENTIFIER, first.detail, identifier=first.identifier)
-        detail = f"{len(bad)} of the names are refused; the first: {first.detail}"
-        return Refused(Problem.REJECTED_IDENTIFIER, detail, subproblems=bad[:_SHOWN])
+    def today(self, policy: str, profile: str = "") -> Rules | None:
+        """Return what holds today under a policy, or under a profile that stands for it; None:
+        they are not in force any more."""
+        if not profile:
+            return self._rules.get(policy)
+        rules = self._profiles.get(profile)
+        return rules if rules is not None and rules.policy == policy else None
 
-    def _why(self, name: str) -> Subproblem | None:
-        """Return why no policy permits a name; None: some policy does."""
-        objections = []
-        for rules in self._rules.values():
-            if (objection := _obstacle(rules, name)) is None:
-                return None
-            objections.append(objection)
-        reasons = "; ".join(objections[:_POLICIES_SHOWN]) or "not allowed: there is no policy"
-        detail = f'The {_word(name)} "{show(name)}" is {reasons}'
-        return Subproblem.of(Problem.REJECTED_IDENTIFIER, detail, show(name))
+    def _profile(self, name: str) -> Rules:
+        """Return what a profile stands for. Raises Refused (invalidProfile) with the list."""
+        if (rules := self._profiles.get(name)) is not None:
+            return rules
+        known = ", ".join(sorted(self._profiles)[:_SHOWN])
+        others = f"; choose one of: {known}" if known else ", nor any other here"
+        raise Refused(Problem.INVALID_PROFILE, f'There is no profile "{show(name)}"{others}')
+
+    def _all(self) -> Iterable[Rules]:
+        return (*self._rules.values(), *self._profiles.values())
+
+
+def _refusal(names: Sequence[str], offered: Iterable[Rules]) -> Refused:
+    bad = [told for name in names if (told := _why(name, offered)) is not None]
+    if not bad:
+        detail = "each of the names is permitted, but no policy permits all of them together"
+        return Refused(Problem.REJECTED_IDENTIFIER, detail)
+    first = bad[0]
+    if len(bad) == 1:
+        return Refused(Problem.REJECTED_IDENTIFIER, first.detail, identifier=first.identifier)
+    detail = f"{len(bad)} of the names are refused; the first: {first.detail}"
+    return Refused(Problem.REJECTED_IDENTIFIER, detail, subproblems=bad[:_SHOWN])
+
+
+def _why(name: str, offered: Iterable[Rules]) -> Subproblem | None:
+    """Return why none of these rules permits a name; None: some do."""
+    objections = []
+    for rules in offered:
+        if (objection := _obstacle(rules, name)) is None:
+            return None
+        objections.append(objection)
+    reasons = "; ".join(objections[:_POLICIES_SHOWN]) or "not allowed: there is no policy"
+    detail = f'The {_word(name)} "{show(name)}" is {reasons}'
+    return Subproblem.of(Problem.REJECTED_IDENTIFIER, detail, show(name))
 
 
 def _word(name: str) -> str:
     return "name" if addresses.address(name) is None else "address"
 
 
-def _rules(policy: IssuancePolicy, signer: Signer) -> Rules:
+def _place(order_id: str, name: str) -> bytes:
+    """Return where an authority stands among the others for an order: as good as drawn by lot."""
+    return hashlib.sha256(f"{order_id} {name}".encode()).digest()
+
+
+def _rules(policy: IssuancePolicy, signers: Iterable[Signer], *, in_turn: bool = False) -> Rules:
     return Rules(
         policy=policy.name,
-        authority=signer.name,
+        signers=tuple(signers),
+        in_turn=in_turn,
         challenges=policy.challenges,
         signature=policy.signature,
         csr=policy.csr,
         max_validity=policy.max_validity,
-        submit_now=signer.in_process,
-        copied=signer.copies_request,
         allow=tuple(parse(rule) for rule in policy.dns.allow),
         deny=tuple(parse(rule) for rule in policy.dns.deny),
         ip_allow=policy.ip.allow_cidrs,
@@ -170,7 +255,25 @@ def _obstacle(rules: Rules, name: str) -> str | None:
         else "only http-01 and tls-alpn-01 prove an address"
     )
     offered = ", ".join(rules.challenges)
-    return f'not provable under policy "{rules.policy}": {needed}, and it offers {offered}'
+    return f"not provable under {rules.known_as}: {needed}, and it offers {offered}"
+
+
+def _narrowed(
+    profile: CertificateProfile,
+    policy: IssuancePolicy,
+    bound: Mapping[str, Rules],
+    signers: Mapping[str, Signer],
+) -> Rules:
+    """Return what a profile stands for: its policy, with what it says of its own."""
+    own = None if profile.authority is None else _rules(policy, [signers[profile.authority]])
+    rules = own or bound[policy.name]
+    lives = [each for each in (profile.max_validity, rules.max_validity) if each is not None]
+    return replace(
+        rules,
+        profile=profile.name,
+        template=profile.template or "",
+        max_validity=min(lives, default=None),
+    )
 
 
 def _objection(rules: Rules, name: str) -> str | None:
@@ -182,4 +285,4 @@ def _objection(rules: Rules, name: str) -> str | None:
         base, wildcard = split(name)
         verdict = permits(rules.allow, rules.deny, base, wildcard=wildcard)
         reason = None if verdict.permitted else verdict.reason
-    return None if reason is None else f'not allowed by policy "{rules.policy}": it {reason}'
+    return None if reason is None else f"not allowed by {rules.known_as}: it {reason}"

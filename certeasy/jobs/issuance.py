@@ -6,25 +6,38 @@ existing unnoticed:
     another.
 (3) What comes back is held against the order before anybody gets it.
 (4) The outcome is committed; only then is the order valid or invalid.
+
+Of several authorities the next one is asked when one said that it surely issued nothing, never
+while a submission is in doubt: that one has to be told apart by the authority it went to.
 """
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 
-from certeasy.ca import Authority, Denied, InDoubt, Issued, Pending, Submission, Unavailable
+from certeasy.ca import (
+    Authority,
+    Denied,
+    InDoubt,
+    Issued,
+    Outcome,
+    Pending,
+    Submission,
+    Unavailable,
+)
+from certeasy.ca.breaker import Breakers
 from certeasy.clock import Clock
 from certeasy.commit import Command, Committer
 from certeasy.decide import issuance as deciding
 from certeasy.decide.certificates import IssuedFacts, check_issued
 from certeasy.decide.chains import Mismatch
 from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.policy import Policies, Rules
 from certeasy.decide.problems import Problem as Kind
 from certeasy.jobs.workers import TryAgain
 from certeasy.log import logger
-from certeasy.settings import IssuancePolicy
 from events.certificates import CertificateIssued, CertificateMismatched
 from events.envelope import Actor
 from events.nodes import AuthorityCertificateSeen
@@ -35,6 +48,8 @@ from projections.orders import ORDERS, PROCESSING, Order
 
 log = logger("issuance")
 SYSTEM = Actor("system", "issuance")
+AT_ONCE = timedelta(milliseconds=1)
+"""When the next authority is asked."""
 
 
 class Issuance:
@@ -46,7 +61,8 @@ class Issuance:
         clock: Clock,
         server_id: str,
         authorities: Mapping[str, Authority],
-        policies: Mapping[str, IssuancePolicy],
+        policies: Policies,
+        breakers: Breakers,
         max_attempts: int,
     ) -> None:
         self._committer = committer
@@ -54,6 +70,7 @@ class Issuance:
         self._server_id = server_id
         self._authorities = authorities
         self._policies = policies
+        self._breakers = breakers
         self._max_attempts = max_attempts
 
     def perform(self, job: Job, attempt: int, fresh: bool) -> None:
@@ -61,69 +78,109 @@ class Issuance:
         order = self._committer.get(ORDERS, job.order_id)
         if order is None or order.status != PROCESSING:
             return
-        authority = self._authorities.get(order.authority)
-        policy = self._policies.get(order.policy)
-        if authority is None or policy is None:
-            raise TryAgain(
-                f"authority {order.authority!r} or policy {order.policy!r} is not in the settings"
-            )
-        try:
-            self._go_on(order, authority, policy, fresh=fresh)
-        except Unavailable as error:
-            self._unavailable(order, error, last=attempt >= self._max_attempts)
-        except InDoubt as error:
-            raise TryAgain(f"in doubt: {error.reason}") from error
+        rules = self._policies.today(order.policy, order.profile)
+        if rules is None:
+            what = f"profile {order.profile!r} of " if order.profile else ""
+            raise TryAgain(f"{what}policy {order.policy!r} is not in the settings")
+        # What was submitted and has no outcome is asked of the authority that it went to.
+        name = order.authority if order.in_doubt else self._choice(order, rules)
+        authority = self._authorities.get(name)
+        if authority is None:
+            raise TryAgain(f"authority {name!r} is not in the settings")
+        last = attempt >= self._max_attempts
+        self._go_on(order, authority, rules, fresh=fresh, last=last)
+
+    def _choice(self, order: Order, rules: Rules) -> str:
+        return rules.signer(order.id, self._breakers.available).name
 
     def _go_on(
-        self, order: Order, authority: Authority, policy: IssuancePolicy, *, fresh: bool
+        self, order: Order, authority: Authority, rules: Rules, *, fresh: bool, last: bool
     ) -> None:
-        submission = self._submission(order, policy)
         outcome = None
         if order.in_doubt and not fresh:
-            outcome = authority.recover(submission)
+            outcome = _recovered(authority, self._submission(order, rules))
         if outcome is None and (not order.in_doubt or not fresh):
-            order = self._submitted(order)
-            submission = self._submission(order, policy)
-        if order.status != PROCESSING:
-            return
-        outcome = outcome or authority.submit(submission)
+            order = self._submitted(order, authority)
+        if outcome is None:
+            outcome = self._answer(order, authority, rules, last=last)
         match outcome:
             case Issued():
-                self._issued(order, authority, policy, outcome)
+                self._issued(order, authority, rules, outcome)
             case Denied():
-                self._refused(order, outcome.reason, outcome.reason_for_client, Kind.UNAUTHORIZED)
+                told = outcome.reason_for_client
+                self._refused(order, authority.name, outcome.reason, told, Kind.UNAUTHORIZED)
+            case None:
+                return
             case Pending():
                 raise TryAgain(f"pending as request {outcome.request_id}", outcome.retry_after)
 
-    def _submission(self, order: Order, policy: IssuancePolicy) -> Submission:
+    def _answer(
+        self, order: Order, authority: Authority, rules: Rules, *, last: bool
+    ) -> Outcome | None:
+        """Hand the request over, and return what the authority says; None: it was given up."""
+        self._breakers.asking(authority.name)
+        try:
+            outcome = authority.submit(self._submission(order, rules))
+        except InDoubt as error:
+            self._breakers.failed(authority.name, error.reason)
+            raise TryAgain(f"in doubt: {error.reason}") from error
+        except Unavailable as error:
+            self._breakers.failed(authority.name, error.reason)
+            if not last:
+                raise self._put_off(order, authority.name, error, rules) from error
+            told = "the authority cannot be reached"
+            self._refused(order, authority.name, error.reason, told, Kind.SERVER_INTERNAL)
+            return None
+        self._breakers.answered(authority.name)
+        return outcome
+
+    def _put_off(self, order: Order, authority: str, error: Unavailable, rules: Rules) -> TryAgain:
+        """Record that an authority surely issued nothing; return when to go on, with whom."""
+
+        def decide(rows: Reader, _now: datetime) -> Decision:
+            return deciding.attempt_failed(
+                rows, order.id, authority, error.reason, attempt=order.attempt
+            )
+
+        self._committer.submit(Command(decide, SYSTEM))
+        another = self._choice(order, rules) != authority
+        return TryAgain(f"{authority}: {error.reason}", AT_ONCE if another else error.retry_after)
+
+    def _submission(self, order: Order, rules: Rules) -> Submission:
         return Submission(
             order_id=order.id,
             attempt=order.attempt,
             csr=order.csr,
             names=tuple(identifier.value for identifier in order.identifiers),
             server_id=self._server_id,
-            allowed_extra_eku=policy.csr.allowed_extra_eku,
-            max_validity=policy.max_validity,
+            allowed_extra_eku=rules.csr.allowed_extra_eku,
+            max_validity=rules.max_validity,
+            template=rules.template,
         )
 
-    def _submitted(self, order: Order) -> Order:
+    def _submitted(self, order: Order, authority: Authority) -> Order:
         def decide(rows: Reader, _now: datetime) -> Decision:
-            return deciding.submit(rows, order.id, order.authority)
+            return deciding.submit(rows, order.id, authority.name, after=order.attempt)
 
         committed = self._committer.submit(Command(decide, SYSTEM))
+        if not committed.records:
+            raise TryAgain("somebody else has gone on with it")
         return committed.get(ORDERS, order.id) or order
 
-    def _issued(
-        self, order: Order, authority: Authority, policy: IssuancePolicy, outcome: Issued
-    ) -> None:
+    def _issued(self, order: Order, authority: Authority, rules: Rules, outcome: Issued) -> None:
+        try:
+            issuers = authority.issuers()
+        except Unavailable as error:
+            # The certificate exists; it is asked for again, never ordered again.
+            raise TryAgain(f"no issuers to check it against: {error.reason}") from error
         try:
             facts = check_issued(
                 outcome.certificate,
-                issuers=authority.issuers(),
+                issuers=issuers,
                 names=[identifier.value for identifier in order.identifiers],
                 request=order.csr,
-                rules=policy.csr,
-                max_validity=policy.max_validity,
+                rules=rules.csr,
+                max_validity=rules.max_validity,
                 now=self._clock.now(),
             )
         except Mismatch as mismatch:
@@ -160,26 +217,24 @@ class Issuance:
 
         self._committer.submit(Command(decide, SYSTEM))
 
-    def _refused(self, order: Order, reason: str, told: str, kind: Kind) -> None:
+    def _refused(self, order: Order, authority: str, reason: str, told: str, kind: Kind) -> None:
         error = _problem(kind, told)
 
         def decide(rows: Reader, _now: datetime) -> Decision:
-            return deciding.refused(rows, order.id, order.authority, reason, error)
+            return deciding.refused(rows, order.id, authority, reason, error, attempt=order.attempt)
 
         self._committer.submit(Command(decide, SYSTEM))
 
-    def _unavailable(self, order: Order, error: Unavailable, *, last: bool) -> None:
-        if last:
-            self._refused(
-                order, error.reason, "the authority cannot be reached", Kind.SERVER_INTERNAL
-            )
-            return
 
-        def decide(rows: Reader, _now: datetime) -> Decision:
-            return deciding.attempt_failed(rows, order.id, order.authority, error.reason)
-
-        self._committer.submit(Command(decide, SYSTEM))
-        raise TryAgain(error.reason, error.retry_after)
+def _recovered(authority: Authority, submission: Submission) -> Outcome | None:
+    """Ask what became of a submission. One that cannot be asked now has not said that nothing
+    was issued."""
+    try:
+        return authority.recover(submission)
+    except Unavailable as error:
+        raise TryAgain(
+            f"in doubt, and not to be asked: {error.reason}", error.retry_after
+        ) from error
 
 
 def _problem(kind: Kind, detail: str) -> Problem:

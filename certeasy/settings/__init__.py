@@ -269,11 +269,12 @@ class IssuancePolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
 
 
 class PolicyBinding(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """Which authority serves a policy; a list, because there will be failover between several."""
+    """Which authorities serve a policy, and how one of several is chosen for an order."""
 
     policy: str
     authorities: tuple[str, ...]
-    strategy: Literal["first_available"] = "first_available"
+    strategy: Literal["first_available", "round_robin"] = "first_available"
+    """`first_available`: the first that can be used; `round_robin`: each gets its share."""
 
 
 class RenewalInfoSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -287,6 +288,21 @@ class RenewalInfoSettings(Struct, frozen=True, forbid_unknown_fields=True, renam
     """After how long a client asks again; spread by a fifth to both sides."""
     explanation_url: str | None = None
     """A page that tells people why certificates are to be renewed ahead of their time."""
+
+
+class CertificateProfile(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What a client may ask for by name when it orders (draft-ietf-acme-profiles)."""
+
+    name: Name
+    description: Annotated[str, Meta(min_length=1, max_length=500)]
+    """Shown to clients beside the name: a sentence, or the URL of a page that tells more."""
+    policy: str
+    authority: str | None = None
+    """Who serves it; None: whoever serves the policy."""
+    template: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    """The template the authority is to use, if it has templates; None: the authority's own."""
+    max_validity: timedelta | None = None
+    """Certificates live no longer than this; None: as long as the policy says."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -307,6 +323,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     issuance_policies: tuple[IssuancePolicy, ...] = ()
     policy_bindings: tuple[PolicyBinding, ...] = ()
     renewal_info: RenewalInfoSettings = RenewalInfoSettings()
+    profiles: tuple[CertificateProfile, ...] = ()
+    default_profile: str | None = None
+    """The profile of orders that name none; None: they fall under the first policy that fits."""
     source: Path | None = None
     """The file it was read from; not a key of the file."""
 

@@ -159,7 +159,7 @@ class World:
             order_id=order_id,
             csr=csr,
             names=[identifier.value for identifier in self.row(order_id).identifiers],
-            submit_now=submit_now,
+            submit_to="ca" if submit_now else None,
         )
 
     def ready(self, *names: str, account: Account, replaces: str = "") -> str:

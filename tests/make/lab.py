@@ -180,9 +180,11 @@ def a_lab(
     clock: Clock | None = None,
     renewal_info: RenewalInfoSettings | None = None,
     change: Callable[[Settings], Settings] = lambda settings: settings,
+    sections: dict[str, Any] | None = None,
     **server: Any,
 ) -> Iterator[Lab]:
-    """Open a lab; `server` are settings of the server's section, `change` changes any of them."""
+    """Open a lab; `server` are settings of the server's section, `sections` replace others, and
+    `change` changes any of them."""
     shown: dict[str, str] = {}
 
     labs: list[Lab] = []
@@ -198,6 +200,7 @@ def a_lab(
 
     with WebServer(answer) as web:
         settings = change(lab_settings(folder, http_port=web.port))
+        settings = msgspec.structs.replace(settings, **(sections or {}))
         if server:
             section = msgspec.structs.replace(settings.server, **server)
             settings = msgspec.structs.replace(settings, server=section)

@@ -15,7 +15,9 @@ import msgspec
 from certeasy.acme.app import Site, build
 from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
 from certeasy.commit.subjects import Subjects
+from certeasy.decide.policy import Policies
 from certeasy.ids import RandomIds
+from projections.jobs import ISSUE
 from tests.make.lab import Lab, a_lab
 
 
@@ -37,9 +39,16 @@ def a_lab_with_a_slow_authority(folder: Path, **server: Any) -> Iterator[Lab]:
             committer=node.committer,
             nonces=Nonces(bytes(32), MemoryRedeemedNonces(node.clock), node.clock, ids.random),
             subjects=Subjects(node.node.store, ids),
-            authorities={name: FarAway(name) for name in node.authorities},
+            policies=Policies(
+                node.settings.issuance_policies,
+                node.settings.policy_bindings,
+                [FarAway(name) for name in node.authorities],
+            ),
+            available=lambda _name: True,
             refused=node.refusals.note,
             issue_now=lambda _order: None,
         )
         lab.wire = falcon.testing.TestClient(build(site))
+        # The workers know better: they are to leave these jobs until they look around.
+        node.workers._elsewhere = lambda _committed, job: job.kind == ISSUE
         yield lab

@@ -98,6 +98,7 @@ def test_the_example_has_every_key():
         "authorities.configuration.key.size",
         "database.dsn",
         "database.password-file",
+        "profiles.template",
     }
     written = set(keys_in(yaml.safe_load(EXAMPLE.read_text())))
     assert {key for key in keys_of(Settings) if key not in written} == commented

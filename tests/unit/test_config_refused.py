@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from certeasy.config import load
+from certeasy.config import load, warnings
 from tests.make.configs import a_config, a_file, mistakes_of, only_mistake_of
 
 TABLE = Path("tests/unit/refused_configurations.txt")
@@ -116,3 +116,45 @@ def test_one_mistake_does_not_bring_forth_others(tmp_path):
         "authorities[0].name",
         "issuance-policies[0].dns.allow[0]",
     ]
+
+
+def test_a_profile_is_no_wider_than_its_policy(tmp_path):
+    policies = "[{name: p, max-validity: 7d, dns: {allow: [=a.test]}}]"
+    profiles = "[{name: a, description: d, policy: p, max-validity: 8d}]"
+    path = a_config(tmp_path, issuance_policies=policies, profiles=profiles)
+    mistake = only_mistake_of(path)
+    assert mistake.key == "profiles[0].max-validity"
+    assert mistake.what == '8d is longer than the policy "p" allows (7d)'
+    shorter = profiles.replace("8d", "6d")
+    assert load(a_config(tmp_path, issuance_policies=policies, profiles=shorter)).profiles
+
+
+def test_a_profile_of_a_policy_that_nobody_serves_says_who_does(tmp_path):
+    policies = "[{name: p, dns: {allow: [=a.test]}}, {name: q, dns: {allow: [=b.test]}}]"
+    bindings = "[{policy: q, authorities: [ca]}]"
+    profiles = "[{name: a, description: d, policy: p}]"
+    changed = {"issuance_policies": policies, "policy_bindings": bindings}
+    mistake = only_mistake_of(a_config(tmp_path, **changed, profiles=profiles))
+    assert mistake.key == "profiles[0].authority"
+    assert mistake.what == 'is missing: no binding says who serves the policy "p"'
+    served = profiles.replace("policy: p", "policy: p, authority: ca")
+    settings = load(a_config(tmp_path, **changed, profiles=served))
+    [notable] = [told for told in warnings(settings) if "bound to no" in told]
+    assert notable.endswith("only its profiles are served under it")
+
+
+def test_a_profile_names_an_authority_that_serves_its_policy(tmp_path):
+    policies = "[{name: p, dns: {allow: [=a.test]}}, {name: q, dns: {allow: [=b.test]}}]"
+    authorities = "[{name: ca, type: fake, policies: [q]}]"
+    bindings = "[{policy: q, authorities: [ca]}]"
+    profiles = "[{name: a, description: d, policy: p, authority: ca}]"
+    path = a_config(
+        tmp_path,
+        issuance_policies=policies,
+        authorities=authorities,
+        policy_bindings=bindings,
+        profiles=profiles,
+    )
+    mistake = only_mistake_of(path)
+    assert mistake.key == "profiles[0].authority"
+    assert mistake.what == '"ca" does not list "p" among its policies'

@@ -27,9 +27,9 @@ def account(world: World) -> Account:
 
 def test_an_order_that_was_finalized_is_submitted(world: World, account: Account) -> None:
     order_id = world.ready("a.test", account=account)
-    assert world.decide(issuance.submit, order_id, "ca") == []
+    assert world.decide(issuance.submit, order_id, "ca", after=0) == []
     world.finalize(account, order_id)
-    assert world.decide(issuance.submit, order_id, "ca") == ["issuance.submitted"]
+    assert world.decide(issuance.submit, order_id, "ca", after=0) == ["issuance.submitted"]
     order = world.row(order_id)
     assert (order.attempt, order.in_doubt) == (1, True)
 
@@ -49,9 +49,9 @@ def test_one_order_has_one_certificate(world: World, account: Account) -> None:
     fact = world.issued_fact(order_id)
     world.decide(issuance.issued, order_id, fact)
     assert world.decide(issuance.issued, order_id, fact) == []
-    assert world.decide(issuance.submit, order_id, "ca") == []
-    assert world.decide(issuance.refused, order_id, "ca", "late", DENIED) == []
-    assert world.decide(issuance.attempt_failed, order_id, "ca", "late") == []
+    assert world.decide(issuance.submit, order_id, "ca", after=1) == []
+    assert world.decide(issuance.refused, order_id, "ca", "late", DENIED, attempt=1) == []
+    assert world.decide(issuance.attempt_failed, order_id, "ca", "late", attempt=1) == []
 
 
 def test_what_was_not_ordered_is_given_to_nobody(world: World, account: Account) -> None:
@@ -66,16 +66,33 @@ def test_what_was_not_ordered_is_given_to_nobody(world: World, account: Account)
 
 def test_an_attempt_that_failed_may_be_followed_by_another(world: World, account: Account) -> None:
     order_id = world.processing("a.test", account=account)
-    assert world.decide(issuance.attempt_failed, order_id, "ca", "away") == ["issuance.failed"]
+    assert world.decide(issuance.attempt_failed, order_id, "ca", "away", attempt=1) == [
+        "issuance.failed"
+    ]
     order = world.row(order_id)
     assert (order.status, order.in_doubt) == (PROCESSING, False)
-    world.decide(issuance.submit, order_id, "ca")
+    world.decide(issuance.submit, order_id, "ca", after=1)
     assert world.row(order_id).attempt == 2
+
+
+def test_an_attempt_that_is_over_says_nothing_about_a_later_one(
+    world: World, account: Account
+) -> None:
+    order_id = world.processing("a.test", account=account)
+    world.decide(issuance.submit, order_id, "other", after=1)
+    for late in (issuance.attempt_failed, issuance.refused):
+        told = (DENIED,) if late is issuance.refused else ()
+        assert world.decide(late, order_id, "ca", "late", *told, attempt=1) == []
+    assert world.decide(issuance.submit, order_id, "ca", after=1) == []
+    order = world.row(order_id)
+    assert (order.attempt, order.authority, order.in_doubt) == (2, "other", True)
 
 
 def test_a_refusal_ends_the_order_with_its_reason(world: World, account: Account) -> None:
     order_id = world.processing("a.test", account=account)
-    decided = world.decide(issuance.refused, order_id, "ca", "denied by policy module", DENIED)
+    decided = world.decide(
+        issuance.refused, order_id, "ca", "denied by policy module", DENIED, attempt=1
+    )
     assert decided == ["issuance.failed", "order.invalidated"]
     order = world.row(order_id)
     assert (order.status, order.error) == (INVALID, DENIED)
@@ -83,8 +100,8 @@ def test_a_refusal_ends_the_order_with_its_reason(world: World, account: Account
 
 
 def test_an_order_that_never_was_has_no_outcome(world: World) -> None:
-    assert world.decide(issuance.submit, NO_ID, "ca") == []
-    assert world.decide(issuance.attempt_failed, NO_ID, "ca", "x") == []
+    assert world.decide(issuance.submit, NO_ID, "ca", after=0) == []
+    assert world.decide(issuance.attempt_failed, NO_ID, "ca", "x", attempt=1) == []
 
 
 # --- Revocation

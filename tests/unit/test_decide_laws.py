@@ -85,7 +85,8 @@ class AnOrdersLife(RuleBasedStateMachine):
 
     @rule()
     def submit(self) -> None:
-        self.ask(lambda: self.world.decide(issuance.submit, self.order_id, "ca"))
+        done = self.world.row(self.order_id).attempt
+        self.ask(lambda: self.world.decide(issuance.submit, self.order_id, "ca", after=done))
 
     @rule()
     def issue(self) -> None:
@@ -95,8 +96,12 @@ class AnOrdersLife(RuleBasedStateMachine):
 
     @rule()
     def attempt_failed(self) -> None:
-        if self.world.row(self.order_id).in_doubt:
-            self.ask(lambda: self.world.decide(issuance.attempt_failed, self.order_id, "ca", "x"))
+        order = self.world.row(self.order_id)
+        told = {"attempt": order.attempt}
+        if order.in_doubt:
+            self.ask(
+                lambda: self.world.decide(issuance.attempt_failed, order.id, "ca", "x", **told)
+            )
 
     @rule(how=st.sampled_from(["refused", "mismatched"]))
     def end(self, how: str) -> None:
@@ -104,7 +109,10 @@ class AnOrdersLife(RuleBasedStateMachine):
         if not order.in_doubt:
             return
         if how == "refused":
-            self.ask(lambda: self.world.decide(issuance.refused, order.id, "ca", "no", WRONG))
+            told = {"attempt": order.attempt}
+            self.ask(
+                lambda: self.world.decide(issuance.refused, order.id, "ca", "no", WRONG, **told)
+            )
         else:
             fact = CertificateMismatched(order.id, "ca", order.attempt, "x", b"y")
             self.ask(lambda: self.world.decide(issuance.mismatched, order.id, fact, WRONG))

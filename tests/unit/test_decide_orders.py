@@ -247,7 +247,7 @@ def test_an_order_that_is_not_ready_takes_no_request(state: str) -> None:
     if state == "valid":
         world.decide(issuance.issued, order_id, world.issued_fact(order_id))
     if state == "invalid":
-        world.decide(issuance.refused, order_id, "ca", "denied", WRONG)
+        world.decide(issuance.refused, order_id, "ca", "denied", WRONG, attempt=1)
     assert world.row(order_id).status == state
     with pytest.raises(Refused) as caught:
         world.finalize(account, order_id, b"another csr")
@@ -349,7 +349,7 @@ def test_a_request_held_against_other_names_finalizes_nothing() -> None:
             order_id=order_id,
             csr=b"csr",
             names=["victim.corp.test"],
-            submit_now=True,
+            submit_to="ca",
         )
     assert refusal.value.status == 500
 
@@ -381,3 +381,12 @@ def test_an_order_with_nothing_left_to_prove_is_ready_at_once() -> None:
     assert world.row(order_id).status == READY
     assert [one.challenges[0].status for one in world.row(order_id).authorizations] == [VALID] * 2
     assert world.finalize(account, order_id) == ["order.finalized"]
+
+
+def test_an_order_belongs_to_the_authority_that_was_asked_last() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.ready("a.test", account=account)
+    world.finalize(account, order_id)
+    world.decide(issuance.submit, order_id, "other-ca", after=0)
+    assert world.row(order_id).authority == "other-ca"

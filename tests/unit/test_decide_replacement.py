@@ -36,7 +36,8 @@ def a_world() -> tuple[World, Account, str]:
 
 
 def deny(world: World, order_id: str) -> None:
-    world.decide(issuance.refused, order_id, "ca", "denied", DENIED)
+    told = ("ca", "denied", DENIED)
+    world.decide(issuance.refused, order_id, *told, attempt=world.row(order_id).attempt)
 
 
 def test_a_renewal_is_linked_when_it_is_issued() -> None:

@@ -1,13 +1,21 @@
 """Which policy an order falls under, and what a name that no policy permits is told."""
 
+from datetime import timedelta
 from ipaddress import ip_network
+from typing import Any
 
 import msgspec
 import pytest
 
 from certeasy.decide.policy import Policies
 from certeasy.decide.problems import Identifier, Problem, Refused
-from certeasy.settings import IpRules, IssuancePolicy, NameRules, PolicyBinding
+from certeasy.settings import (
+    CertificateProfile,
+    IpRules,
+    IssuancePolicy,
+    NameRules,
+    PolicyBinding,
+)
 
 
 class Signer(msgspec.Struct, frozen=True):
@@ -129,7 +137,8 @@ def test_a_policy_without_an_authority_does_not_count() -> None:
 @pytest.mark.parametrize("copies", [True, False])
 def test_what_the_authority_is_like_is_part_of_the_rules(quick: bool, copies: bool) -> None:
     rules = policies(WEB, signer=Signer("ca", quick, copies)).choose(["a.corp.test"])
-    assert (rules.authority, rules.submit_now, rules.copied) == ("ca", quick, copies)
+    signer = rules.signer("order")
+    assert (signer.name, signer.in_process, rules.copied) == ("ca", quick, copies)
     assert rules.challenges == ("http-01",)
 
 
@@ -178,3 +187,121 @@ def test_an_orders_policy_is_found_again_and_asked_anew() -> None:
     with pytest.raises(Refused, match="not in force") as caught:
         policies(LAB).check("web", names)
     assert caught.value.problem is Problem.UNAUTHORIZED
+
+
+def a_profile(name: str, policy: str = "web", **own: Any) -> CertificateProfile:
+    return CertificateProfile(name=name, description=f"the {name}", policy=policy, **own)
+
+
+def with_profiles(*made: CertificateProfile, default: str | None = None) -> Policies:
+    bindings = [PolicyBinding(policy="web", authorities=("ca",))]
+    signers = [Signer("ca"), Signer("other", in_process=True)]
+    return Policies([WEB, LAB], bindings, signers, made, default)
+
+
+def test_a_profile_is_its_policy_with_what_it_says_of_its_own() -> None:
+    own = a_profile(
+        "short", authority="other", template="WebServerShort", max_validity=timedelta(days=7)
+    )
+    rules = with_profiles(own).choose(["a.corp.test"], "short")
+    assert (rules.policy, rules.profile) == ("web", "short")
+    assert [signer.name for signer in rules.signers] == ["other"]
+    assert (rules.template, rules.max_validity) == ("WebServerShort", timedelta(days=7))
+
+
+def test_a_profile_that_says_nothing_of_its_own_is_its_policy() -> None:
+    rules = with_profiles(a_profile("plain")).choose(["a.corp.test"], "plain")
+    assert [signer.name for signer in rules.signers] == ["ca"]
+    assert (rules.template, rules.max_validity) == ("", None)
+
+
+def test_a_profile_lives_no_longer_than_its_policy() -> None:
+    week = msgspec.structs.replace(WEB, max_validity=timedelta(days=7))
+    long, short = a_profile("l", max_validity=timedelta(days=9)), a_profile("s")
+    bindings = [PolicyBinding(policy="web", authorities=("ca",))]
+    both = Policies([week], bindings, [Signer("ca")], [long, short])
+    for name in ("l", "s"):
+        assert both.choose(["a.corp.test"], name).max_validity == timedelta(days=7)
+
+
+def test_a_policy_that_only_a_profile_serves_is_for_its_orders_only() -> None:
+    labs = with_profiles(a_profile("labs", "lab", authority="other"))
+    assert labs.choose(["a.lab.test"], "labs").signer("order").name == "other"
+    refusal(labs, "a.lab.test")
+
+
+def test_an_order_without_a_profile_gets_the_default_one() -> None:
+    offered = with_profiles(a_profile("short"), a_profile("long"), default="long")
+    assert offered.choose(["a.corp.test"]).profile == "long"
+    assert offered.choose(["a.corp.test"], "").profile == "long"
+    assert offered.choose(["a.corp.test"], "short").profile == "short"
+    assert with_profiles(a_profile("short")).choose(["a.corp.test"]).profile == ""
+
+
+def test_a_profile_that_does_not_exist_is_refused_with_the_list() -> None:
+    with pytest.raises(Refused) as caught:
+        with_profiles(a_profile("short"), a_profile("long")).choose(["a.corp.test"], "shrot\n")
+    assert caught.value.problem is Problem.INVALID_PROFILE
+    assert caught.value.detail == ('There is no profile "shrot\\u000a"; choose one of: long, short')
+    with pytest.raises(Refused, match="nor any other here"):
+        policies(WEB).choose(["a.corp.test"], "short")
+
+
+def test_a_name_that_a_profile_does_not_permit_is_told_with_the_profile() -> None:
+    for chosen in (
+        lambda names: with_profiles(a_profile("short")).choose(names, "short"),
+        lambda names: with_profiles(a_profile("short"), default="short").choose(names),
+        lambda names: with_profiles(a_profile("short")).check("web", names, "short"),
+    ):
+        with pytest.raises(Refused) as caught:
+            chosen(["secret.corp.test"])
+        assert caught.value.problem is Problem.REJECTED_IDENTIFIER
+        assert caught.value.detail == (
+            'The name "secret.corp.test" is not allowed by profile "short" (policy "web"): '
+            'it is denied by the rule "=secret.corp.test"'
+        )
+
+
+def test_an_order_of_a_profile_that_is_gone_or_changed_has_to_be_placed_again() -> None:
+    short = a_profile("short", max_validity=timedelta(days=7))
+    assert with_profiles(short).check("web", ["a.corp.test"], "short").max_validity
+    changed = a_profile("short", "lab", authority="ca")
+    for offered in (with_profiles(), with_profiles(changed)):
+        with pytest.raises(Refused, match="not offered any more") as caught:
+            offered.check("web", ["a.corp.test"], "short")
+        assert caught.value.problem is Problem.INVALID_PROFILE
+
+
+def bound_to(strategy: Any, *signers: Signer) -> Policies:
+    names = tuple(signer.name for signer in signers)
+    binding = PolicyBinding(policy="web", authorities=names, strategy=strategy)
+    return Policies([WEB], [binding], signers)
+
+
+THREE = (Signer("a"), Signer("b"), Signer("c"))
+ORDERS = [f"order-{n}" for n in range(300)]
+
+
+def test_the_first_available_authority_is_asked() -> None:
+    rules = bound_to("first_available", *THREE).choose(["a.corp.test"])
+    assert {rules.signer(order).name for order in ORDERS} == {"a"}
+    assert rules.signer("order", lambda name: name != "a").name == "b"
+    assert rules.signer("order", lambda name: name == "c").name == "c"
+    assert rules.signer("order", lambda _name: False).name == "a"
+
+
+def test_in_turn_each_authority_gets_its_share_of_the_orders() -> None:
+    rules = bound_to("round_robin", *THREE).choose(["a.corp.test"])
+    chosen = [rules.signer(order).name for order in ORDERS]
+    assert chosen == [rules.signer(order).name for order in ORDERS]
+    assert min(chosen.count(name) for name in "abc") > 60
+    # If one cannot be used, the others share its part, and keep what was theirs.
+    without = [rules.signer(order, lambda name: name != "a").name for order in ORDERS]
+    moved = [now for before, now in zip(chosen, without, strict=True) if before == "a"]
+    assert min(moved.count(name) for name in "bc") > 20
+    assert all(now == before for before, now in zip(chosen, without, strict=True) if before != "a")
+
+
+def test_a_request_is_looked_at_as_the_strictest_of_the_authorities_needs_it() -> None:
+    mixed = bound_to("first_available", Signer("a"), Signer("b", copies_request=True))
+    assert mixed.choose(["a.corp.test"]).copied
