@@ -13,7 +13,7 @@ export NO_MKDOCS_2_WARNING := 1
 PURE := events/*,journal/*,projections/*,certeasy/decide/*
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types docs interop test-all lock clean
+.PHONY: help venv demo test check lint types docs fuzz interop test-all lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -29,7 +29,7 @@ test: ## run the tests, on all cores
 	@$(PYTHON) -m tools.environment test
 	@$(BIN)/python $(PYTEST)
 
-check: lint docs ## lint, types, import picture, documents, tests and coverage: what has to pass
+check: lint docs fuzz ## lint, types, import picture, documents, a little fuzzing, tests and coverage: what has to pass
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run $(PYTEST)
 	@$(BIN)/coverage combine --quiet
@@ -44,6 +44,10 @@ lint: venv ## ruff, mypy, import-linter
 
 docs: venv ## build the documents into site/, strictly
 	@$(BIN)/mkdocs build --strict --quiet
+
+fuzz: ## give the readers of requests any bytes, SECONDS (5) for each of them
+	@$(PYTHON) -m tools.environment test
+	@$(BIN)/python -m tools.fuzz --seconds $(or $(SECONDS),5)
 
 interop: ## drive every ACME client there is, and print the table (root: installs what is missing)
 	@$(PYTHON) -m tools.environment test

@@ -149,11 +149,16 @@ DOORS: dict[str, Door] = {
 
 
 def routes(app: App) -> dict[str, set[str]]:
-    """Return the routes of an application, each with the methods that it takes."""
-    return {
+    """Return the routes of an application, each with the methods that it takes.
+
+    Without those that nobody signs a request for: what they tell is everybody's, as renewal
+    information is (RFC 9773 section 4.1).
+    """
+    found = {
         route.path: {method.method for method in route.methods if not method.internal}
         for route in falcon.inspect.inspect_routes(app)
     }
+    return {path: methods for path, methods in found.items() if "POST" in methods}
 
 
 def sent(door: Door, who: Owner, about: Owner, payload: Payload, **spoiled: Any) -> Any:

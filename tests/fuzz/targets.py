@@ -1,0 +1,258 @@
+"""What is given any bytes at all: the readers of what strangers send, by their real entry points.
+
+A target takes bytes and returns whether they were let in. It raises for nothing but a finding: an
+exception that is no refusal, a refusal that is no 4xx or no proper document, something let in that
+must not be. The property-based tests and the coverage-guided run use the same targets.
+"""
+
+import datetime as dt
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from certeasy.acme import messages
+from certeasy.acme.jws import AccountKey
+from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
+from certeasy.acme.requests import Door, KnownAccount
+from certeasy.acme.urls import Urls
+from certeasy.decide import csr, identifiers
+from certeasy.decide.problems import Refused
+from certeasy.settings import CsrRules, SignatureRules
+from certeasy.settings.names import canonical, fault
+from tests.fakes.clocks import HeldClock
+from tests.make.csrs import (
+    MICROSOFT_EXTENSION_REQUEST,
+    a_csr,
+    a_raw_csr,
+    asking_for,
+    cn,
+    raw_cn,
+    raw_san,
+    tlv,
+)
+from tests.make.signers import Signer, b64
+
+Target = Callable[[bytes], bool]
+
+URL = "https://acme.lab.test"
+PATH = "/acme/new-order"
+ACCOUNT = "0" * 26
+KID = f"{URL}/acme/acct/{ACCOUNT}"
+NONCE = b"$NONCE"
+"""Stands in a protected header for a nonce that is good."""
+NAMES = ("web.corp.test", "mail.corp.test")
+LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+LDH = re.compile(rf"(?!.*\.[0-9]+\Z){LABEL}(\.{LABEL})*")
+DECODERS = tuple(
+    made for name, made in sorted(vars(messages).items())
+    if isinstance(made, msgspec.json.Decoder) and not name.startswith("_")
+)  # fmt: skip
+
+
+def the_key() -> ec.EllipticCurvePrivateKey:
+    """The same key at each run, so that an input that was found tells the same again."""
+    return ec.derive_private_key(0x1D0C, ec.SECP256R1())
+
+
+class _House:
+    """A door as the server has it, and the one account that may come in."""
+
+    def __init__(self) -> None:
+        clock = HeldClock(dt.datetime(2030, 1, 1, tzinfo=dt.UTC))
+        self.signer = Signer("ES256", the_key())
+        count = iter(range(1 << 60))
+        self.nonces = Nonces(
+            bytes(32),
+            MemoryRedeemedNonces(clock, 1000),
+            clock,
+            lambda size: next(count).to_bytes(size, "big"),
+        )
+        known = KnownAccount(ACCOUNT, AccountKey.from_jwk(self.signer.jwk), "valid")
+        self.door = Door(
+            Urls((URL,)), self.nonces, lambda which: known if which == ACCOUNT else None, 1 << 20
+        )
+
+
+_HOUSE = _House()
+
+
+def jws(data: bytes) -> bool:
+    """Take bytes for the body of a request."""
+    try:
+        signed = _HOUSE.door.authenticate(data, PATH, "either")
+    except Refused as refused:
+        return assert_proper(refused)
+    # Nothing random makes a signature: whoever is let in knew the key.
+    assert signed.url == URL + PATH
+    return True
+
+
+def signed_request(data: bytes) -> bool:
+    """Take bytes for a protected header and a payload (a line end between), signed as they are.
+
+    In the header `$NONCE` stands for a nonce that is good.
+    """
+    header, _, payload = data.partition(b"\n")
+    header = header.replace(NONCE, _HOUSE.nonces.issue().encode())
+    body = _HOUSE.signer.request(payload, header=header)
+    try:
+        signed = _HOUSE.door.authenticate(body, PATH, "either")
+    except Refused as refused:
+        return assert_proper(refused)
+    assert signed.key.thumbprint == AccountKey.from_jwk(_HOUSE.signer.jwk).thumbprint
+    assert signed.payload == payload
+    json_payload(payload)
+    return True
+
+
+def json_payload(data: bytes) -> bool:
+    """Take bytes for a payload, and read it as each of the messages that clients send."""
+    read = False
+    for decoder in DECODERS:
+        try:
+            value = messages.read(decoder, data)
+        except Refused as refused:
+            assert_proper(refused)
+        else:
+            read = True
+            # What was read can be written down: no half characters, no NUL.
+            assert b"\\u0000" not in msgspec.json.encode(value)
+    return read
+
+
+def csr_text(data: bytes) -> bool:
+    """Take bytes for the `csr` member of a finalize."""
+    try:
+        der = csr.from_base64url(data.decode("utf-8", "replace"))
+    except Refused as refused:
+        return assert_proper(refused)
+    assert b64(der).encode() == data
+    return csr_der(der)
+
+
+def csr_der(data: bytes) -> bool:
+    """Take bytes for a certificate request in DER."""
+    try:
+        request = csr.parse(data)
+    except Refused as refused:
+        return assert_proper(refused)
+    assert request.der == data
+    loaded = x509.load_der_x509_csr(data)
+    assert loaded.is_signature_valid
+    assert csr.spki_of(data) == request.spki
+    taken = [_checked(request, copied=copied) for copied in (False, True)]
+    return any(taken)
+
+
+def _checked(request: csr.CertificateRequest, *, copied: bool) -> bool:
+    try:
+        csr.check(request, NAMES, SignatureRules(), CsrRules(), copied=copied)
+    except Refused as refused:
+        return assert_proper(refused)
+    asked = {name.lower() for name in (*request.names, *request.common_names)}
+    assert asked == set(NAMES)
+    return True
+
+
+def signed_csr(data: bytes) -> bool:
+    """Take bytes for what stands in a request after its key (the attributes), and sign that."""
+    return csr_der(a_raw_csr(data, key=the_key()))
+
+
+def csr_subject(data: bytes) -> bool:
+    """Take bytes for the subject of a request that is right otherwise, and sign that."""
+    return csr_der(a_raw_csr(asking_for(raw_san(*NAMES)), subject=data, key=the_key()))
+
+
+def name(data: bytes) -> bool:
+    """Take bytes for a DNS name in an order."""
+    text = data.decode("utf-8", "replace")
+    try:
+        made = identifiers.dns_name(text, wildcards=True)
+    except Refused as refused:
+        return assert_proper(refused)
+    base, _ = identifiers.split(made)
+    assert LDH.fullmatch(base)
+    assert len(made) <= 253
+    assert fault(base) is None
+    # One form for all its spellings, which stays as it is.
+    assert canonical(made) == made == identifiers.dns_name(made, wildcards=True)
+    for spelled in (made.upper(), made + ".", made.title()):
+        assert identifiers.dns_name(spelled, wildcards=True) == made
+    assert text.lower().removesuffix(".") == made
+    return True
+
+
+def planted(data: bytes) -> bool:
+    """Find something at once: whoever runs targets is tested with it."""
+    if b"!" in data:
+        raise LookupError("what was planted here is found")
+    return False
+
+
+TARGETS: dict[str, Target] = {
+    "jws": jws,
+    "signed-request": signed_request,
+    "json": json_payload,
+    "csr": csr_der,
+    "csr-text": csr_text,
+    "signed-csr": signed_csr,
+    "csr-subject": csr_subject,
+    "name": name,
+    "planted": planted,
+}
+
+
+@functools.cache
+def seeds(target: str) -> list[bytes]:
+    """Return inputs that are let in, or nearly, from which a run starts."""
+    signer = _HOUSE.signer
+    header = {"alg": "ES256", "nonce": NONCE.decode(), "url": URL + PATH}
+    by_kid = msgspec.json.encode(header | {"kid": KID})
+    by_jwk = msgspec.json.encode(header | {"jwk": signer.jwk})
+    order = b'{"identifiers":[{"type":"dns","value":"web.lab.test"}],"notAfter":null}'
+    good = a_csr(*NAMES, key=the_key(), subject=cn(NAMES[0]))
+    attribute = asking_for(raw_san(*NAMES))
+    made = {
+        "jws": [signer.request(order, url=URL + PATH, nonce="AAAA", kid=KID), signer.request()],
+        "signed-request": [by_kid + b"\n" + order, by_jwk + b"\n{}", by_kid + b"\n"],
+        "json": [
+            order,
+            b'{"contact":["mailto:a@b.test"],"termsOfServiceAgreed":true,"onlyReturnExisting":false}',
+            b'{"csr":"AAAA"}',
+            b'{"certificate":"AAAA","reason":1}',
+            b'{"status":"deactivated"}',
+            b'{"identifiers":[{"type":"ip","value":"::1"}],"replaces":"AA.AA","profile":"p"}',
+        ],
+        "csr": [good, a_csr(NAMES[0]), a_raw_csr(attribute)],
+        "csr-text": [b64(good).encode()],
+        "signed-csr": [attribute, asking_for(raw_san(*NAMES), dotted=MICROSOFT_EXTENSION_REQUEST)],
+        "csr-subject": [raw_cn(0x0C, b"web.corp.test"), tlv(0x30), raw_cn(0x1E, b"\0w")],
+        "name": [b"web.lab.test", b"*.lab.test", b"xn--bcher-kva.test", b"B\xc3\xbc.test", b"A.B."],
+        "planted": [b"bud"],
+    }  # fmt: skip
+    return made[target]
+
+
+def corpus(folder: Path, target: str) -> Path:
+    """Write the seeds of a target into a folder of its own, and return it."""
+    place = folder / target
+    place.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(seeds(target)):
+        (place / f"seed-{number}").write_bytes(seed)
+    return place
+
+
+def assert_proper(refused: Refused) -> bool:
+    """Return False for a refusal as it must be; raise AssertionError for any other."""
+    assert 400 <= refused.status < 500, refused
+    document = msgspec.json.encode(refused.document())
+    assert len(document) < 8192, len(document)
+    assert b":null" not in document
+    assert refused.detail.isprintable(), refused.detail
+    return False
