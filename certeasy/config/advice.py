@@ -92,6 +92,21 @@ def _validating(settings: Settings) -> Iterator[str]:
         if (port := profile.tls_alpn_01_port) != _HTTPS_PORT:
             yield f'profile "{profile.name}" looks for tls-alpn-01 on port {port}, not 443'
         yield from _addresses(profile)
+    for policy in settings.issuance_policies:
+        yield from _unasked(policy, settings)
+
+
+def _unasked(policy: IssuancePolicy, settings: Settings) -> Iterator[str]:
+    """Yield the zones in which a challenge of the DNS cannot be met."""
+    offered = [kind for kind in policy.challenges if kind.startswith("dns-")]
+    for profile in settings.dns_validation_profiles:
+        for zone in profile.zones if profile.name == policy.dns_validation_profile else ():
+            if offered and not zone.system and not zone.dns_server:
+                names = ", ".join(zone.suffixes)
+                yield (
+                    f'policy "{policy.name}" offers {offered[0]}, but the zone {names} of profile'
+                    f' "{profile.name}" has hosts only, and nobody to ask for other records'
+                )
 
 
 def _addresses(profile: DnsProfile) -> Iterator[str]:

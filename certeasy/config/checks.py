@@ -242,6 +242,10 @@ def _zone(zone: DnsZone, key: str, page: Page) -> None:
         page.add(key, "has both system: true and dns-server; leave one")
     if not zone.system and not zone.dns_server and not zone.hosts:
         page.add(key, "needs dns-server, hosts, or system: true")
+    if not zone.system and not zone.dns_server:
+        for name in ("authoritative", "dnssec"):
+            if getattr(zone, name):
+                page.add(f"{key}.{name}", "needs dns-server or system: true; hosts are not asked")
     for host in zone.hosts:
         name = f".{host.removeprefix('*.')}"
         if "." not in zone.suffixes and not name.endswith(tuple(f".{s}" for s in zone.suffixes)):

@@ -32,6 +32,11 @@ _PART = re.compile(r"([0-9]+)(ms|s|m|h|d)", re.ASCII)
 _FRACTION = re.compile(r"[0-9]{1,6}/[1-9][0-9]{0,5}|0?\.[0-9]{1,6}", re.ASCII)
 _ANCHOR = re.compile(r"(%[A-Za-z_]*%)(?:[/\\]+(.*))?", re.DOTALL)
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
+# Digests of the types 1 (SHA-1), 2 (SHA-256) and 4 (SHA-384). RFC 4034 section 5, RFC 9364.
+_DS = re.compile(
+    "[0-9]{1,5} [0-9]{1,3} (1 [0-9a-f]{40}|2 [0-9a-f]{64}|4 [0-9a-f]{96})",
+    re.ASCII | re.IGNORECASE,
+)
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,20}", re.ASCII)
 # With one of these a key that serves a web page could sign code, vouch for the time or for other
 # certificates, or log on as somebody: in a Windows domain that is the domain's end.
@@ -205,6 +210,14 @@ def name_rule(text: str) -> str:
     except ValueError as wrong:
         raise ValueError(f"is not a rule for names: {wrong}") from None
     return text
+
+
+def trust_anchor(text: str) -> str:
+    """Return `ZONE TAG ALGORITHM DIGEST-TYPE DIGEST` in its canonical form."""
+    zone, _, rest = " ".join(text.split()).partition(" ")
+    if not _DS.fullmatch(rest):
+        raise ValueError("is not ZONE and a DS record: corp.example 12345 13 2 49FD46E6C4B45C55...")
+    return f"{suffix(zone if zone == '.' else zone.removesuffix('.'))} {rest.lower()}"
 
 
 def header(text: str) -> str:

@@ -12,7 +12,6 @@ from certeasy.settings import (
     AuthoritySettings,
     DatabaseSettings,
     DnsProfile,
-    DnsZone,
     EmbeddedSettings,
     IssuancePolicy,
     LogSettings,
@@ -63,7 +62,6 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "local-pki-cache-dir": "is not needed: every start issues a new certificate",
     },
     TlsBundle: {"letsencrypt": LATER},
-    DnsZone: {"authoritative": LATER, "dnssec": LATER},
     AuthoritySettings: {"disable-ca-revocation": _ADCS},
     EmbeddedSettings: {
         "ca-name": _ADCS,

@@ -19,6 +19,7 @@ from certeasy.config.mistakes import quoted
 from certeasy.settings import (
     AdminSettings,
     CsrRules,
+    DnsProfile,
     DnsZone,
     IpPolicy,
     IpRules,
@@ -47,6 +48,7 @@ FORMS: Mapping[Place, Form] = {
     (DnsZone, "suffixes"): forms.suffix,
     (DnsZone, "dns_server"): forms.dns_server,
     (DnsZone, "hosts"): forms.address,
+    (DnsProfile, "trust_anchors"): forms.trust_anchor,
     (IpPolicy, "allow_cidrs"): forms.network,
     (IpPolicy, "deny_cidrs"): forms.network,
     (IpRules, "allow_cidrs"): forms.network,

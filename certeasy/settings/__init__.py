@@ -166,6 +166,10 @@ class DnsZone(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     dns_server: tuple[str, ...] = ()
     """`address:port`, tried in this order."""
     protocol: Literal["udp", "tcp"] = "udp"
+    authoritative: bool = False
+    """The servers above only find the zone's own servers, and these are asked."""
+    dnssec: bool = False
+    """Every answer has to be signed, up to one of the profile's trust anchors."""
     hosts: dict[str, str] = {}
     """Lower-case NAME or `*.ZONE` to one IP address."""
 
@@ -185,6 +189,8 @@ class DnsProfile(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"
     timeout: timedelta = timedelta(seconds=5)
     zones: tuple[DnsZone, ...] = (DnsZone(system=True),)
     resolved_ip_policy: IpPolicy = IpPolicy()
+    trust_anchors: tuple[str, ...] = ()
+    """`ZONE TAG ALGORITHM DIGEST-TYPE DIGEST`, as in a DS record; beside those of the root."""
     http_01_port: Port = 80
     tls_alpn_01_port: Port = 443
 

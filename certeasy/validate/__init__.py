@@ -40,9 +40,10 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     Of TLS: `alpn` is the protocol that the server chose, `certificate_sha256` the hash (hex) of the
     certificate (DER) that it showed.
 
-    Of the DNS: `names` are those that were asked for, each an alias of the next; `servers` those
-    who answered, `rcode` the last answer's code, `records` the hashes (hex) of the values that were
-    there, and `record_count` how many there were.
+    Of the DNS: `names` are those that were asked for, each an alias of the next; `zones` those
+    whose own servers were asked, `servers` those who answered, `rcode` the last answer's code,
+    `signed_by` the zones whose signatures were checked, `records` the hashes (hex) of the values
+    that were there, and `record_count` how many there were.
     """
 
     addresses: tuple[str, ...] = ()
@@ -52,8 +53,10 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = 0
     excerpt_sha256: str = ""
     names: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
     rcode: str = ""
+    signed_by: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     record_count: int = 0
     alpn: str = ""

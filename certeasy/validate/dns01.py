@@ -80,8 +80,10 @@ def evidence(seen: Seen, values: tuple[bytes, ...]) -> Evidence:
     """Return what was seen, with the values as hashes."""
     return Evidence(
         names=tuple(seen.names),
+        zones=tuple(seen.zones),
         servers=tuple(seen.servers),
         rcode=seen.rcode,
+        signed_by=tuple(seen.signed_by),
         records=tuple(hashlib.sha256(each).hexdigest() for each in values[:MAX_KEPT]),
         record_count=len(values),
     )

@@ -31,6 +31,9 @@ import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+import dns.zone
+
+from tests.fakes.signed_zone import answer_signed
 
 Records = Sequence[str] | Callable[[], Sequence[str]]
 
@@ -45,11 +48,24 @@ MARKS = (*FORGERIES, "SILENCE", "NO-CNAME")
 class DnsServer:
     """Serves from a thread of its own between `with` and its end."""
 
-    def __init__(self, records: Mapping[str, Records]) -> None:
+    def __init__(
+        self,
+        records: Mapping[str, Records],
+        *,
+        at: str = LOOPBACK,
+        port: int = 0,
+        authoritative: bool = False,
+        signed: Sequence[dns.zone.Zone] = (),
+    ) -> None:
         self.records = dict(records)
+        self.authoritative = authoritative
+        """Whether answers say that they are; it does not ask others either way."""
+        self.signed = list(signed)
+        """Zones that are answered from before anything else, with signatures and proofs."""
         self.asked: list[tuple[str, str, str]] = []
         """Every question so far: name, type, "udp" or "tcp"."""
-        self._udp, self._tcp = _both_on_one_port()
+        self._at = at
+        self._udp, self._tcp = _both_on_one_port(at, port)
         self._wake, self._stop = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name="dns-server", daemon=True)
 
@@ -62,7 +78,7 @@ class DnsServer:
     @property
     def endpoint(self) -> str:
         """Where it listens, as ADDRESS:PORT."""
-        return f"{LOOPBACK}:{self.port}"
+        return f"{self._at}:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -105,9 +121,10 @@ class DnsServer:
         if reply is None:
             return
         try:
-            answer = reply.to_wire(max_size=DATAGRAM)
+            answer = reply.to_wire(max_size=max(DATAGRAM, query.payload))
         except dns.exception.TooBig:
             reply.answer.clear()
+            reply.authority.clear()
             reply.flags |= dns.flags.TC
             answer = reply.to_wire()
         self._udp.sendto(answer, client)
@@ -137,7 +154,7 @@ class DnsServer:
             length = int.from_bytes(stream.read(2), "big")
             reply = self._reply(dns.message.from_wire(stream.read(length)), "tcp")
             if reply is not None:
-                wire = reply.to_wire()
+                wire = reply.to_wire(max_size=65535)
                 connection.sendall(len(wire).to_bytes(2, "big") + wire)
 
     def _reply(self, query: dns.message.Message, transport: str) -> dns.message.Message | None:
@@ -146,6 +163,15 @@ class DnsServer:
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked.append((name, kind, transport))
         reply = dns.message.make_response(query, recursion_available=True)
+        if self.authoritative:
+            reply.flags |= dns.flags.AA
+        zones = [zone for zone in self.signed if question.name.is_subdomain(zone.origin)]
+        if question.rdtype == dns.rdatatype.DS:
+            zones = [zone for zone in zones if zone.origin != question.name]
+        if zones:
+            zone = max(zones, key=lambda each: len(each.origin))
+            answer_signed(reply, zone, question.name, question.rdtype)
+            return reply
         for owner, records in self._chain(name, kind):
             if "SILENCE" in records:
                 return None
@@ -224,16 +250,18 @@ def _add(reply: dns.message.Message, owner: str, records: list[str], kind: str) 
         )
 
 
-def _both_on_one_port() -> tuple[socket.socket, socket.socket]:
+def _both_on_one_port(at: str, port: int) -> tuple[socket.socket, socket.socket]:
     while True:
         udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            udp.bind((LOOPBACK, 0))
+            udp.bind((at, port))
             tcp.bind(udp.getsockname())
             tcp.listen()
         except OSError:
             udp.close()
             tcp.close()
+            if port:
+                raise
         else:
             return udp, tcp

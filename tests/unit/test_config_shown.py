@@ -79,6 +79,17 @@ def test_what_is_permitted_and_cannot_be_proven_is_warned_of(tmp_path, rules, ch
     assert not said or said[0].startswith(f'policy "{policy.name}" {warning}')
 
 
+def test_a_challenge_of_the_dns_where_nobody_can_be_asked_is_warned_of(tmp_path):
+    profile = (
+        "[{name: d, resolved-ip-policy: {allow-cidrs: [10.0.0.0/8]},"
+        " zones: [{suffixes: [corp.test], hosts: {a.corp.test: 10.0.0.1}}, {system: true}]}]"
+    )
+    policy = "[{name: p, dns: {allow: [.corp.test/2]}, challenges: [http-01, dns-01]}]"
+    path = a_config(tmp_path, dns_validation_profiles=profile, issuance_policies=policy)
+    words = 'policy "p" offers dns-01, but the zone corp.test of profile "d" has hosts only'
+    assert [words in warning for warning in warnings(load(path))].count(True) == 1
+
+
 def test_denied_addresses_are_not_warned_of(tmp_path):
     policy = "{allow-cidrs: [0.0.0.0/0], deny-cidrs: [127.0.0.0/8, 169.254.0.0/16]}"
     profiles = f"[{{name: d, resolved-ip-policy: {policy}}}]"
