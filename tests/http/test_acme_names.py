@@ -9,16 +9,15 @@ import msgspec
 import pytest
 from cryptography import x509
 
-from certeasy.commit import Command
-from certeasy.decide.decision import Decision
-from certeasy.settings import IpRules, NameRules, Settings
-from events.envelope import Actor
-from events.orders import ChallengeAccepted, ChallengeValidated, OrderReady
+from certeasy.settings import DnsZone, IpRules, NameRules, Settings
+from certeasy.validate.dns01 import digest
 from projections.orders import ORDER_NAMES
+from tests.fakes.dns_server import DnsServer
 from tests.fakes.web_server import WebServer
 from tests.make.alpn import AlpnShelf, right_certificate
 from tests.make.csrs import a_csr, cn, san
 from tests.make.lab import PATIENCE, Client, Lab, a_lab, problem
+from tests.make.server import ZONE
 
 
 def with_wildcards(settings: Settings) -> Settings:
@@ -30,8 +29,21 @@ def with_wildcards(settings: Settings) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with a_lab(tmp_path_factory.mktemp("lab"), change=with_wildcards) as made:
+def dns() -> Iterator[DnsServer]:
+    with DnsServer({f"*.{ZONE}": ["A 127.0.0.1"], ZONE: ["A 127.0.0.1"]}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, dns: DnsServer) -> Iterator[Lab]:
+    def change(settings: Settings) -> Settings:
+        settings = with_wildcards(settings)
+        (profile,) = settings.dns_validation_profiles
+        zone = DnsZone(suffixes=(ZONE,), dns_server=(dns.endpoint,))
+        profile = msgspec.structs.replace(profile, zones=(zone,))
+        return msgspec.structs.replace(settings, dns_validation_profiles=(profile,))
+
+    with a_lab(tmp_path_factory.mktemp("lab"), change=change) as made:
         yield made
 
 
@@ -44,16 +56,6 @@ def client(lab: Lab) -> Client:
 
 def authorizations(client: Client, order: str) -> list[dict[str, Any]]:
     return [client.see(url) for url in client.see(order)["authorizations"]]
-
-
-def seen_in_the_dns(lab: Lab, order: str, *numbers: int) -> None:
-    """Commit that these authorizations of an order, all that it lacks, were proven."""
-    facts = [
-        fact for n in numbers for fact in (ChallengeAccepted(n, 0), ChallengeValidated(n, 0, {}))
-    ]
-    stream = f"order/{order.rpartition('/')[2]}"
-    decision = Decision(tuple((stream, fact) for fact in (*facts, OrderReady())))
-    lab.server.committer.submit(Command(lambda _rows, _now: decision, Actor("system", "test")))
 
 
 def test_a_wildcards_authorization_is_without_its_star_and_offers_dns_alone(client: Client) -> None:
@@ -85,12 +87,18 @@ def test_a_zone_and_its_wildcard_have_an_authorization_each(client: Client) -> N
 
 @pytest.mark.parametrize("common_name", [None, "*.web.lab.test", "web.lab.test"])
 def test_a_certificate_has_the_wildcards_that_were_ordered(
-    lab: Lab, client: Client, common_name: str | None
+    client: Client, dns: DnsServer, common_name: str | None
 ) -> None:
-    """RFC 8555 section 7.4: the request's names are the order's, with their `*.`."""
+    """Pitfall 23, RFC 8555 section 7.4: both are proven at one place, by two records at once."""
     names = ("web.lab.test", "*.web.lab.test")
     order = client.placed(*names)
-    seen_in_the_dns(lab, order, 0, 1)
+    challenges = client.challenges(order, "dns-01")
+    dns.records["_acme-challenge.web.lab.test"] = [
+        f"TXT {digest(client.key_authorization(each['token'])).decode()}" for each in challenges
+    ]
+    for challenge in challenges:
+        assert client.post(challenge["url"], {}).status_code == 200
+    assert client.wait(order, "ready", "invalid")["status"] == "ready"
     subject = cn(common_name) if common_name else None
     for wrong in (("web.lab.test",), ("*.web.lab.test",), (*names, "*.lab.test")):
         assert problem(client.finalize(order, a_csr(*wrong)))[:2] == (400, "badCSR")
@@ -99,6 +107,20 @@ def test_a_certificate_has_the_wildcards_that_were_ordered(
     leaf = x509.load_pem_x509_certificates(chain)[0]
     names_in = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names_in.get_values_for_type(x509.DNSName) == list(names)
+
+
+def test_a_wildcard_whose_record_is_another_is_refused_with_its_order(
+    client: Client, dns: DnsServer
+) -> None:
+    """RFC 8555 section 8.4: the record of the zone itself is not that of its wildcard."""
+    order = client.placed("zone.lab.test", "*.zone.lab.test")
+    first, second = client.challenges(order, "dns-01")
+    shown = digest(client.key_authorization(first["token"])).decode()
+    dns.records["_acme-challenge.zone.lab.test"] = [f"TXT {shown}"]
+    client.post(first["url"], {})
+    client.post(second["url"], {})
+    assert client.wait(order, "ready", "invalid")["status"] == "invalid"
+    assert client.see(second["url"])["status"] == "invalid"
 
 
 @pytest.mark.parametrize("name", ["*.*.lab.test", "a.*.lab.test", "w*.lab.test", "*", "*.test"])
