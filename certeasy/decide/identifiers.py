@@ -82,7 +82,7 @@ def dns_name(value: str, *, wildcards: bool = False) -> str:
     name = canonical(value)
     base, wildcard = split(name)
     wrong = _wildcard_fault(base, allowed=wildcards) if wildcard else None
-    wrong = wrong or fault(base)
+    wrong = wrong or fault(base, WILDCARD if wildcard else "")
     if wrong is None and len(name) > LONGEST_NAME:
         wrong = f"is longer than {LONGEST_NAME} characters"
     if wrong is None:

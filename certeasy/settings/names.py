@@ -68,12 +68,15 @@ def canonical(text: str) -> str:
     return lowered(text).removesuffix(".") if text.isascii() else text
 
 
-def fault(name: str) -> str | None:
-    """Return what is wrong with a canonical name, as the rest of a sentence; None: nothing is."""
+def fault(name: str, star: str = "") -> str | None:
+    """Return what is wrong with a canonical name, as the rest of a sentence; None: nothing is.
+
+    `star` stands in front of the name in what should be sent instead.
+    """
     if not name:
         return "is empty"
     if not name.isascii():
-        return "is not ASCII" + _a_label_hint(name)
+        return "is not ASCII" + _a_label_hint(name, star)
     if any(c.isspace() or not c.isprintable() for c in name):
         return "contains white space or control characters"
     if len(name) > LONGEST_NAME:
@@ -111,7 +114,7 @@ def _is_a_label(label: str) -> bool:
     return stable and not decoded.isascii() and again == encoded
 
 
-def _a_label_hint(name: str) -> str:
+def _a_label_hint(name: str, star: str) -> str:
     """Return how a name with Unicode labels should be sent; nothing if it cannot be."""
     if len(name) > LONGEST_NAME:
         return ""
@@ -124,7 +127,7 @@ def _a_label_hint(name: str) -> str:
         label if label.isascii() else A_LABEL + label.encode("punycode").decode("ascii")
         for label in labels
     ).removesuffix(".")
-    return "" if fault(encoded) else f'; send its A-label form, "{encoded}"'
+    return "" if fault(encoded) else f'; send its A-label form, "{star}{encoded}"'
 
 
 def _zone(text: str) -> str:
