@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from certeasy.decide.problems import Problem
 from certeasy.settings import DnsProfile, DnsZone, IpPolicy
 from certeasy.validate import Asked, Failed, Validated
+from certeasy.validate.reach import Stop
 from certeasy.validate.resolve import Resolver
-from certeasy.validate.tlsalpn01 import TlsAlpn01Validator
+from certeasy.validate.tlsalpn01 import TlsAlpn01Validator, _check
 from tests.fakes.dns_server import DnsServer
 from tests.fakes.web_server import WebServer
 from tests.faults.test_http01 import LOOPBACK_OPEN, NAME, a_closed_port, needs_ipv6
@@ -387,3 +390,31 @@ def test_ipv6_is_used_when_it_is_up(tmp_path: Path) -> None:
         outcome = look(validator(server.port, dns=dns))
     assert isinstance(outcome, Validated), outcome
     assert outcome.evidence.address == "::1"
+
+
+# Whatever is shown
+
+
+RIGHT_DER = RIGHT.public_bytes(Encoding.DER)
+UNUSED_BITS = len(RIGHT_DER) - len(RIGHT.signature) - 1
+"""Where their number stands: any other than none is another spelling of the same signature."""
+
+
+# cryptography warns of a serial number that has become negative.
+@pytest.mark.filterwarnings("ignore:Parsed a serial number which wasn't positive")
+@given(st.integers(0, len(RIGHT_DER) - 1), st.integers(1, 255))
+def test_one_changed_byte_anywhere_proves_nothing(at: int, change: int) -> None:
+    assume(at != UNUSED_BITS)
+    changed = bytearray(RIGHT_DER)
+    changed[at] ^= change
+    with pytest.raises(Stop) as stopped:
+        _check(bytes(changed), NAME, KEY_AUTHORIZATION)
+    assert stopped.value.problem is Problem.UNAUTHORIZED
+    assert str(stopped.value).isprintable()
+
+
+@given(st.binary(max_size=200) | st.binary(max_size=60).map(lambda end: RIGHT_DER[:-60] + end))
+def test_what_is_no_certificate_proves_nothing(shown_instead: bytes) -> None:
+    with pytest.raises(Stop) as stopped:
+        _check(shown_instead, NAME, KEY_AUTHORIZATION)
+    assert stopped.value.problem is Problem.UNAUTHORIZED
