@@ -16,8 +16,10 @@ def settings(tmp_path, request):
     section = None
     if request.param == "postgres":
         dsn = request.getfixturevalue("postgres").a_database()
-        # A small table is read as a whole, index or not, unless that is forbidden.
-        section = f"{{driver: postgres, dsn: '{dsn}?options=-cenable_seqscan%3Doff'}}"
+        # A small table is read as a whole, index or not, unless that is forbidden; but then every
+        # statement is thought to be so dear that it is worth compiling.
+        options = "-cenable_seqscan%3Doff%20-cjit%3Doff"
+        section = f"{{driver: postgres, dsn: '{dsn}?options={options}'}}"
     sections = {} if section is None else {"database": section}
     settings = config.load(a_config(tmp_path, **sections))
     assert history.fill(settings, EVENTS) >= EVENTS
