@@ -104,3 +104,28 @@ def test_a_line_changed_in_the_database_stops_what_rests_on_it(lab: Lab, client:
     assert answer.status_code == 500
     assert "order.finalized" not in journal(lab)
     assert lab.server.committer.trouble() is None  # nobody else is harmed
+
+
+def test_a_certificate_whose_successor_was_hidden_is_not_replaced_again(
+    lab: Lab, client: Client
+) -> None:
+    """RFC 9773 section 5: a renewal counts once, whatever the tables say."""
+    chain = client.certificate("web.lab.test")
+    leaf = x509.load_pem_x509_certificate(chain)
+    aki = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    serial = leaf.serial_number.to_bytes(leaf.serial_number.bit_length() // 8 + 1, "big")
+    name = f"{b64(aki.key_identifier or b'')}.{b64(serial)}"
+    second = client.order("web.lab.test", replaces=name).headers["location"]
+    client.prove(second)
+    assert client.finalize(second, a_csr("web.lab.test")).status_code == 200
+    client.wait(second, "valid")
+    change(lab, "DELETE FROM renewals")
+    change(
+        lab,
+        "UPDATE certificates SET body = CAST(replace(CAST(body AS TEXT), "
+        "'\"replaced_by\"', '\"forgotten\"') AS BLOB)"
+        " WHERE instr(CAST(body AS TEXT), 'replaced_by')",
+    )
+    answer = client.order("web.lab.test", replaces=name)
+    assert answer.status_code == 409
+    assert answer.json["type"].endswith(":alreadyReplaced")

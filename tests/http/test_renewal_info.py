@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from threading import Barrier
 
 import msgspec
@@ -22,6 +23,7 @@ from certeasy.settings import RenewalInfoSettings
 from projections.orders import ORDERS
 from tests.fakes.clocks import HeldClock
 from tests.make.certificates import BEGIN, a_leaf, plant
+from tests.make.checks import check_node
 from tests.make.csrs import a_csr
 from tests.make.lab import JOSE, URL, Client, Lab, Result, a_lab, problem
 from tests.make.signers import b64
@@ -356,3 +358,24 @@ def test_of_orders_that_race_for_one_place_one_is_finalized(client: Client) -> N
     client.drop_nonce()
     statuses = sorted(client.wait(order, "valid", "ready")["status"] for order in orders)
     assert statuses == ["ready", "ready", "ready", "valid"]
+
+
+def test_what_is_replaced_stays_so_after_a_restart(tmp_path: Path) -> None:
+    with a_lab(tmp_path) as lab:
+        client = lab.client()
+        client.register()
+        name = cert_id_of(leaf_of(client, client.issued("web.lab.test")))
+        waiting = client.order("web.lab.test", replaces=name).headers["location"]
+        second = client.order("web.lab.test", replaces=name).headers["location"]
+        client.prove(second)
+        client.finalize(second, a_csr("web.lab.test"))
+        client.wait(second, "valid")
+    with a_lab(tmp_path) as lab:
+        again = lab.client(client.signer)
+        again.register()
+        assert problem(again.order("web.lab.test", replaces=name))[:2] == (409, "alreadyReplaced")
+        # An order that was placed before is shown as it was, proven, and refused at its end.
+        assert again.prove(waiting)["replaces"] == name
+        result = again.finalize(waiting, a_csr("web.lab.test"))
+        assert problem(result)[:2] == (409, "alreadyReplaced")
+    check_node(tmp_path)
