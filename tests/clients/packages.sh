@@ -1,7 +1,8 @@
 #!/bin/sh
 # Install the Debian packages that `make interop` drives; what is there already stays as it is.
 set -eu
-packages="acme-tiny acmetool apache2-bin caddy curl dehydrated lacme lacme-accountd
+packages="acme-tiny acmetool apache2-bin caddy curl dehydrated golang-go golang-golang-x-crypto-dev
+  lacme lacme-accountd
   libcrypt-openssl-rsa-perl liblwp-protocol-https-perl lego openssl ruby-acme-client uacme util-linux"
 if [ "${CERTEASY_TEST_SERVER:-}" = pebble ]; then packages="$packages pebble"; fi
 missing=

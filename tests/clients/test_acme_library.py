@@ -93,3 +93,23 @@ def test_a_wrong_answer_makes_the_order_invalid(
         acme.poll_authorizations(order, datetime.now() + timedelta(seconds=30))  # noqa: DTZ005, TID251 - as the library wants it
     (failed,) = refused.value.failed_authzrs
     assert failed.body.status == messages.STATUS_INVALID
+
+
+def test_renewal_information_says_when_to_renew(
+    acme_server: AcmeServer, monkeypatch: pytest.MonkeyPatch, told: Callable[..., None]
+):
+    """RFC 9773 section 4.2: in the last third of its life, or at once if it was revoked."""
+    told("http-01", "ARI")
+    acme = connect(acme_server, monkeypatch)
+    register(acme)
+    order, _ = obtain(acme, acme_server, acme_server.name("when"))
+    chain = order.fullchain_pem.encode()
+    leaf = x509.load_pem_x509_certificate(chain)
+    begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    when, _ = acme.renewal_time(chain)
+    assert when is not None
+    assert begins + (ends - begins) / 2 < when < ends
+    acme.revoke(leaf, 4)
+    at_once, _ = acme.renewal_time(chain)
+    assert at_once is not None
+    assert at_once < begins + (ends - begins) / 2

@@ -71,3 +71,40 @@ def test_acme_sh_goes_through_the_life_of_an_account(
     acme_sh("--revoke", "-d", name, "--ecc", "--revoke-reason", "4")
     acme_sh("--update-account", "-m", "other@corp.example")
     acme_sh("--deactivate-account")
+
+
+def test_acme_sh_proves_a_zone_and_all_below_it_by_dns(acme_sh: AcmeSh, told: Callable[..., None]):
+    told("dns-01", "order", "wildcard and its zone")
+    names = [acme_sh.server.name("acme-sh-dns"), "*." + acme_sh.server.name("acme-sh-dns")]
+    ordered = [word for name in names for word in ("-d", name)]
+    how = ["--dns", "dns_txt", "--dnssleep", "1", "--keylength", "ec-256"]
+    acme_sh("--issue", *ordered, *how)
+    assert_certificate(*acme_sh.stored(names[0]), names)
+
+
+def test_acme_sh_proves_by_tls_alpn(acme_sh: AcmeSh, told: Callable[..., None]):
+    told("tls-alpn-01", "order")
+    name = acme_sh.server.name("acme-sh-alpn")
+    port = str(acme_sh.server.tls_alpn01_port)
+    how = ["--alpn", "--tlsport", port, "--local-address", "127.0.0.1", "--keylength", "ec-256"]
+    acme_sh("--issue", "-d", name, *how)
+    assert_certificate(*acme_sh.stored(name), [name])
+
+
+def test_acme_sh_says_what_a_renewal_replaces(
+    acme_sh: AcmeSh, tmp_path: Path, told: Callable[..., None]
+):
+    """RFC 9773 section 5: each renewal names its predecessor, which has one successor."""
+    told("http-01", "renew", "ARI", "replaces")
+    name = acme_sh.server.name("acme-sh-ari")
+    acme_sh("--register-account", "-m", "admin@corp.example")
+    with webroot(tmp_path / "www", acme_sh.server.http01_port):
+        how = ["-w", tmp_path / "www", "--keylength", "ec-256"]
+        assert "ARI suggestedWindow" in acme_sh("--issue", "-d", name, *how)
+        chains = {acme_sh.stored(name)[0]}
+        for _ in range(2):
+            said = acme_sh("--renew", "-d", name, "--ecc", "--force", "--debug", "2")
+            assert "Adding ARI replaces" in said
+            assert "retrying newOrder without" not in said
+            chains.add(acme_sh.stored(name)[0])
+    assert len(chains) == 3

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.make.acme_client import assert_certificate, program, run, webroot
+from tests.make.acme_client import TXT_HOOK, assert_certificate, program, run, webroot
 from tests.make.acme_server import AcmeServer
 from tests.make.client_matrix import debian_version
 
@@ -70,3 +70,14 @@ def test_acmetool_gets_what_is_wanted_and_revokes_it(
     assert_certificate(*acmetool.stored(names[0]), names)
     (certificate,) = (tmp_path / "state/certs").iterdir()
     acmetool("revoke", certificate.name)
+
+
+def test_acmetool_proves_a_zone_and_all_below_it_by_dns(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("dns-01", "order", "wildcard and its zone")
+    acmetool = Acmetool(acme_server, tmp_path)
+    (tmp_path / "hooks/txt").symlink_to(TXT_HOOK)
+    names = [acme_server.name("acmetool-dns"), "*." + acme_server.name("acmetool-dns")]
+    acmetool("want", *names)
+    assert_certificate(*acmetool.stored(names[0]), names)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.make.acme_client import assert_certificate, run
+from tests.make.acme_client import TXT_HOOK, assert_certificate, run
 from tests.make.acme_server import AcmeServer
 from tests.make.client_matrix import version_of
 
@@ -71,3 +71,29 @@ def test_certbot_renews_updates_its_account_revokes_and_leaves(
     chosen = ["--cert-path", str(certbot.live / "cert.pem"), "--no-delete-after-revoke"]
     assert "successfully revoked" in certbot("revoke", *chosen, "--reason", "superseded")
     assert "deactivated" in certbot("unregister")
+
+
+def test_certbot_proves_a_zone_and_all_below_it_by_dns(certbot: Certbot, told: Callable[..., None]):
+    told("dns-01", "order", "wildcard and its zone")
+    names = [certbot.server.name("certbot-dns"), "*." + certbot.server.name("certbot-dns")]
+    hooks = ["--manual-auth-hook", f"{TXT_HOOK} certbot-auth"]
+    hooks += ["--manual-cleanup-hook", f"{TXT_HOOK} certbot-cleanup"]
+    certbot.certonly(*names, how=["--manual", "--preferred-challenges", "dns", *hooks])
+    assert_certificate(*certbot.stored(), names)
+
+
+def test_certbot_renews_when_renewal_information_says_so(
+    certbot: Certbot, told: Callable[..., None]
+):
+    """RFC 9773: certbot asks at each `renew`, and the window of what was revoked has come."""
+    told("http-01", "renew", "ARI")
+    certbot.certonly(certbot.server.name("certbot-ari"))
+    first, _ = certbot.stored()
+    revoked = ["--cert-path", str(certbot.live / "cert.pem"), "--no-delete-after-revoke"]
+    certbot("revoke", *revoked, "--reason", "superseded")
+    assert certbot.stored()[0] == first
+    certbot("renew", "--no-random-sleep-on-renew")
+    second, _ = certbot.stored()
+    assert second != first
+    certbot("renew", "--no-random-sleep-on-renew")  # its window is far away
+    assert certbot.stored()[0] == second

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.make.acme_client import assert_certificate, program, run, webroot
+from tests.make.acme_client import TXT_HOOK, assert_certificate, program, run, webroot
 from tests.make.acme_server import AcmeServer
 from tests.make.client_matrix import version_of
 
@@ -73,3 +73,14 @@ def test_dehydrated_goes_through_the_life_of_an_account(
         config.write("CONTACT_EMAIL=other@corp.example\n")
     dehydrated("--account")
     dehydrated("--deactivate")
+
+
+def test_dehydrated_proves_a_zone_and_all_below_it_by_dns(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("dns-01", "order", "wildcard and its zone")
+    dehydrated = Dehydrated(acme_server, tmp_path, f"CHALLENGETYPE=dns-01\nHOOK={TXT_HOOK}")
+    names = [acme_server.name("dehydrated-dns"), "*." + acme_server.name("dehydrated-dns")]
+    dehydrated("--register", "--accept-terms")
+    dehydrated("--cron", "--domain", " ".join(names))
+    assert_certificate(*dehydrated.stored(names[0]), names)

@@ -45,3 +45,23 @@ def test_lego_gets_renews_and_revokes_a_certificate(
     assert second != first
     assert_certificate(second, key, [name])
     assert "revoked" in lego(acme_server, tmp_path, *how, "revoke", "--reason", "4")
+
+
+def test_lego_proves_a_zone_and_all_below_it_by_dns(
+    acme_server: AcmeServer, tmp_path: Path, exercised: Callable[..., None]
+):
+    exercised("lego", debian_version("lego"), "dns-01", "order", "wildcard and its zone")
+    names = [acme_server.name("lego-dns"), "*." + acme_server.name("lego-dns")]
+    how = ["--dns", "exec", "--dns.disable-cp"]
+    lego(acme_server, tmp_path, *how, "--domains", names[0], "--domains", names[1], "run")
+    assert_certificate(*stored(tmp_path, names[0]), names)
+
+
+def test_lego_proves_by_tls_alpn(
+    acme_server: AcmeServer, tmp_path: Path, exercised: Callable[..., None]
+):
+    exercised("lego", debian_version("lego"), "tls-alpn-01", "order")
+    name = acme_server.name("lego-alpn")
+    how = ["--tls", "--tls.port", f"127.0.0.1:{acme_server.tls_alpn01_port}", "--domains", name]
+    lego(acme_server, tmp_path, *how, "run")
+    assert_certificate(*stored(tmp_path, name), [name])

@@ -77,6 +77,8 @@ def folder(acme_server: AcmeServer) -> Iterator[Path]:
     ("kind", "feature"),
     [
         ("http-01", "order"),
+        ("tls-alpn-01", "order"),
+        ("dns-01", "wildcard and its zone"),
     ],
 )
 def test_mod_md_gets_a_certificate_and_serves_with_it(

@@ -43,3 +43,18 @@ def test_npm_acme_client_goes_through_the_life_of_an_account(
 ):
     told("http-01", *LIFE)
     issue(acme_server, tmp_path, "http-01", acme_server.name("npm"), acme_server.name("www.npm"))
+
+
+def test_npm_acme_client_proves_a_zone_and_all_below_it_by_dns(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("dns-01", "order", "wildcard and its zone")
+    names = [acme_server.name("npm-dns"), "*." + acme_server.name("npm-dns")]
+    issue(acme_server, tmp_path, "dns-01", *names)
+
+
+def test_npm_acme_client_proves_by_tls_alpn(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("tls-alpn-01", "order")
+    issue(acme_server, tmp_path, "tls-alpn-01", acme_server.name("npm-alpn"))

@@ -37,3 +37,11 @@ def test_ruby_acme_client_goes_through_the_life_of_an_account(
     names = [acme_server.name("ruby"), acme_server.name("www.ruby")]
     with webroot(tmp_path / "www", acme_server.http01_port) as challenges:
         issue(acme_server, tmp_path, "http-01", challenges, *names)
+
+
+def test_ruby_acme_client_proves_a_zone_and_all_below_it_by_dns(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("dns-01", "order", "wildcard and its zone")
+    names = [acme_server.name("ruby-dns"), "*." + acme_server.name("ruby-dns")]
+    issue(acme_server, tmp_path, "dns-01", acme_server.txt, *names)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.make.acme_client import assert_certificate, program, run_trusting, webroot
+from tests.make.acme_client import TXT_HOOK, assert_certificate, program, run_trusting, webroot
 from tests.make.acme_server import AcmeServer
 from tests.make.client_matrix import version_of
 
@@ -54,3 +54,13 @@ def test_uacme_goes_through_the_life_of_an_account(
     uacme(acme_server, tmp_path, "revoke", tmp_path / "uacme" / name / "cert.pem")
     uacme(acme_server, tmp_path, "update", "other@corp.example")
     uacme(acme_server, tmp_path, "deactivate")
+
+
+def test_uacme_proves_a_zone_and_all_below_it_by_dns(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("dns-01", "order", "wildcard and its zone")
+    names = [acme_server.name("uacme-dns"), "*." + acme_server.name("uacme-dns")]
+    uacme(acme_server, tmp_path, "new", "admin@corp.example")
+    uacme(acme_server, tmp_path, "issue", *names, hook=TXT_HOOK)
+    assert_certificate(*stored(tmp_path, names[0]), names)

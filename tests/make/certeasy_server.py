@@ -47,7 +47,13 @@ issuance-policies:
   - name: lab
     dns-validation-profile: lab
     dns:
-      allow: [".{zone}/3"]
+      allow:
+        - ".{zone}/3"
+        - "*..{zone}/2"
+    challenges:
+      - http-01
+      - dns-01
+      - tls-alpn-01
 policy-bindings:
   - policy: lab
     authorities: [lab-ca]
