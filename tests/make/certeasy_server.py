@@ -46,6 +46,7 @@ authorities:
 issuance-policies:
   - name: lab
     dns-validation-profile: lab
+    ip: {{allow-cidrs: [127.0.0.1]}}
     dns:
       allow:
         - ".{zone}/3"
