@@ -234,3 +234,12 @@ def test_a_duration_reads_as_it_is_shown(length):
 def test_a_duration_made_by_hand_can_be_shown_too():
     assert duration_text(timedelta(microseconds=5)) == "5e-06s"
     assert duration_text(timedelta(0)) == "0d"
+
+
+def test_a_policy_may_be_for_addresses_alone(tmp_path):
+    rules = "{allow-cidrs: [10.0.0.0/8, 'fd00::/8'], deny-cidrs: [10.0.0.1]}"
+    settings = load(a_config(tmp_path, issuance_policies=f"[{{name: p, ip: {rules}}}]"))
+    (policy,) = settings.issuance_policies
+    assert list(map(str, policy.ip.allow_cidrs)) == ["10.0.0.0/8", "fd00::/8"]
+    assert list(map(str, policy.ip.deny_cidrs)) == ["10.0.0.1/32"]
+    assert policy.dns.allow == ()
