@@ -20,6 +20,7 @@ FEATURES = (
     "key change",
     "order",
     "wildcard and its zone",
+    "IP address",
     "renew",
     "ARI",
     "revoke",
