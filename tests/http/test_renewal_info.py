@@ -1,6 +1,5 @@
 """Renewal information as clients ask for it: RFC 9773, pitfalls 44 to 47."""
 
-import base64
 import contextlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from certeasy.decide.problems import Refused
 from certeasy.settings import RenewalInfoSettings
 from projections.orders import ORDERS
 from tests.fakes.clocks import HeldClock
-from tests.make.certificates import BEGIN, a_leaf, plant
+from tests.make.certificates import BEGIN, a_leaf, cert_id_of, plant
 from tests.make.checks import check_node
 from tests.make.csrs import a_csr
 from tests.make.lab import JOSE, URL, Client, Lab, Result, a_lab, problem
@@ -62,17 +61,6 @@ def named(key_id: bytes, serial: bytes) -> str:
 def asked(lab: Lab, name: str, place: str = PLACE) -> Result:
     """Ask as clients do: a plain GET, with nothing in it."""
     return lab.wire.simulate_get(f"{place}/{name}")
-
-
-def cert_id_of(leaf: x509.Certificate) -> str:
-    """Return a certID by another way than the server's: RFC 9773 section 4.1."""
-    aki = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-    serial = leaf.serial_number
-    der = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
-    return ".".join(
-        base64.urlsafe_b64encode(part).rstrip(b"=").decode()
-        for part in (aki.key_identifier or b"", der)
-    )
 
 
 def window_of(result: Result) -> tuple[datetime, datetime]:

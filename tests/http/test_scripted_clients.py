@@ -8,7 +8,7 @@ the list of pitfalls that the tests' docstrings name.
 import re
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from tests.make.certificates import cert_id_of
 from tests.make.csrs import a_csr, cn, p256, rsa_key, san
 from tests.make.lab import URL, Client, Lab, Result, a_lab
 from tests.make.signers import Signer, a_signer, b64
@@ -261,7 +262,7 @@ class AcmeSh:
         listed = lab.wire.simulate_get("/acme/directory").text
         self.urls = {
             name: self.first(f'{name}" *: *"[^"]*', listed).rpartition('"')[2]
-            for name in ("newNonce", "newAccount", "newOrder", "revokeCert")
+            for name in ("newNonce", "newAccount", "newOrder", "revokeCert", "renewalInfo")
         }
 
     def matches(self, pattern: str, text: str) -> list[str]:
@@ -310,6 +311,25 @@ class AcmeSh:
         self.send(self.urls["newOrder"], {"identifiers": identifiers} | wishes)
         assert '"status":"invalid"' not in self.body
         return self.header("location")
+
+    def renews(self, name: str, replaces: str) -> bool:
+        """Order a successor; where the answer has one of four words, order again without saying so.
+        Return whether it was taken as it was."""
+        self.order(name, replaces=replaces)
+        words = ("alreadyReplaced", "urn:ietf:params:acme:error:malformed", "'replaces'", "ARI")
+        refused = any(word in self.body for word in words)
+        if refused:
+            self.order(name)
+        assert self.code == 201
+        assert self.field("finalize")
+        return not refused
+
+    def window(self, name: str) -> tuple[datetime, datetime]:
+        """Ask when to renew: two texts behind two words."""
+        url = f"{self.urls['renewalInfo']}/{name}"
+        self.body = self.client.lab.wire.simulate_get(url.removeprefix(URL)).text
+        start, end = (self.field(word).replace("Z", "+00:00") for word in ("start", "end"))
+        return datetime.fromisoformat(start), datetime.fromisoformat(end)
 
     def authorizations(self) -> list[str]:
         """Return the URLs of what must be proven: a list without brackets in it."""
@@ -387,6 +407,27 @@ def test_acme_sh_finds_all_it_needs_by_matching_text(lab: Lab, *, greedy: bool) 
     shell.send(shell.finalizes(finalize, order, csr))
     leaf, *_ = x509.load_pem_x509_certificates(shell.body.encode())
     assert leaf.public_key() == key.public_key()
+
+
+@GREEDY
+def test_acme_sh_renews_by_its_window_and_orders_again_without_replaces(
+    lab: Lab, *, greedy: bool
+) -> None:
+    """Pitfalls 44 and 46, RFC 9773 sections 4.2 and 5: it goes by words in the answer."""
+    shell = AcmeSh(lab, greedy=greedy)
+    shell.register()
+    name = f"renewed-{greedy}.lab.test".lower()
+    leaf = x509.load_pem_x509_certificate(shell.client.certificate(name))
+    replaces = cert_id_of(leaf)
+    start, end = shell.window(replaces)
+    assert leaf.not_valid_before_utc < start < end < leaf.not_valid_after_utc
+    assert shell.renews(name, replaces) is ("ARI" not in replaces)
+    order, finalize = shell.header("location"), shell.field("finalize")
+    shell.client.prove(order)
+    shell.finalizes(finalize, order, a_csr(name))
+    # Its successor is there, and of a certificate of another authority nobody knows here.
+    for refused in (replaces, "AAAA.AAAA"):
+        assert not shell.renews(name, refused)
 
 
 @GREEDY

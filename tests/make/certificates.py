@@ -1,5 +1,6 @@
 """Certificates made by hand, and put into a server's log as if its authority had issued them."""
 
+import base64
 import functools
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -38,6 +39,17 @@ def a_leaf(
         identifier = x509.AuthorityKeyIdentifier(key_id, None, None)
         builder = builder.add_extension(identifier, critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def cert_id_of(leaf: x509.Certificate) -> str:
+    """Return a certID by another way than the server's: RFC 9773 section 4.1."""
+    aki = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    serial = leaf.serial_number
+    der = serial.to_bytes(serial.bit_length() // 8 + 1, "big")
+    return ".".join(
+        base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+        for part in (aki.key_identifier or b"", der)
+    )
 
 
 def plant(server: Application, der: bytes, *, account_id: str = "0" * 26) -> str:
