@@ -101,7 +101,7 @@ class RenewalInfoResource:
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, place: str) -> None:
         """Show it; unsigned. Only the last part of the path counts."""
-        named = place.rpartition("/")[2]
+        named = place.rstrip("/").rpartition("/")[2]
         try:
             certificate = present(self._committer, cert_id(named))
         except Refused as refused:  # this answer, too, says when to come back

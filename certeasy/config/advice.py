@@ -1,15 +1,23 @@
 """What may be meant so, but should not go unnoticed: one line each, at start and by `validate`."""
 
 from collections.abc import Iterator
+from fractions import Fraction
 from ipaddress import ip_address
 
-from certeasy.settings import DnsProfile, IpPolicy, IssuancePolicy, Settings
+from certeasy.settings import (
+    DnsProfile,
+    IpPolicy,
+    IssuancePolicy,
+    RenewalInfoSettings,
+    Settings,
+)
 from certeasy.settings.challenges import DNS_CHALLENGES, HOST_CHALLENGES
 from certeasy.settings.names import parse
 
 _HTTP_PORT = 80
 _HTTPS_PORT = 443
 _ONE_BATCH = 64 << 20
+_LATE = Fraction(9, 10)
 # Where connecting on a stranger's word does the most harm: this machine, and the place where
 # clouds keep the credentials of machines.
 _DELICATE = {"127.0.0.1": "this machine itself", "169.254.169.254": "link-local addresses"}
@@ -17,7 +25,21 @@ _DELICATE = {"127.0.0.1": "this machine itself", "169.254.169.254": "link-local 
 
 def warnings(settings: Settings) -> tuple[str, ...]:
     """Return what an operator should know about settings that are in order otherwise."""
-    return (*_server(settings), *_issuing(settings), *_validating(settings))
+    return (
+        *_server(settings),
+        *_issuing(settings),
+        *_validating(settings),
+        *_renewing(settings.renewal_info),
+    )
+
+
+def _renewing(info: RenewalInfoSettings) -> Iterator[str]:
+    """Yield what is notable about when certificates are renewed."""
+    if info.lifetime_fraction > _LATE:
+        yield (
+            f"renewal-info.lifetime-fraction is {info.lifetime_fraction}: little time is left for a"
+            " renewal that fails at first"
+        )
 
 
 def _server(settings: Settings) -> Iterator[str]:

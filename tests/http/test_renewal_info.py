@@ -123,6 +123,7 @@ def test_pitfall_44_only_the_last_part_of_the_path_counts(lab: Lab) -> None:
     name = named(ONE, b"\x44")
     for between in ("/", "/x/", f"/{PLACE}/", "/a.b/"):
         window_of(lab.wire.simulate_get(f"{PLACE}{between}{name}"))
+    window_of(lab.wire.simulate_get(f"{PLACE}/{name}/"))
 
 
 def test_two_issuers_with_the_same_serial_are_told_apart(lab: Lab) -> None:

@@ -39,6 +39,7 @@ def test_good_settings_are_warned_about_the_embedded_ca_alone(tmp_path):
         ("admin", "{listen: 127.0.0.1:0}", "admin.listen has port 0"),
         ("logs", "{level: off}", "logs.level is off"),
         ("logs", "{file: /var/log/x}", "logs.file is not used: logs.output is stderr"),
+        ("renewal_info", "{lifetime-fraction: .95}", "lifetime-fraction is 19/20: little time"),
         ("audit", "{min-free-bytes: 65536}", "less than one batch"),
         ("authorities", "[{name: ca, type: fake}]", "not for production"),
         ("issuance_policies", POLICY.format("csr: {allowed-extra-eku: [1.2.3]}"), "more than"),
