@@ -8,6 +8,7 @@ import msgspec
 
 from certeasy.commit import Command, Committer
 from certeasy.decide import validation as deciding
+from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Refused
 from certeasy.jobs.workers import TryAgain
 from certeasy.validate import Asked, Failed, Validator
@@ -85,6 +86,10 @@ class Validation:
             decide = partial(
                 deciding.validated, order_id=order_id, n=n, m=m, asked=asked, evidence=evidence
             )
+        self.submit(decide)
+
+    def submit(self, decide: Callable[[Reader], Decision]) -> None:
+        """Have an outcome decided and stored. Raises what the committer's `submit` raises."""
         try:
             self._committer.submit(Command(lambda rows, _now: decide(rows), SYSTEM))
         except Refused:  # the order ended meanwhile: there is nothing left to record
