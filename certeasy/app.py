@@ -6,7 +6,7 @@ order. A test builds it as `serve` does, with another clock if it likes.
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from certeasy import config
 from certeasy.acme.app import Site
 from certeasy.acme.app import build as build_acme
+from certeasy.acme.caa import CaaAgain
 from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
 from certeasy.acme.urls import Urls
 from certeasy.admin import health, local
@@ -43,7 +44,10 @@ from certeasy.settings import DnsProfile, Settings
 from certeasy.store import DatabaseUnavailable
 from certeasy.tls.own import OwnCertificates
 from certeasy.validate import Validator
+from certeasy.validate.caa import Caa, WithCaa
 from certeasy.validate.dns01 import Dns01Validator
+from certeasy.validate.dns_account01 import DnsAccount01Validator
+from certeasy.validate.dns_persist01 import DnsPersist01Validator
 from certeasy.validate.http01 import Http01Validator
 from certeasy.validate.resolve import Resolver
 from certeasy.validate.tlsalpn01 import TlsAlpn01Validator
@@ -242,7 +246,7 @@ class Application:
 
     def _validators(self) -> dict[tuple[str, str], Validator]:
         made = {
-            profile.name: validators_of(profile)
+            profile.name: validators_of(profile, self.settings.server.caa_identities, self.clock)
             for profile in self.settings.dns_validation_profiles
         }
         return {
@@ -250,6 +254,22 @@ class Application:
             for policy in self.settings.issuance_policies
             for kind, validator in made[policy.dns_validation_profile].items()
         }
+
+    def _caa_again(self) -> CaaAgain:
+        """Return what looks at CAA records when an order is finalized: those of strict profiles."""
+        server = self.settings.server
+        strict = {
+            profile.name: Caa(Resolver(profile), server.caa_identities)
+            for profile in self.settings.dns_validation_profiles
+            if profile.caa == "strict"
+        }
+        by_policy = {
+            policy.name: strict[policy.dns_validation_profile]
+            for policy in self.settings.issuance_policies
+            if policy.dns_validation_profile in strict
+        }
+        urls = Urls(server.url)
+        return CaaAgain(by_policy, urls.accounts, self.clock, server.finalize_wait)
 
     def _acme(self, nonce_secret: bytes) -> "falcon.App[falcon.Request, falcon.Response]":
         site = Site(
@@ -265,6 +285,7 @@ class Application:
             available=self.breakers.available,
             refused=self.refusals.note,
             issue_now=self._issue_now,
+            check_caa=self._caa_again().check,
         )
         return build_acme(site)
 
@@ -338,11 +359,22 @@ def _seen(authority: str, certificate: bytes) -> Callable[[Reader, datetime], De
     return decide
 
 
-def validators_of(profile: DnsProfile) -> dict[str, Validator]:
-    """Return what looks for each type of challenge as a profile says: one line a type."""
+def validators_of(
+    profile: DnsProfile, issuers: Sequence[str], clock: Clock
+) -> dict[str, Validator]:
+    """Return what looks for each type of challenge as a profile says: one line a type.
+
+    `issuers` are the names by which records in the DNS mean this CA.
+    """
     resolver = Resolver(profile)
-    return {
+    made: dict[str, Validator] = {
         "http-01": Http01Validator(profile, resolver),
         "dns-01": Dns01Validator(resolver),
         "tls-alpn-01": TlsAlpn01Validator(profile, resolver),
+        "dns-account-01": DnsAccount01Validator(resolver),
+        "dns-persist-01": DnsPersist01Validator(resolver, issuers, clock),
     }
+    if profile.caa == "off":
+        return made
+    caa, strict = Caa(resolver, issuers), profile.caa == "strict"
+    return {kind: WithCaa(each, caa, kind, strict=strict) for kind, each in made.items()}

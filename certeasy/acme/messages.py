@@ -170,14 +170,20 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Challenge(msgspec.Struct, frozen=True, omit_defaults=True):
-    """RFC 8555 sections 7.1.5 and 8. `token` is always there: two clients crash without it."""
+    """RFC 8555 sections 7.1.5 and 8.
+
+    `token` is there wherever the type has one: two clients crash without it. The last two are of
+    dns-persist-01, which has none (draft-ietf-acme-dns-persist-01 section 3.1).
+    """
 
     type: str
     url: str
     status: str
-    token: str
+    token: str = ""
     validated: str = ""
     error: ToldProblem | None = None
+    accounturi: str = ""
+    issuer_domain_names: tuple[str, ...] = msgspec.field(default=(), name="issuer-domain-names")
 
 
 class Authorization(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -181,6 +181,12 @@ class FinalizeResource:
         except Refused as refused:
             self._desk.site.refused(actor, "csr", refused.problem.urn, names)
             raise
+        try:
+            self._desk.site.check_caa(order)
+        except Refused as refused:
+            if refused.problem is Problem.CAA:
+                self._desk.site.refused(actor, "caa", refused.detail, names)
+            raise
         return rules
 
     def _finalized(

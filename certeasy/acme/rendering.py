@@ -6,6 +6,7 @@ from certeasy.acme import messages
 from certeasy.acme.messages import whole_seconds
 from certeasy.acme.urls import Urls
 from certeasy.decide.orders import authorization_status, visible_status
+from certeasy.settings.challenges import WITHOUT_TOKEN
 from projections.orders import (
     INVALID,
     PENDING,
@@ -60,8 +61,9 @@ def authorization(row: Order, n: int, urls: Urls, now: datetime) -> messages.Aut
 
 
 def challenge(row: Order, n: int, m: int, urls: Urls) -> messages.Challenge:
-    """RFC 8555 section 8."""
+    """RFC 8555 section 8. One without a token tells who is to be named in its record."""
     one = row.authorizations[n].challenges[m]
+    named = one.type in WITHOUT_TOKEN
     return messages.Challenge(
         type=one.type,
         url=urls.challenge(row.id, n, m),
@@ -69,6 +71,8 @@ def challenge(row: Order, n: int, m: int, urls: Urls) -> messages.Challenge:
         token=one.token,
         validated=whole_seconds(one.validated) if one.validated else "",
         error=one.error,
+        accounturi=urls.account(row.account_id) if named else "",
+        issuer_domain_names=urls.issuers if named else (),
     )
 
 

@@ -33,6 +33,14 @@ NoteRefusal = Callable[[Actor, str, str, Sequence[str]], None]
 IssueNow = Callable[[Order], None]
 """Have a certificate issued in this thread, by an authority that answers at once."""
 
+CheckCaa = Callable[[Order], None]
+"""Look at the CAA records of an order's names again. Raises Refused where they forbid it."""
+
+
+def _no_objection(_order: Order) -> None:
+    pass
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,6 +66,7 @@ class Site:
     """Whether an authority is worth asking now."""
     refused: NoteRefusal
     issue_now: IssueNow
+    check_caa: CheckCaa = _no_objection
 
 
 def _nothing(_rows: Reader, _now: datetime) -> Decision:
@@ -72,7 +81,7 @@ class Desk:
         self.site = site
         self.committer = site.committer
         self.clock = site.clock
-        self.urls = Urls(settings.server.url)
+        self.urls = Urls(settings.server.url, settings.server.caa_identities)
         self.policies = site.policies
         self.door = Door(self.urls, site.nonces, self._known, settings.server.max_body_bytes)
 

@@ -25,10 +25,14 @@ _ID = re.compile("[0-9a-v]{26}")
 
 
 class Urls:
-    """The URLs of one server; `bases` are `https://host[:port]`, the one to be told first."""
+    """The URLs of one server; `bases` are `https://host[:port]`, the one to be told first.
 
-    def __init__(self, bases: Sequence[str]) -> None:
+    `issuers` are the names by which records in the DNS mean it.
+    """
+
+    def __init__(self, bases: Sequence[str], issuers: Sequence[str] = ()) -> None:
         self._bases = tuple(bases)
+        self.issuers = tuple(issuers)
         base = self._base = bases[0]
         self.directory = base + DIRECTORY
         self.new_nonce = base + NEW_NONCE

@@ -36,6 +36,7 @@ BUNDLES = "tls-certificate-manager.bundles"
 _LONGEST_WAIT = timedelta(seconds=60)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
+_MOST_IDENTITIES = 10
 _SHORTEST_SEGMENT = timedelta(minutes=1)
 _STATUSES = frozenset({"pending", "ready", "processing", "valid", "invalid"})
 
@@ -74,6 +75,7 @@ def check(settings: Settings, page: Page) -> None:
         _policy(policy, settings, f"{POLICIES}[{index}]", page)
     _bindings(settings, page)
     _offered(settings, page)
+    _named(settings, page)
     if not settings.audit.enabled:
         page.add("audit.enabled", "false is not possible: the journal is the server's state")
 
@@ -114,6 +116,9 @@ def _times(settings: Settings, page: Page) -> None:
     if age is not None and age < _SHORTEST_SEGMENT:
         what = f"{duration_text(age)} is shorter than 1m: every other line would close a file"
         page.add("audit.rotate.max-age", what)
+    if len(server.caa_identities) > _MOST_IDENTITIES:
+        what = f"has {len(server.caa_identities)} names; clients take at most {_MOST_IDENTITIES}"
+        page.add("server.caa-identities", what)
     if server.finalize_wait > _LONGEST_WAIT:
         what = f"{duration_text(server.finalize_wait)} is longer than 60s; clients hang up"
         page.add("server.finalize-wait", what)
@@ -234,6 +239,19 @@ def _profile(profile: DnsProfile, key: str, page: Page) -> None:
         suffixes.update(zone.suffixes)
         if page.sound(at):
             _zone(zone, at, page)
+
+
+def _named(settings: Settings, page: Page) -> None:
+    """Whoever looks for records that name this CA has a name to look for."""
+    if settings.server.caa_identities or not page.sound("server", PROFILES, POLICIES):
+        return
+    needs = "needs server.caa-identities: the names by which records in the DNS mean this CA"
+    for index, profile in enumerate(settings.dns_validation_profiles):
+        if profile.caa != "off":
+            page.add(f"{PROFILES}[{index}].caa", f"{quoted(profile.caa)} {needs}")
+    for index, policy in enumerate(settings.issuance_policies):
+        if "dns-persist-01" in policy.challenges:
+            page.add(f"{POLICIES}[{index}].challenges", f"dns-persist-01 {needs}")
 
 
 def _zone(zone: DnsZone, key: str, page: Page) -> None:

@@ -13,7 +13,6 @@ from certeasy.settings import (
     DatabaseSettings,
     DnsProfile,
     EmbeddedSettings,
-    IssuancePolicy,
     LogSettings,
     RotateSettings,
     ServerSettings,
@@ -79,5 +78,4 @@ VALUES: Mapping[tuple[type[Struct], str], frozenset[str]] = {
     (AuthoritySettings, "type"): frozenset({"adcs", "adcs-native", "adcs-cli"}),
     (TlsBundle, "mode"): frozenset({"acme", "letsencrypt"}),
     (DnsProfile, "mode"): frozenset({"remote"}),
-    (IssuancePolicy, "challenges"): frozenset({"dns-account-01", "dns-persist-01"}),
 }

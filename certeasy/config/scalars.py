@@ -42,6 +42,7 @@ FORMS: Mapping[Place, Form] = {
     (ServerSettings, "remote_ip_header"): forms.header,
     (ServerSettings, "terms_of_service"): forms.web_url,
     (ServerSettings, "website"): forms.web_url,
+    (ServerSettings, "caa_identities"): forms.name,
     (ServerSettings, "trusted_proxies"): forms.network,
     (AdminSettings, "listen"): forms.loopback,
     (TlsBundle, "hosts"): forms.tls_host,

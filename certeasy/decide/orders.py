@@ -14,6 +14,7 @@ from certeasy.decide.challenges import proving
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.identifiers import split
 from certeasy.decide.problems import Problem, Refused
+from certeasy.settings.challenges import WITHOUT_TOKEN
 from events.orders import (
     AuthorizationPrevalidated,
     ChallengeAccepted,
@@ -176,7 +177,10 @@ def born_valid(
 
 def _offer(name: str, challenges: Sequence[str], tokens: Iterator[str]) -> OfferedAuthorization:
     base, wildcard = split(name)
-    offered = tuple(OfferedChallenge(each, next(tokens)) for each in proving(challenges, name))
+    offered = tuple(
+        OfferedChallenge(each, "" if each in WITHOUT_TOKEN else next(tokens))
+        for each in proving(challenges, name)
+    )
     return OfferedAuthorization(Identifier(kind(base), base), offered, wildcard=wildcard)
 
 

@@ -31,7 +31,7 @@ Algorithm = Literal[
     "ECDSA-SHA512",
     "ED25519",
 ]
-Challenge = Literal["http-01", "dns-01", "tls-alpn-01"]
+Challenge = Literal["http-01", "dns-01", "tls-alpn-01", "dns-account-01", "dns-persist-01"]
 """A way to prove that a name is one's own, that a policy may offer."""
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Count = Annotated[int, Meta(ge=1, le=100_000)]
@@ -61,6 +61,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     order_lifetime: timedelta = timedelta(days=7)
     terms_of_service: str | None = None
     website: str | None = None
+    caa_identities: tuple[str, ...] = ()
+    """Names by which CAA records mean this CA; RFC 8659."""
 
 
 class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -191,6 +193,8 @@ class DnsProfile(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"
     resolved_ip_policy: IpPolicy = IpPolicy()
     trust_anchors: tuple[str, ...] = ()
     """`ZONE TAG ALGORITHM DIGEST-TYPE DIGEST`, as in a DS record; beside those of the root."""
+    caa: Literal["off", "soft", "strict"] = "off"
+    """Whether CAA records are looked at (soft), and obeyed (strict)."""
     http_01_port: Port = 80
     tls_alpn_01_port: Port = 443
 

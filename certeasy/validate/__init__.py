@@ -30,6 +30,22 @@ class Asked(msgspec.Struct, frozen=True):
     wildcard: bool = False
 
 
+class CaaSeen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the CAA records of a name mean.
+
+    `verdict` is `permits`, `forbids` or `unknown`, `reason` why, `at` the name that has the records
+    that count, `names` the last one asked for and what it is an alias of, `records` their hashes
+    (hex). `transient`: asking again may tell.
+    """
+
+    verdict: str
+    reason: str = ""
+    at: str = ""
+    names: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    transient: bool = False
+
+
 class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     """What was seen, bounded in size and free of secrets, fit for an event.
 
@@ -43,7 +59,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     Of the DNS: `names` are those that were asked for, each an alias of the next; `zones` those
     whose own servers were asked, `servers` those who answered, `rcode` the last answer's code,
     `signed_by` the zones whose signatures were checked, `records` the hashes (hex) of the values
-    that were there, and `record_count` how many there were.
+    that were there, and `record_count` how many there were. `caa` is what CAA records mean.
     """
 
     addresses: tuple[str, ...] = ()
@@ -61,6 +77,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     record_count: int = 0
     alpn: str = ""
     certificate_sha256: str = ""
+    caa: CaaSeen | None = None
 
 
 class Validated(msgspec.Struct, frozen=True):

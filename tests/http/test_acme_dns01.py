@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
 
-from certeasy.settings import DnsZone
 from certeasy.validate.dns01 import digest
 from tests.fakes.dns_server import DnsServer
+from tests.make.dns_lab import a_dns_lab, lines_of
 from tests.make.lab import Client, Lab
-from tests.make.server import ZONE, a_server, lab_settings
 
 PLACE = "_acme-challenge.web.lab.test"
 
@@ -24,16 +22,8 @@ def dns() -> Iterator[DnsServer]:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, dns: DnsServer) -> Iterator[Lab]:
     folder = tmp_path_factory.mktemp("lab")
-    settings = lab_settings(folder)
-    (profile,), (policy,) = settings.dns_validation_profiles, settings.issuance_policies
-    zone = DnsZone(suffixes=(ZONE,), dns_server=(dns.endpoint,))
-    settings = msgspec.structs.replace(
-        settings,
-        dns_validation_profiles=(msgspec.structs.replace(profile, zones=(zone,)),),
-        issuance_policies=(msgspec.structs.replace(policy, challenges=("http-01", "dns-01")),),
-    )
-    with a_server(folder, settings=settings) as application:
-        yield Lab(application, {})
+    with a_dns_lab(folder, dns, ("http-01", "dns-01")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -52,10 +42,7 @@ def answer(client: Client, challenge: dict[str, Any], dns: DnsServer, *others: s
 
 
 def last_evidence(lab: Lab, kind: str) -> dict[str, Any]:
-    made = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
-    evidence: dict[str, Any] = [line for line in made if line["type"] == kind][-1]["data"][
-        "evidence"
-    ]
+    evidence: dict[str, Any] = lines_of(lab, kind)[-1]["data"]["evidence"]
     return evidence
 
 

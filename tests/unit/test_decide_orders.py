@@ -66,6 +66,16 @@ def test_an_address_is_an_identifier_of_its_own_type() -> None:
     assert offered == [["http-01", "tls-alpn-01"]] * 2 + [["http-01", "dns-01", "tls-alpn-01"]]
 
 
+def test_what_is_proven_by_a_lasting_record_has_no_token() -> None:
+    """draft-ietf-acme-dns-persist-01 section 3.1."""
+    world = World()
+    types = ("dns-persist-01", "dns-01")
+    (one,) = world.row(
+        world.order("a.test", account=world.account(), challenges=types)
+    ).authorizations
+    assert [bool(each.token) for each in one.challenges] == [False, True]
+
+
 def test_every_challenge_has_a_token_of_its_own() -> None:
     world = World()
     order = world.row(

@@ -1,0 +1,182 @@
+"""CAA records as a client meets them: when a name is validated, and again when an order that is not
+fresh is finalized."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from certeasy.validate.dns01 import digest
+from tests.fakes.clocks import HeldClock
+from tests.fakes.dns_server import DnsServer
+from tests.make.csrs import a_csr, p256
+from tests.make.dns_lab import a_dns_lab, lines_of
+from tests.make.lab import Client, Lab, problem
+
+HOUR = 3600
+SERVER = {"caa_identities": ("ca.lab.test",)}
+LET, NOBODY = 'CAA 0 issue "ca.lab.test"', 'CAA 0 issue ";"'
+NAMES = ("web.lab.test", "www.lab.test")
+
+
+@pytest.fixture
+def dns() -> Iterator[DnsServer]:
+    with DnsServer({}) as server:
+        yield server
+
+
+@pytest.fixture
+def clock() -> HeldClock:
+    return HeldClock()
+
+
+@pytest.fixture
+def lab(request, tmp_path, dns: DnsServer, clock: HeldClock) -> Iterator[Lab]:
+    caa = getattr(request, "param", "strict")
+    with a_dns_lab(tmp_path, dns, ("dns-01",), clock=clock, server=SERVER, caa=caa) as made:
+        yield made
+
+
+@pytest.fixture
+def client(lab: Lab) -> Client:
+    made = lab.client()
+    made.register()
+    return made
+
+
+def prove(client: Client, dns: DnsServer, *names: str, clock: HeldClock | None = None) -> str:
+    """Place an order and, a second later if there is a clock, prove its names, whatever comes of
+    it."""
+    order = client.placed(*names)
+    if clock is not None:
+        clock.pass_by(1)
+    for name, challenge in zip(names, client.challenges(order, "dns-01"), strict=True):
+        shown = digest(client.key_authorization(challenge["token"])).decode()
+        dns.records[f"_acme-challenge.{name.removeprefix('*.')}"] = [f"TXT {shown}"]
+        assert client.post(challenge["url"], {}).status_code == 200
+    client.wait(order, "ready", "invalid")
+    return order
+
+
+def evidence(lab: Lab, kind: str = "challenge.validated") -> Any:
+    return lines_of(lab, kind)[-1]["data"]["evidence"]["caa"]
+
+
+def test_a_domain_that_lets_us_is_issued_for(lab: Lab, client: Client, dns: DnsServer) -> None:
+    dns.records["lab.test"] = [LET]
+    order = prove(client, dns, "web.lab.test")
+    assert client.finalize(order, a_csr("web.lab.test", key=p256(1))).status_code == 200
+    assert evidence(lab)["verdict"] == "permits"
+    assert evidence(lab)["at"] == "lab.test"
+
+
+def test_a_domain_that_forbids_it_fails_the_challenge(
+    lab: Lab, client: Client, dns: DnsServer
+) -> None:
+    """RFC 8659 section 3; the problem `caa` of RFC 8555 section 6.7."""
+    dns.records["lab.test"] = [NOBODY]
+    order = client.see(prove(client, dns, "web.lab.test"))
+    assert order["status"] == "invalid"
+    assert order["error"]["type"] == "urn:ietf:params:acme:error:caa"
+    assert "the CAA records of lab.test (issue) do not name this CA" in order["error"]["detail"]
+    assert evidence(lab, "challenge.failed")["verdict"] == "forbids"
+
+
+def test_another_account_is_not_meant(client: Client, dns: DnsServer) -> None:
+    """RFC 8657 section 3."""
+    dns.records["lab.test"] = [f'CAA 0 issue "ca.lab.test; accounturi={client.kid}0"']
+    assert client.see(prove(client, dns, "web.lab.test"))["status"] == "invalid"
+    dns.records["lab.test"] = [f'CAA 0 issue "ca.lab.test; accounturi={client.kid}"']
+    assert client.see(prove(client, dns, "web.lab.test"))["status"] == "ready"
+
+
+@pytest.mark.parametrize("lab", ["soft"], indirect=True)
+def test_soft_writes_down_what_it_saw_and_issues(lab: Lab, client: Client, dns: DnsServer) -> None:
+    dns.records["lab.test"] = [NOBODY]
+    order = prove(client, dns, "web.lab.test")
+    assert client.finalize(order, a_csr("web.lab.test", key=p256(1))).status_code == 200
+    assert evidence(lab)["verdict"] == "forbids"
+
+
+@pytest.mark.parametrize("lab", ["off"], indirect=True)
+def test_off_asks_nobody(client: Client, dns: DnsServer) -> None:
+    prove(client, dns, "web.lab.test")
+    assert "CAA" not in {kind for _, kind, _ in dns.asked}
+
+
+def test_what_was_looked_at_lately_is_not_looked_at_again(
+    client: Client, dns: DnsServer, clock: HeldClock
+) -> None:
+    dns.records["lab.test"] = [LET]
+    order = prove(client, dns, "web.lab.test", clock=clock)
+    clock.pass_by(8 * HOUR - 60)
+    client.drop_nonce()
+    dns.records["lab.test"] = [NOBODY]
+    assert client.finalize(order, a_csr("web.lab.test", key=p256(1))).status_code == 200
+
+
+def test_what_was_looked_at_long_ago_is_looked_at_again(
+    lab: Lab, client: Client, dns: DnsServer, clock: HeldClock
+) -> None:
+    """RFC 8659 section 3: what counts is what the records say when the certificate is issued."""
+    dns.records["lab.test"] = [LET]
+    order = prove(client, dns, *NAMES)
+    clock.pass_by(9 * HOUR)
+    client.drop_nonce()
+    dns.records["web.lab.test"] = [NOBODY]
+    csr = a_csr(*NAMES, key=p256(1))
+    status, kind, detail = problem(client.finalize(order, csr))
+    assert (status, kind) == (403, "caa")
+    assert detail.startswith("No certificate for web.lab.test")
+    dns.records["lab.test"] = [NOBODY]
+    document = client.finalize(order, csr).json
+    assert [each["identifier"]["value"] for each in document["subproblems"]] == list(NAMES)
+    assert client.see(order)["status"] == "ready"  # the domain may change its mind
+    assert lines_of(lab, "request.refused")[0]["data"]["kind"] == "caa"
+    dns.records["web.lab.test"] = dns.records["lab.test"] = [LET]
+    assert client.finalize(order, csr).status_code == 200
+
+
+@pytest.mark.parametrize("lab", ["soft"], indirect=True)
+def test_soft_is_not_looked_at_again(client: Client, dns: DnsServer, clock: HeldClock) -> None:
+    order = prove(client, dns, "web.lab.test")
+    clock.pass_by(9 * HOUR)
+    client.drop_nonce()
+    asked = len(dns.asked)
+    assert client.finalize(order, a_csr("web.lab.test", key=p256(1))).status_code == 200
+    assert len(dns.asked) == asked
+
+
+def test_records_that_cannot_be_looked_up_are_no_refusal(
+    client: Client, dns: DnsServer, clock: HeldClock
+) -> None:
+    """Pitfall 22: what may pass is 503, and the order stays as it is."""
+    dns.records["lab.test"] = [LET]
+    order = prove(client, dns, "web.lab.test")
+    clock.pass_by(9 * HOUR)
+    client.drop_nonce()
+    dns.records["web.lab.test"] = ["SERVFAIL"]
+    result = client.finalize(order, a_csr("web.lab.test", key=p256(1)))
+    assert problem(result)[0] == 503
+    assert int(result.headers["retry-after"]) > 0
+    dns.records["web.lab.test"] = ["A 192.0.2.1"]
+    assert client.finalize(order, a_csr("web.lab.test", key=p256(1))).status_code == 200
+
+
+def test_records_that_take_too_long_are_no_refusal(
+    tmp_path, dns: DnsServer, clock: HeldClock
+) -> None:
+    wait = {"finalize_wait": dt.timedelta(milliseconds=200)}
+    with a_dns_lab(
+        tmp_path, dns, ("dns-01",), clock=clock, server=SERVER | wait, caa="strict"
+    ) as made:
+        client = made.client()
+        client.register()
+        dns.records["lab.test"] = [LET]
+        order = prove(client, dns, "web.lab.test")
+        clock.pass_by(9 * HOUR)
+        client.drop_nonce()
+        dns.records["web.lab.test"] = ["SILENCE"]
+        result = client.finalize(order, a_csr("web.lab.test", key=p256(1)))
+        assert problem(result)[0] == 503
