@@ -30,7 +30,9 @@ class Submission(Struct, frozen=True):
     dotted OIDs).
     `max_validity` (the policy's) and `not_after` (the order's, aware) bound how long the
     certificate may be valid; None bounds nothing. `server_id` is the node that submits. `template`
-    is the one to use where the authority has templates; empty: its own.
+    is the one to use where the authority has templates; empty: its own. `fill_common_name`: an
+    authority that makes the subject itself takes the first of the names, if the request has none.
+    `must_staple`: a request for the TLS feature extension is granted.
     """
 
     order_id: str
@@ -42,6 +44,8 @@ class Submission(Struct, frozen=True):
     max_validity: timedelta | None = None
     not_after: datetime | None = None
     template: str = ""
+    fill_common_name: bool = False
+    must_staple: bool = False
 
 
 class Issued(Struct, frozen=True):

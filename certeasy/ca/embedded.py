@@ -3,7 +3,7 @@
 Not for production: its keys lie in the same database as everything else, wrapped, and it publishes
 no revocation lists. What it issues is as strict as if it were: names come from the order alone,
 extensions from here alone, and of the request only its key counts, its common name if that is one
-of the names, and clientAuth if the policy allows it.
+of the names, and clientAuth and must-staple if the policy allows them.
 
 Two levels, because clients insist on at least two certificates in a chain whose root is left out.
 """
@@ -135,7 +135,7 @@ class EmbeddedAuthority:
         key = request.public_key()
         template = self._rsa_leaf if isinstance(key, rsa.RSAPublicKey) else self._leaf
         subject = _subject(submission)
-        certificate = (
+        builder = (
             template.subject_name(subject)
             .public_key(key)
             .serial_number(_serial(self._ids))
@@ -144,8 +144,11 @@ class EmbeddedAuthority:
             .add_extension(_purposes(request, submission.allowed_extra_eku), critical=False)
             .add_extension(_alternative(submission.names), critical=subject is _NO_SUBJECT)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .sign(self._key, self._hash)
         )
+        features = _features(request, submission)
+        if features is not None:
+            builder = builder.add_extension(features, critical=False)
+        certificate = builder.sign(self._key, self._hash)
         return Issued(certificate.public_bytes(Encoding.DER), self._issuers)
 
     def poll(self, submission: Submission, request_id: str) -> Outcome:
@@ -196,12 +199,26 @@ def _leaf_template(issuer: x509.Certificate, *, encipher: bool) -> x509.Certific
 
 
 def _subject(submission: Submission) -> x509.Name:
-    """Return the request's common name, if it is one of the names and fits; else nothing."""
+    """Return the request's common name, if it is one of the names and fits; else the first name
+    that does, if that is wished for; else nothing."""
     subject = distinguished_names.request_subject(submission.csr)
     for name in distinguished_names.common_names(subject):
         if lowered(name) in submission.names and len(name) <= MAX_COMMON_NAME:
             return _name(lowered(name))
+    if submission.fill_common_name:
+        for name in submission.names:
+            if len(name) <= MAX_COMMON_NAME and isinstance(_general(name), x509.DNSName):
+                return _name(name)
     return _NO_SUBJECT
+
+
+def _features(
+    request: x509.CertificateSigningRequest, submission: Submission
+) -> x509.TLSFeature | None:
+    """Return the TLS features that are asked for and granted (RFC 7633)."""
+    if not submission.must_staple:
+        return None
+    return chains.value(request.extensions, x509.TLSFeature)
 
 
 def _alternative(names: tuple[str, ...]) -> x509.SubjectAlternativeName:

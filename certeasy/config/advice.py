@@ -86,6 +86,11 @@ def _issuing(settings: Settings) -> Iterator[str]:
         if policy.csr.allowed_extra_eku:
             extra = ", ".join(policy.csr.allowed_extra_eku)
             yield f'policy "{policy.name}" allows more than serverAuth: {extra}'
+        if policy.csr.subject == "ignore":
+            what = (
+                "whatever a CSR has beside its names (O, OU ...) reaches an authority that copies"
+            )
+            yield f'policy "{policy.name}" ignores subjects: {what}'
 
 
 def _unprovable(policy: IssuancePolicy) -> Iterator[str]:

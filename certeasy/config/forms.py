@@ -47,6 +47,9 @@ _DANGEROUS_EKU = {
     "1.3.6.1.5.5.7.3.9": "OCSPSigning",
     "1.3.6.1.4.1.311.20.2.1": "certificate request agent",
     "1.3.6.1.4.1.311.20.2.2": "smart card logon",
+    "1.3.6.1.4.1.311.21.5": "private key archival",
+    "1.3.6.1.4.1.311.21.6": "key recovery agent",
+    "1.3.6.1.5.2.3.4": "Kerberos client authentication",
 }
 
 

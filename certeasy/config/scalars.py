@@ -57,6 +57,7 @@ FORMS: Mapping[Place, Form] = {
     (NameRules, "allow"): forms.name_rule,
     (NameRules, "deny"): forms.name_rule,
     (CsrRules, "allowed_extra_eku"): forms.eku,
+    (CsrRules, "ignored_eku"): forms.eku,
     (RenewalInfoSettings, "explanation_url"): forms.web_url,
 }
 

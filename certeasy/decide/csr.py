@@ -7,10 +7,12 @@ the order and the policy. In this order, so that nothing costs more than it has 
 2. Its signature algorithm is one we know; MD5 and SHA-1 are not.
 3. Its key is of a kind we know, of bounded size, and sound.
 4. The signature verifies under that key.
-5. It has at most one list of extensions, no extension twice, and no attribute that steers a CA.
-6. Its names are the order's names: all of them, and no others (RFC 8555 section 7.4).
+5. It has at most one list of extensions, no extension twice, and no attribute that steers a CA;
+   and a second library reads the same out of it as the first: `csr_readings`.
+6. Its subject has what the policy takes, and its names are the order's names: all of them, and no
+   others (RFC 8555 section 7.4).
 7. Its key and algorithm are welcome to the policy.
-8. Its extensions and its subject are harmless: `csr_extensions` and `_check_subject`.
+8. Its extensions are harmless: `csr_extensions`.
 9. Its key is not the account's key (RFC 8555 section 11.1).
 
 What is harmless is tolerated, because clients put it in and its users cannot take it out; what is
@@ -31,7 +33,8 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from msgspec import Struct
 
-from certeasy.decide import csr_extensions, distinguished_names, public_keys
+from certeasy.decide import csr_extensions, csr_readings, distinguished_names, public_keys
+from certeasy.decide.csr_readings import EXTENSION_REQUESTS
 from certeasy.decide.distinguished_names import COMMON_NAME, SHORT_NAMES
 from certeasy.decide.problems import Problem, Refused
 from certeasy.decide.public_keys import CURVES, PublicKey, UnsoundKey
@@ -58,7 +61,6 @@ _UNKNOWN_ALGORITHMS = {
     "1.2.840.113549.1.1.10": "RSASSA-PSS",
     "1.2.840.10045.4.1": "ECDSA with SHA-1",
 }
-_EXTENSION_REQUESTS = {"1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"}
 _CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - an OID
 _HARMLESS_ATTRIBUTES = {
     "1.2.840.113549.1.9.2",  # unstructured name
@@ -129,10 +131,12 @@ def parse(der: bytes) -> CertificateRequest:
     _check_signature(der, request)
     _check_attributes(request)
     extensions = _extensions(request)
+    spki = public_keys.spki(key)
+    csr_readings.check_agreement(der, request, _signed(der, request), spki, extensions)
     return CertificateRequest(
         der=der,
         key=key,
-        spki=public_keys.spki(key),
+        spki=spki,
         algorithm=algorithm,
         subject=distinguished_names.attributes(distinguished_names.request_subject(der)),
         names=csr_extensions.names(extensions),
@@ -155,12 +159,11 @@ def check(
     making its own; then nothing may stand there that is not wanted in the certificate.
     Raises Refused (badCSR).
     """
+    _check_subject_rules(request, csr_rules, copied=copied)
     _check_common_name(request.common_names, names)
     _check_names(request, names, copied=copied)
     _check_key(request, rules)
     csr_extensions.check(request.extensions, csr_rules, copied=copied)
-    if copied:
-        _check_subject(request.subject)
 
 
 def spki_of(der: bytes) -> bytes:
@@ -251,12 +254,19 @@ def _check_signature(der: bytes, request: x509.CertificateSigningRequest) -> Non
         raise bad("The CSR's signature does not verify under its own key")
 
 
-def _is_signed(der: bytes, request: x509.CertificateSigningRequest) -> bool:
-    """Return whether its key signed what came in, which `load` may have read otherwise."""
+def _signed(der: bytes, request: x509.CertificateSigningRequest) -> bytes:
+    """Return the part that is signed as it came in, which `load` may have read otherwise."""
     at, signed = distinguished_names.start_of_signed(der), request.tbs_certrequest_bytes
     if der[at : at + 3] == _VERSION_1:
+        return signed
+    return signed.replace(_VERSION_1, _VERSION_3, 1)
+
+
+def _is_signed(der: bytes, request: x509.CertificateSigningRequest) -> bool:
+    """Return whether its key signed what came in."""
+    signed = _signed(der, request)
+    if signed == request.tbs_certrequest_bytes:
         return request.is_signature_valid
-    signed = signed.replace(_VERSION_1, _VERSION_3, 1)
     key, how = request.public_key(), request.signature_algorithm_parameters
     hashed = request.signature_hash_algorithm
     try:
@@ -278,12 +288,12 @@ def _check_attributes(request: x509.CertificateSigningRequest) -> None:
         found = [attribute.oid.dotted_string for attribute in request.attributes]
     except ValueError as error:
         raise bad(f"The CSR's attributes cannot be read: {error}") from None
-    if len(_EXTENSION_REQUESTS.intersection(found)) > 1 or len(found) != len(set(found)):
+    if len(EXTENSION_REQUESTS.intersection(found)) > 1 or len(found) != len(set(found)):
         raise bad("The CSR has an attribute twice, or two lists of extensions")
     for oid in found:
         if oid == _CHALLENGE_PASSWORD:
             raise bad("The CSR has a challenge password; leave it out: it would be kept for ever")
-        if oid not in _EXTENSION_REQUESTS and oid not in _HARMLESS_ATTRIBUTES:
+        if oid not in EXTENSION_REQUESTS and oid not in _HARMLESS_ATTRIBUTES:
             raise bad(f"The CSR has the attribute {oid}, which is not taken")
 
 
@@ -347,12 +357,18 @@ def _check_key(request: CertificateRequest, rules: SignatureRules) -> None:
             pass
 
 
-def _check_subject(subject: Iterable[tuple[str, str]]) -> None:
-    """(8) Where the subject is copied, only a common name may stand in it."""
-    for oid, text in subject:
+def _check_subject_rules(request: CertificateRequest, rules: CsrRules, *, copied: bool) -> None:
+    """(6) What may stand in the subject, apart from which names: nobody can take it out again."""
+    if rules.common_name == "refuse" and request.common_names:
+        shown = listed(request.common_names)
+        raise bad(f"The CSR has the common name {shown}; the policy takes none, so leave CN out")
+    if rules.subject == "ignore" or (rules.subject == "refuse-if-copied" and not copied):
+        return
+    for oid, text in request.subject:
         if oid != COMMON_NAME:
             shown = f"{SHORT_NAMES.get(oid, oid)}={listed([text])}"
-            raise bad(f"The CSR's subject has {shown}, and the CA would copy it; only CN is taken")
+            why = "policy takes only CN" if rules.subject == "refuse" else "CA would copy it"
+            raise bad(f"The CSR's subject has {shown}, and the {why}; leave it out")
 
 
 def _is_address(name: str) -> bool:

@@ -74,8 +74,8 @@ def check(extensions: Iterable[x509.Extension[Any]], rules: CsrRules, *, copied:
                 _check_usage(usage, copied=copied)
             case x509.ExtendedKeyUsage() as asked:
                 _check_purposes(asked, rules)
-            case x509.TLSFeature():
-                raise _bad("asks for the TLS feature extension (1.3.6.1.5.5.7.1.24, must-staple)")
+            case x509.TLSFeature() as features:
+                _check_features(features, rules)
             case x509.BasicConstraints() | x509.SubjectKeyIdentifier():
                 pass
             case _:
@@ -107,10 +107,21 @@ def _check_usage(usage: x509.KeyUsage, *, copied: bool) -> None:
         )
 
 
+def _check_features(features: x509.TLSFeature, rules: CsrRules) -> None:
+    """Refuse must-staple unless the policy takes it, and any other feature. RFC 7633."""
+    if not rules.must_staple:
+        raise _bad(
+            "asks for the TLS feature extension (1.3.6.1.5.5.7.1.24, must-staple), which the policy"
+            " does not take"
+        )
+    if set(features) != {x509.TLSFeatureType.status_request}:
+        raise _bad("asks for TLS features (1.3.6.1.5.5.7.1.24) other than status_request")
+
+
 def _check_purposes(asked: x509.ExtendedKeyUsage, rules: CsrRules) -> None:
-    """Refuse purposes beside those of the policy; clientAuth may be asked for and not be given."""
+    """Refuse purposes beside those of the policy; some may be asked for and are not given."""
     found = [purpose.dotted_string for purpose in asked]
-    welcome = purposes.allowed(rules.allowed_extra_eku) | {purposes.CLIENT_AUTH}
+    welcome = purposes.allowed((*rules.allowed_extra_eku, *rules.ignored_eku))
     if strange := purposes.unwelcome(found, welcome):
         raise _bad(f"asks for the extended key usage {strange}, which the policy does not allow")
     if purposes.SERVER_AUTH not in found:

@@ -50,8 +50,13 @@ def attributes(name: bytes) -> tuple[tuple[str, str], ...]:
 
     What is not valid in its character set is replaced by U+FFFD.
     """
+    return tuple((oid, _text(value)) for oid, value in values(name))
+
+
+def values(name: bytes) -> tuple[tuple[str, bytes], ...]:
+    """Return the attributes of a name in DER, in its order: dotted OID, and value in DER."""
     return tuple(
-        (_dotted(oid), _text(value))
+        (_dotted(oid), value)
         for relative in _parts(name)
         for attribute in _parts(relative)
         for oid, value in [tuple(_parts(attribute))]

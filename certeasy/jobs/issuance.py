@@ -156,6 +156,8 @@ class Issuance:
             allowed_extra_eku=rules.csr.allowed_extra_eku,
             max_validity=rules.max_validity,
             template=rules.template,
+            fill_common_name=rules.csr.common_name == "fill",
+            must_staple=rules.csr.must_staple,
         )
 
     def _submitted(self, order: Order, authority: Authority) -> Order:

@@ -261,6 +261,16 @@ class CsrRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
 
     allowed_extra_eku: tuple[str, ...] = ()
     """`clientAuth` or dotted OIDs, beside serverAuth."""
+    ignored_eku: tuple[str, ...] = ("clientAuth",)
+    """May be asked for, and is not given: some clients always ask for clientAuth."""
+    must_staple: bool = False
+    """Whether a CSR may ask for the TLS feature extension (RFC 7633)."""
+    common_name: Literal["keep", "fill", "refuse"] = "keep"
+    """`keep`: as the CSR has it, one of the names or none; `fill`: where it has none, the authority
+    takes the first of the names; `refuse`: a CSR may have none."""
+    subject: Literal["refuse-if-copied", "ignore", "refuse"] = "refuse-if-copied"
+    """What becomes of O, OU and the like: refused where the authority would copy them, passed over
+    in any case, or refused in any case."""
 
 
 class IssuancePolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

@@ -42,6 +42,7 @@ def a_submission(
     extra: tuple[str, ...] = (),
     max_validity: timedelta | None = None,
     not_after: datetime | None = None,
+    **wishes: bool,
 ) -> Submission:
     names = names or (NAME,)
     return Submission(
@@ -53,6 +54,7 @@ def a_submission(
         allowed_extra_eku=extra,
         max_validity=max_validity,
         not_after=not_after,
+        **wishes,
     )
 
 
@@ -149,6 +151,38 @@ def test_the_names_are_the_orders_whatever_the_request_says(lab, names):
 def test_client_auth_is_given_if_the_request_asks_and_the_policy_allows(lab, asked, allowed, given):
     leaf = issue(lab, a_submission(a_csr(NAME, extensions=asked), extra=allowed))
     assert list(value(leaf, x509.ExtendedKeyUsage)) == given
+
+
+LONG = ".".join(["a" * 60, "corp", "test"])
+
+
+@pytest.mark.parametrize(
+    ("names", "subject", "filled"),
+    [
+        ((NAME, "mail.corp.test"), None, f"CN={NAME}"),
+        ((LONG, NAME), None, f"CN={NAME}"),
+        (("192.0.2.7", NAME), None, f"CN={NAME}"),
+        (("192.0.2.7",), None, ""),
+        ((LONG,), None, ""),
+        ((NAME, "mail.corp.test"), cn("mail.corp.test"), "CN=mail.corp.test"),
+    ],
+)
+def test_a_common_name_is_filled_from_the_names_where_that_is_wished(lab, names, subject, filled):
+    csr = a_csr("x.test", subject=subject)
+    leaf = issue(lab, a_submission(csr, *names, fill_common_name=True))
+    assert leaf.subject.rfc4514_string() == filled
+
+
+STAPLE = x509.TLSFeature([x509.TLSFeatureType.status_request])
+
+
+@pytest.mark.parametrize("granted", [False, True])
+@pytest.mark.parametrize("asked", [False, True])
+def test_must_staple_is_given_if_the_request_asks_and_the_policy_allows(lab, asked, granted):
+    csr = a_csr(NAME, extensions=[STAPLE] if asked else [])
+    leaf = issue(lab, a_submission(csr, must_staple=granted))
+    found = [each.value for each in leaf.extensions if isinstance(each.value, x509.TLSFeature)]
+    assert found == ([STAPLE] if asked and granted else [])
 
 
 @pytest.mark.parametrize(
@@ -322,6 +356,7 @@ def test_a_linter_by_others_finds_nothing_in_leaf_and_cas(lab, tmp_path, capsys)
         a_submission(),
         a_submission(a_csr(NAME, subject=cn(NAME), key=rsa_key())),
         a_submission(a_csr(NAME, extensions=[BOTH]), extra=("clientAuth",)),
+        a_submission(a_csr(NAME, extensions=[STAPLE]), must_staple=True, fill_common_name=True),
     ]
     for der in (*(lab.submit(one).certificate for one in submissions), *lab.issuers()):
         assert lint(der) == (0, "")
