@@ -32,6 +32,7 @@ RENEWALS = Table(
         Column("campaign", size=26),
     ],
     key=("certificate_id",),
+    indexes=[("campaign", "certificate_id")],
 )
 
 

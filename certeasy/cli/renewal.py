@@ -23,7 +23,7 @@ from certeasy.ids import RandomIds
 from certeasy.settings import Settings
 from certeasy.store import Store
 from journal.breaks import printable
-from projections.certificates import Certificate
+from projections.certificates import CERTIFICATES, Certificate
 
 LARGEST = 16 << 20
 """Bytes of a list of serials: some hundred thousand."""
@@ -47,6 +47,17 @@ class _Told(msgspec.Struct, frozen=True):
     end: str
     unknown_serials: tuple[str, ...]
     serials: tuple[str, ...]
+
+
+class _Outcome(msgspec.Struct, frozen=True):
+    """What `--campaign --json` prints: how many certificates came to what, and what is left."""
+
+    campaign: str
+    renewed: int
+    revoked: int
+    expired: int
+    left: int
+    serials_left: tuple[str, ...]
 
 
 def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> str:
@@ -74,7 +85,8 @@ def _length(
 @click.command(
     "renew-all",
     epilog="Examples: certeasy renew-all --before 2026-11-01 --window 3d -f config.yml;"
-    " certeasy renew-all --serials stolen.txt -f config.yml --dry-run",
+    " certeasy renew-all --serials stolen.txt -f config.yml --dry-run;"
+    " certeasy renew-all --campaign ID -f config.yml",
 )
 @with_config
 @click.option("--authority", metavar="NAME", default="", help="Those that it issued.")
@@ -90,6 +102,9 @@ def _length(
 @click.option(
     "--window", metavar="DURATION", callback=_length, help="Spread over so long; without, at once."
 )
+@click.option(
+    "--campaign", metavar="ID", default="", help="Tell how far a campaign is, and change nothing."
+)
 @click.option("--dry-run", is_flag=True, help="Only tell which they are.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @refusals_told
@@ -99,6 +114,7 @@ def renew_all(
     before: str,
     serials: Path | None,
     window: timedelta | None,
+    campaign: str,
     *,
     dry_run: bool,
     as_json: bool,
@@ -109,16 +125,37 @@ def renew_all(
     together, or those in a list of serials. Clients that ask when to renew learn of it the next
     time they ask. What was asked for is recorded, and stays; nothing is revoked.
 
-    Exit codes: 0 done, or told which they are; 1 none is covered, refused or failed; 2 the command
-    line is wrong.
+    `--campaign` tells how many of a campaign's certificates were renewed, revoked or have expired,
+    and lists those that are left.
+
+    Exit codes: 0 done, or told; 1 none is covered, there is no such campaign, refused or failed; 2
+    the command line is wrong.
     """
-    if serials is None and not authority and not before:
-        raise click.UsageError("say which: --authority, --before, or --serials")
-    if serials is not None and (authority or before):
+    searched = bool(authority or before)
+    if campaign and (searched or serials or window or dry_run):
+        raise click.UsageError("--campaign stands alone")
+    if serials and searched:
         raise click.UsageError("--serials stands alone")
+    if not (campaign or serials or searched):
+        raise click.UsageError("say which: --authority, --before, or --serials")
     settings = read(config_file)
+    if campaign:
+        _tell_outcome(settings, campaign, as_json=as_json)
+    else:
+        wanted = _Wanted(authority, before, None if serials is None else _listed(serials))
+        _renew(settings, wanted, window, dry_run=dry_run, as_json=as_json)
+
+
+def _renew(
+    settings: Settings,
+    wanted: _Wanted,
+    window: timedelta | None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Ask for what is wanted to be renewed, or tell what it is, and say how many there are."""
     clock = SystemClock()
-    wanted = _Wanted(authority, before, None if serials is None else _listed(serials))
     store = existing_store(settings.database)
     try:
         unknown = _unknown(store, wanted)
@@ -126,15 +163,10 @@ def renew_all(
         for each in _covered(store, wanted, clock.now()):
             found[each.id] = each.serial
             if dry_run and not as_json:
-                names = ", ".join(each.names)
-                line = f"{each.serial}  {each.authority}  to {each.not_after}  {names}"
-                click.echo(printable(line))
+                click.echo(_line(each))
     finally:
         store.close()
-    for serial in unknown[:_SHOWN]:
-        click.echo(f"certeasy: no certificate has the serial {serial}", err=True)
-    if len(unknown) > _SHOWN:
-        click.echo(f"certeasy: {len(unknown) - _SHOWN} more serials are unknown", err=True)
+    _tell_unknown(unknown)
     if not found:
         fail("no certificate that is in force, and has no successor, is covered")
     moment = renewal.asked_window(clock.now(), window)
@@ -142,7 +174,8 @@ def renew_all(
     campaign = ""
     if not dry_run:
         campaign = RandomIds(clock).new()
-        _request(settings, RequestRenewal(campaign, (), start, end, authority, before), list(found))
+        asked = RequestRenewal(campaign, (), start, end, wanted.authority, wanted.before)
+        _request(settings, asked, list(found))
     if as_json:
         told = _Told(campaign, len(found), start, end, tuple(unknown), tuple(found.values()))
         click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
@@ -150,11 +183,61 @@ def renew_all(
     click.echo(_sentence(len(found), start, end, campaign))
 
 
+def _tell_unknown(serials: list[str]) -> None:
+    for serial in serials[:_SHOWN]:
+        click.echo(f"certeasy: no certificate has the serial {serial}", err=True)
+    if len(serials) > _SHOWN:
+        click.echo(f"certeasy: {len(serials) - _SHOWN} more serials are unknown", err=True)
+
+
+def _line(certificate: Certificate) -> str:
+    names = ", ".join(certificate.names)
+    valid = f"{certificate.authority}  to {certificate.not_after}"
+    return printable(f"{certificate.serial}  {valid}  {names}")
+
+
 def _sentence(count: int, start: str, end: str, campaign: str) -> str:
     what = "1 certificate" if count == 1 else f"{count} certificates"
     if not campaign:
         return f"{what} would be asked to be renewed; nothing was changed"
     return f"{what} asked to be renewed, from {start} to {end} (campaign {campaign})"
+
+
+def _tell_outcome(settings: Settings, campaign: str, *, as_json: bool) -> None:
+    """Tell what became of a campaign's certificates, and list those that are left."""
+    now = SystemClock().now()
+    counts = dict.fromkeys(renewal.OUTCOMES, 0)
+    left: list[str] = []
+    store = existing_store(settings.database)
+    try:
+        for certificate_id in store.campaign(campaign):
+            certificate = store.get(CERTIFICATES, certificate_id)
+            if certificate is None:
+                continue
+            found = renewal.outcome(certificate, _others(store, certificate), now)
+            counts[found] += 1
+            if found == renewal.LEFT:
+                left.append(certificate.serial)
+                if not as_json:
+                    click.echo(_line(certificate))
+    finally:
+        store.close()
+    if not any(counts.values()):
+        fail(f"there is no campaign {printable(campaign)}, or a later one asked for all of it")
+    if as_json:
+        told = _Outcome(campaign, **counts, serials_left=tuple(left))
+        click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
+        return
+    every = ", ".join(f"{count} {what}" for what, count in counts.items())
+    click.echo(f"{sum(counts.values())} certificates: {every}")
+
+
+def _others(store: Store, certificate: Certificate) -> Iterator[Certificate]:
+    """Yield the certificates for the first of a certificate's names."""
+    for order_id in store.orders_for(certificate.names[0]):
+        other = store.get(CERTIFICATES, order_id)
+        if other is not None:
+            yield other
 
 
 def _request(settings: Settings, asked: RequestRenewal, certificates: list[str]) -> None:

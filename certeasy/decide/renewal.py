@@ -34,6 +34,9 @@ step."""
 ASKED_IN_A_LIFE = 12
 """So often, at least, is asked for a certificate while it is valid."""
 
+RENEWED, REVOKED, EXPIRED, LEFT = OUTCOMES = ("renewed", "revoked", "expired", "left")
+"""What becomes of what a campaign has asked for; `left` is what is still in force."""
+
 _SECOND = timedelta(seconds=1)
 _KEPT = 1024
 
@@ -120,6 +123,25 @@ def is_covered(certificate: Certificate, now: datetime, authority: str, before: 
     if authority and certificate.authority != authority:
         return False
     return not before or _whole(certificate.not_before) < datetime.fromisoformat(before)
+
+
+def outcome(certificate: Certificate, others: Iterable[Certificate], now: datetime) -> str:
+    """Return what became of a certificate that was asked to be renewed; `others` are for one of its
+    names. Clients that do not say what they replace have renewed it all the same."""
+    if certificate.replaced_by or any(_renews(one, certificate) for one in others):
+        return RENEWED
+    if certificate.revoked:
+        return REVOKED
+    return EXPIRED if _whole(certificate.not_after) <= now else LEFT
+
+
+def _renews(later: Certificate, earlier: Certificate) -> bool:
+    """Whether an account has a later certificate for the very same names."""
+    return (
+        later.position > earlier.position
+        and later.account_id == earlier.account_id
+        and set(later.names) == set(earlier.names)
+    )
 
 
 def request(facts: Iterable[RenewalRequested]) -> Decision:

@@ -15,7 +15,7 @@ from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES
 from projections.fold import TABLES
 
-LARGE = ("events", "accounts", "orders", "order_names", "certificates")
+LARGE = ("events", "accounts", "orders", "order_names", "certificates", "renewals")
 FIRST = 1
 WHOLE: dict[str, Callable[[str], bool]] = {
     "sqlite": lambda step: step.startswith("SCAN "),
@@ -112,6 +112,8 @@ def _look_up_everything(store: Store) -> None:
     store.orders_of(account)
     store.certificates_with_serial(serial)
     next(store.certificates("x"), None)
+    next(store.campaign("x"), None)
+    next(store.orders_for("x"), None)
     with store.transaction() as transaction:
         transaction.version_of(f"account/{account}")
         transaction.stream(f"account/{account}")

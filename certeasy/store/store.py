@@ -45,7 +45,8 @@ from projections.accounts import ACCOUNTS, Account
 from projections.certificates import CERTIFICATES, Certificate
 from projections.fold import VERSION
 from projections.jobs import JOBS, Job
-from projections.orders import ORDERS
+from projections.orders import ORDER_NAMES, ORDERS
+from projections.renewals import RENEWALS
 from projections.tables import Key, Table
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -361,6 +362,34 @@ class Store:
                 certificate = CERTIFICATES.to_state(row)
                 yield certificate
                 after = certificate.id
+
+    def campaign(self, campaign: str) -> Iterator[str]:
+        """Yield the ids of the certificates that a campaign was the last to ask for."""
+        table = schema.projected[RENEWALS]
+        page = (
+            sa.select(table.c.certificate_id)
+            .where(table.c.campaign == campaign)
+            .order_by(table.c.certificate_id)
+            .limit(PAGE)
+        )
+        after = ""
+        while rows := self._all(page.where(table.c.certificate_id > after), {}):
+            for (after,) in rows:
+                yield after
+
+    def orders_for(self, name: str) -> Iterator[str]:
+        """Yield the ids of the orders for a name, oldest first."""
+        table = schema.projected[ORDER_NAMES]
+        page = (
+            sa.select(table.c.order_id)
+            .where(table.c.name == name)
+            .order_by(table.c.order_id)
+            .limit(PAGE)
+        )
+        after = ""
+        while rows := self._all(page.where(table.c.order_id > after), {}):
+            for (after,) in rows:
+                yield after
 
     def certificate_count(self) -> int:
         """Return how many certificates there are."""

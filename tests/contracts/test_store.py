@@ -42,7 +42,7 @@ from projections.jobs import ISSUE, JOBS, VALIDATE, Job
 from projections.orders import ORDERS
 from projections.tables import WorkingRows
 from tests.fakes.faults import Faults, FaultyStore, after, before, database_error
-from tests.make.journals import ALog, a_log, a_loss, a_recovery, a_renewal, every_story
+from tests.make.journals import ALog, a_campaign, a_log, a_loss, a_recovery, a_renewal, every_story
 from tests.make.postgres import Postgres, settings_of
 from tests.make.waiting import soon
 
@@ -471,6 +471,19 @@ class StoreContract:
         assert [certificate.id for certificate in found] == [orders[0], orders[2]]
         assert found[0] == store.get(CERTIFICATES, orders[0])
         assert list(store.certificates("2028-01-01T00:00:00Z")) == []
+
+    def test_a_campaign_s_certificates_and_a_name_s_orders_are_listed(
+        self, store: Store, log: ALog
+    ) -> None:
+        account = log.an_account()
+        orders = [log.an_order("one.corp.internal", account=account) for _ in range(3)]
+        a_campaign(log, *orders)
+        campaign = a_campaign(log, *orders[:2])
+        store_log(store, log)
+        assert list(store.campaign(campaign)) == orders[:2]
+        assert list(store.campaign("unknown")) == []
+        assert list(store.orders_for("one.corp.internal")) == orders
+        assert list(store.orders_for("corp.internal")) == []
 
     def test_an_account_s_orders_come_oldest_first_page_by_page(self, store: Store) -> None:
         log = a_log()

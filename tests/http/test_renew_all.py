@@ -23,9 +23,10 @@ from events.envelope import Actor, parse
 from events.recovery import CertificateRecovered
 from projections.certificates import CERTIFICATES
 from projections.renewals import RENEWALS
-from tests.make.certificates import a_leaf, plant
+from tests.make.certificates import a_leaf, cert_id_of, plant
 from tests.make.checks import check_node
 from tests.make.configs import a_config
+from tests.make.csrs import a_csr
 from tests.make.lab import Lab, a_lab
 from tests.make.signers import b64
 
@@ -244,9 +245,51 @@ def test_a_large_campaign_is_recorded_in_parts(place: Place) -> None:
     assert len({str(each["campaign"]) for each in asked}) == 1
 
 
+def test_how_far_a_campaign_is_can_be_asked_for(place: Place) -> None:
+    with place.server() as lab:
+        client = lab.client()
+        client.register()
+        kept, linked, alike = (client.issued(f"{n}.lab.test") for n in ("a", "b", "c"))
+        planted(lab, 0x91)
+        leaves = {
+            order: x509.load_pem_x509_certificate(
+                client.post(client.see(order)["certificate"]).content
+            )
+            for order in (kept, linked)
+        }
+        told = msgspec.json.decode(place.run("--authority", "lab-ca", "--json"))
+        campaign = told["campaign"]
+        assert place.run("--campaign", campaign).splitlines()[-1] == (
+            "4 certificates: 0 renewed, 0 revoked, 0 expired, 4 left"
+        )
+        renewed = client.order("b.lab.test", replaces=cert_id_of(leaves[linked]))
+        order = renewed.headers["location"]
+        client.prove(order)
+        assert client.finalize(order, a_csr("b.lab.test")).status_code == 200
+        client.issued("c.lab.test")
+        client.issued("a.lab.test", "b.lab.test")
+        der = b64(leaves[kept].public_bytes(Encoding.DER))
+        client.post("https://acme.lab.test/acme/revoke-cert", {"certificate": der})
+        [left, sentence] = place.run("--campaign", campaign).splitlines()
+        assert sentence == "4 certificates: 2 renewed, 1 revoked, 0 expired, 1 left"
+        assert left.startswith("91  lab-ca  to ")
+        assert msgspec.json.decode(place.run("--campaign", campaign, "--json")) == {
+            "campaign": campaign,
+            "renewed": 2,
+            "revoked": 1,
+            "expired": 0,
+            "left": 1,
+            "serials_left": ["91"],
+        }
+        assert alike != kept
+        assert "there is no campaign 0000" in place.fails("--campaign", CAMPAIGN)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("--campaign", "x", "--dry-run"), "--campaign stands alone"),
+        (("--campaign", "x", "--authority", "y"), "--campaign stands alone"),
         ((), "say which: --authority, --before, or --serials"),
         (("--authority", "a", "--window", "0s"), "'0s' would switch it off"),
         (("--authority", "a", "--window", "soon"), "'soon' is not a duration"),

@@ -163,6 +163,29 @@ def test_a_campaign_may_ask_for_an_authority_or_a_time_alone():
     assert renewal.is_covered(one, START, "", "2026-11-02T12:00:00Z")
 
 
+OTHERS = {
+    "its successor": ({"replaced_by": "b"}, {}, "renewed"),
+    "a later one": ({}, {}, "renewed"),
+    "another account's": ({}, {"account_id": "b"}, "left"),
+    "for more names": ({}, {"names": ("web.lab.test", "www.lab.test")}, "left"),
+    "an earlier one": ({}, {"position": 0}, "left"),
+    "itself": ({}, {"position": 1}, "left"),
+    "another's, and it was revoked": ({"revoked": "now"}, {"account_id": "b"}, "revoked"),
+    "another's, and it has run out": (
+        {"not_after": "2026-11-03T09:00:00Z"},
+        {"account_id": "b"},
+        "expired",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "other", "what"), OTHERS.values(), ids=OTHERS)
+def test_what_became_of_a_certificate_is_told_by_the_others_of_its_name(changes, other, what):
+    certificate = replace(a_certificate(), **changes)
+    later = replace(a_certificate(certificate_id="c"), **({"position": 9} | other))
+    assert renewal.outcome(certificate, [later], START + DAY) == what
+
+
 def test_a_campaign_is_recorded_in_a_stream_of_its_own():
     fact = RenewalRequested("c", ("a",), rfc(START), rfc(START + DAY))
     assert renewal.request([fact]).facts == (("renewal/c", fact),)
