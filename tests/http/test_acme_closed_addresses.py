@@ -9,6 +9,7 @@ import pytest
 from certeasy.settings import Settings
 from tests.make.lab import Client, Lab, a_lab
 from tests.make.server import ZONE
+from tests.make.waiting import soon
 
 
 def with_places_inside(settings: Settings) -> Settings:
@@ -36,12 +37,16 @@ def client(lab: Lab) -> Client:
 
 def told(lab: Lab, order: str) -> dict[str, Any]:
     """Return what the event says of the challenge that failed."""
-    lines = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
     stream = f"order/{order.rpartition('/')[2]}"
-    found = [
-        each for each in lines if (each["stream"], each["type"]) == (stream, "challenge.failed")
-    ]
-    (line,) = found
+
+    def lines() -> list[dict[str, Any]]:
+        whole = lab.server.node.journal.path.read_bytes().rpartition(b"\n")[0]
+        each = map(msgspec.json.decode, whole.splitlines())
+        return [one for one in each if (one["stream"], one["type"]) == (stream, "challenge.failed")]
+
+    # Others see a change from its COMMIT on; its line is in the journal a moment later.
+    soon(lines)
+    (line,) = lines()
     data: dict[str, Any] = line["data"]
     return data
 
