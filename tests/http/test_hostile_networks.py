@@ -169,7 +169,10 @@ def settings_of(folder: Any, dns: DnsServer, port: int) -> Settings:
         return DnsProfile(
             name=name,
             timeout=SHORT,
-            zones=(DnsZone(suffixes=(f"{name}.test",), dns_server=(dns.endpoint,)),),
+            zones=(
+                DnsZone(suffixes=(f"{name}.test",), dns_server=(dns.endpoint,)),
+                DnsZone(suffixes=("own.test",), dns_server=(dns.endpoint,), authoritative=True),
+            ),
             resolved_ip_policy=rules,
             http_01_port=port,
             tls_alpn_01_port=port,
@@ -184,10 +187,10 @@ def settings_of(folder: Any, dns: DnsServer, port: int) -> Settings:
         IssuancePolicy(
             name=name,
             dns_validation_profile=name,
-            dns=NameRules(allow=(f".{name}.test/3",)),
-            challenges=KINDS,
+            dns=NameRules(allow=(f".{name}.test/3", *more)),
+            challenges=(*KINDS, "dns-01"),
         )
-        for name in ("lab", "out")
+        for name, more in (("lab", (".own.test/3",)), ("out", ()))
     )
     return msgspec.structs.replace(
         settings,
@@ -275,6 +278,23 @@ def test_the_open_address_beside_closed_ones_is_the_one_that_is_asked(house: Hou
     told = house.tried(name, right=True)
     assert told["evidence"]["address"] == "127.0.0.1"
     assert "error" not in told
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "dns-01"])
+@pytest.mark.parametrize("record", CLOSED.values(), ids=CLOSED)
+def test_name_servers_that_a_zone_names_are_not_asked_at_closed_addresses(
+    house: House, record: str, kind: str
+) -> None:
+    """Who runs a zone chooses where its name servers are; nobody else answers in their place."""
+    name = house.name("own.test", ["A 127.0.0.1"])
+    house.dns.records |= {name: ["A 127.0.0.1", f"NS ns.{name}."], f"ns.{name}": [record]}
+    told = house.failed(name, kind)
+    assert told["error"]["type"].endswith(":dns")
+    assert f"the name servers of {name} lead to " in told["error"]["detail"]
+    assert ", which " in told["error"]["detail"]
+    assert set(told["evidence"].get("servers", [])) <= {house.dns.endpoint}
+    assert "address" not in told["evidence"]
+    assert house.web.requests == []
 
 
 # Between the check and the connection
