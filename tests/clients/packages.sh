@@ -1,9 +1,9 @@
 #!/bin/sh
 # Install the Debian packages that `make interop` drives; what is there already stays as it is.
 set -eu
-packages="acme-tiny acmetool apache2-bin caddy curl dehydrated golang-go golang-golang-x-crypto-dev
-  lacme lacme-accountd
-  libcrypt-openssl-rsa-perl liblwp-protocol-https-perl lego openssl ruby-acme-client uacme util-linux"
+packages="acme-tiny acmetool apache2-bin caddy certbot curl dehydrated golang-go
+  golang-golang-x-crypto-dev lacme lacme-accountd lego libcrypt-openssl-rsa-perl
+  liblwp-protocol-https-perl openssl ruby-acme-client uacme util-linux"
 if [ "${CERTEASY_TEST_SERVER:-}" = pebble ]; then packages="$packages pebble"; fi
 missing=
 for package in $packages; do

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.make.acme_client import TXT_HOOK, assert_certificate, program, run, webroot
+from tests.make.acme_client import (
+    TXT_HOOK,
+    assert_certificate,
+    assert_short_lived,
+    program,
+    run,
+    webroot,
+)
 from tests.make.acme_server import AcmeServer
 from tests.make.client_matrix import version_of
 
@@ -108,3 +115,16 @@ def test_acme_sh_says_what_a_renewal_replaces(
             assert "retrying newOrder without" not in said
             chains.add(acme_sh.stored(name)[0])
     assert len(chains) == 3
+
+
+def test_acme_sh_asks_for_a_profile_and_for_an_address(
+    acme_sh: AcmeSh, tmp_path: Path, told: Callable[..., None]
+):
+    """Its request for an address has `O=acme.sh` as its subject."""
+    told("http-01", "profile", "IP address")
+    acme_sh("--register-account", "-m", "admin@corp.example")
+    with webroot(tmp_path / "www", acme_sh.server.http01_port):
+        how = ["-w", tmp_path / "www", "--keylength", "ec-256"]
+        acme_sh("--issue", "-d", "127.0.0.1", "--cert-profile", "short-lived", *how)
+    assert_certificate(*acme_sh.stored("127.0.0.1"), ["127.0.0.1"])
+    assert_short_lived(acme_sh.stored("127.0.0.1")[0])

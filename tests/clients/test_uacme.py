@@ -64,3 +64,13 @@ def test_uacme_proves_a_zone_and_all_below_it_by_dns(
     uacme(acme_server, tmp_path, "new", "admin@corp.example")
     uacme(acme_server, tmp_path, "issue", *names, hook=TXT_HOOK)
     assert_certificate(*stored(tmp_path, names[0]), names)
+
+
+def test_uacme_gets_a_certificate_for_an_address(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "IP address")
+    uacme(acme_server, tmp_path, "new", "admin@corp.example")
+    with webroot(tmp_path / "www", acme_server.http01_port):
+        uacme(acme_server, tmp_path, "issue", "127.0.0.1")
+    assert_certificate(*stored(tmp_path, "127.0.0.1"), ["127.0.0.1"])

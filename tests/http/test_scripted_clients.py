@@ -453,22 +453,3 @@ def test_acme_sh_tries_again_after_a_bad_nonce_because_of_the_words(lab: Lab) ->
     words = ("JWS has invalid anti-replay nonce", "JWS has an invalid anti-replay nonce")
     assert any(word in result.text for word in words)
     shell.register()
-
-
-@GREEDY
-def test_acme_sh_orders_again_without_a_predecessor_that_is_refused(
-    lab: Lab, *, greedy: bool
-) -> None:
-    """Pitfall 46, RFC 9773 section 5: the words of the refusal tell it that `replaces` was wrong.
-
-    The predecessor may be a certificate of another authority, which it had before.
-    """
-    shell = AcmeSh(lab, greedy=greedy)
-    shell.register()
-    foreign = f"{b64(bytes(range(20)))}.{b64(bytes.fromhex('00f1e2d3c4b5a697'))}"
-    shell.order("moved.lab.test", replaces=foreign)
-    assert shell.code == 400
-    words = ("alreadyReplaced", "urn:ietf:params:acme:error:malformed", "'replaces'", "ARI")
-    assert any(word in shell.body for word in words), shell.body
-    assert shell.order("moved.lab.test")
-    assert shell.code == 201

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -74,15 +75,27 @@ def output(
 
 
 def assert_certificate(chain_pem: bytes, key_pem: bytes, names: Sequence[str]) -> None:
-    """Assert that the leaf is for exactly these names and this key, and each signed by the next."""
+    """Assert that the leaf is for exactly these names and this key, and each signed by the next.
+
+    A name may be an IP address.
+    """
     chain = x509.load_pem_x509_certificates(chain_pem)
     leaf = chain[0]
     alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    assert sorted(alternative.get_values_for_type(x509.DNSName)) == sorted(names)
+    found = alternative.get_values_for_type(x509.DNSName)
+    found += map(str, alternative.get_values_for_type(x509.IPAddress))
+    assert sorted(found) == sorted(names)
     key = serialization.load_pem_private_key(key_pem, None)
     assert leaf.public_key() == key.public_key()
     for certificate, issuer in pairwise(chain):
         certificate.verify_directly_issued_by(issuer)
+
+
+def assert_short_lived(chain_pem: bytes) -> None:
+    """Assert that the leaf is valid for a week, as the profile says that clients may ask for."""
+    leaf = x509.load_pem_x509_certificate(chain_pem)
+    lifetime = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    assert timedelta(days=6) < lifetime <= timedelta(days=7)
 
 
 def is_served(port: int, name: str, chain_pem: bytes) -> bool:

@@ -58,6 +58,11 @@ issuance-policies:
 policy-bindings:
   - policy: lab
     authorities: [lab-ca]
+profiles:
+  - name: short-lived
+    description: Seven days
+    policy: lab
+    max-validity: 7d
 """
 
 

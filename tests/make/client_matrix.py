@@ -21,8 +21,10 @@ FEATURES = (
     "order",
     "wildcard and its zone",
     "IP address",
+    "profile",
     "renew",
     "ARI",
+    "replaces",
     "revoke",
     "deactivate",
 )
