@@ -89,6 +89,11 @@ class ANode:
         return b"".join([record.line + b"\n" for record in self.records])
 
 
+def _identifier(name: str) -> Identifier:
+    is_address = ":" in name or name.replace(".", "").isdigit()
+    return Identifier("ip" if is_address else "dns", name)
+
+
 class ALog:
     """An installation's log, written by its nodes in turn."""
 
@@ -238,7 +243,7 @@ class ALog:
     ) -> str:
         """Let an account order a certificate; return the order's id."""
         order = self.new_id()
-        identifiers = tuple(Identifier("dns", name) for name in names)
+        identifiers = tuple(_identifier(name) for name in names)
         offered = tuple(
             OfferedAuthorization(
                 identifier, (OfferedChallenge("http-01", base64url(identifier.value.encode())),)

@@ -24,6 +24,7 @@ class Told:
         self.order = log.an_order("web.corp.internal", "www.corp.internal", account=self.account)
         self.other = log.an_order("other.corp.internal", by=1)
         self.failed = log.a_failed_order("down.corp.internal", account=self.account, by=1)
+        self.address = log.an_order("10.1.2.3", "2001:db8::7", by=1)
         log.a_revocation(self.order)
         self.serial = next(
             record.event.serial
@@ -63,6 +64,14 @@ def test_an_order_is_shown_from_beginning_to_end(told, given):
     entries = listed(given, "order", told.order)
     assert [entry.position for entry in entries] == of_order(told, told.order)
     assert [entry.type for entry in entries][0::9] == ["order.created", "certificate.revoked"]
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "2001:db8::7", "2001:DB8::7"])
+def test_an_address_is_shown_by_what_was_ordered_for_it(told, given, address):
+    """RFC 8738: it stands where names stand."""
+    entries = listed(given, "name", address)
+    assert [entry.position for entry in entries] == of_order(told, told.address)
+    assert "10.1.2.3, 2001:db8::7" in entries[0].what
 
 
 def test_a_serial_is_shown_however_it_is_spelled(told, given):
