@@ -47,13 +47,19 @@ class Caa:
         self._identities = frozenset(each.lower() for each in identities)
 
     def check(
-        self, name: str, *, wildcard: bool, method: str, account_urls: Sequence[str]
+        self,
+        name: str,
+        *,
+        wildcard: bool,
+        method: str,
+        account_urls: Sequence[str],
+        seen: Seen | None = None,
     ) -> CaaSeen:
         """Say what the records of a name mean for a certificate.
 
         `method` is the challenge type that proved it; "": it was proven in no such way.
         """
-        seen = Seen()
+        seen = seen or Seen()
         try:
             at, records = self._relevant(name, seen)
         except Unresolved as error:
