@@ -33,6 +33,7 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies
 from certeasy.ids import Ids, RandomIds
 from certeasy.jobs import schedule
+from certeasy.jobs.expiry import Expiry
 from certeasy.jobs.issuance import Issuance
 from certeasy.jobs.leases import MemoryLeases
 from certeasy.jobs.refusals import Refusals
@@ -80,7 +81,8 @@ class Application:
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds(self.clock)
         self.readiness = health.Readiness({"node": lambda: "the node is starting"})
-        self.admin = health.build(self.readiness)
+        self._roots = b""
+        self.admin = health.build(self.readiness, lambda: self._roots)
         self.on_stop: Callable[[str], None] = lambda _reason: None
         self._closing = threading.Lock()
         self._closed = True  # nothing to close before `open` has succeeded
@@ -140,6 +142,7 @@ class Application:
             node.identity.server_id,
             self._installed,
         )
+        self.expiry = Expiry(self.committer, self.clock, node.store.run_out)
         self.workers = self._workers()
         self.subjects = Subjects(self.node.store, self.ids)
         self.acme = self._acme(nonce_secret)
@@ -147,6 +150,7 @@ class Application:
         self.schedule = Schedule()
         self.schedule.every(schedule.LOOK_AROUND, self.workers.look_around)
         self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
+        self.schedule.every(schedule.EXPIRE, self.expiry.expire)
         self.schedule.start()
         self._door = self._local_door(doorway)
         self.readiness.checks = self._checks()
@@ -177,6 +181,7 @@ class Application:
 
     def _authorities(self, secrets: Secrets) -> dict[str, Authority]:
         authorities: dict[str, Authority] = {}
+        self._roots = b""
         for each in self.settings.authorities:
             name, chosen = f"authority/{each.name}", each.configuration
             stored = secrets.get(name)
@@ -188,6 +193,7 @@ class Application:
                 each.name, keys, chosen, self.clock, self.ids
             )
             self._publish_root(each.name, keys.root_pem)
+            self._roots += keys.root_pem
         return authorities
 
     def _refuse_second_ca(self, name: str) -> None:

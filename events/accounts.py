@@ -24,6 +24,19 @@ class AccountContactsChanged(Event, frozen=True):
     contact: Sealed | None = None
 
 
+@event("account.key-changed")
+class AccountKeyChanged(Event, frozen=True):
+    """The account has another key from now on (RFC 8555 section 7.3.5); both have signed for it.
+
+    `previous` and `thumbprint` are RFC 7638 thumbprints, `jwk` is the new key.
+    """
+
+    account_id: str
+    previous: str
+    thumbprint: str
+    jwk: dict[str, str]
+
+
 @event("account.deactivated")
 class AccountDeactivated(Event, frozen=True):
     """The account's holder closed it (RFC 8555 section 7.3.6)."""

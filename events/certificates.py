@@ -41,7 +41,11 @@ class CertificateMismatched(Event, frozen=True):
 
 @event("certificate.revoked")
 class CertificateRevoked(Event, frozen=True):
-    """Revocation was accepted; `by` is `account` or `certificate-key` (RFC 8555 section 7.6)."""
+    """Revocation was accepted (RFC 8555 section 7.6).
+
+    `by` is `account` (that it was issued to), `authorizations` (an account that holds valid ones
+    for all of its names) or `certificate-key`.
+    """
 
     order_id: str
     serial: str

@@ -108,6 +108,13 @@ class AuthorizationPrevalidated(Event, frozen=True):
     challenge: int = 0
 
 
+@event("authorization.deactivated")
+class AuthorizationDeactivated(Event, frozen=True):
+    """The client gave an authorization up (RFC 8555 section 7.5.2): it counts for nothing more."""
+
+    authorization: int
+
+
 @event("order.ready")
 class OrderReady(Event, frozen=True):
     """Every authorization is valid."""
@@ -139,6 +146,13 @@ class IssuanceFailed(Event, frozen=True):
     authority: str
     reason: str
     final: bool
+
+
+@event("order.expired")
+class OrderExpired(Event, frozen=True):
+    """Its time ran out before its client was done; what it has proven has run out with it."""
+
+    error: Problem
 
 
 @event("order.invalidated")

@@ -2,7 +2,12 @@
 
 import msgspec
 
-from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.accounts import (
+    AccountContactsChanged,
+    AccountCreated,
+    AccountDeactivated,
+    AccountKeyChanged,
+)
 from events.envelope import Envelope
 from events.recovery import AccountRecovered
 from events.sealing import Sealed
@@ -71,6 +76,18 @@ def contacts_changed(fact: AccountContactsChanged, line: Envelope, rows: Rows) -
     rows.put(
         ACCOUNTS, msgspec.structs.replace(account, contact=fact.contact, position=line.position)
     )
+
+
+def key_changed(fact: AccountKeyChanged, line: Envelope, rows: Rows) -> None:
+    """Another key."""
+    account = present(rows, fact.account_id, line)
+    if account.thumbprint != fact.previous:
+        what = f"account {fact.account_id} gives up the key {fact.previous}, not its own"
+        raise Contradiction(line.position, what)
+    changed = msgspec.structs.replace(
+        account, thumbprint=fact.thumbprint, jwk=fact.jwk, position=line.position
+    )
+    rows.put(ACCOUNTS, changed)
 
 
 def deactivated(fact: AccountDeactivated, line: Envelope, rows: Rows) -> None:

@@ -7,7 +7,12 @@ configuration, so that today's tables, a rebuild next year and an auditor's repl
 from collections.abc import Callable
 from typing import Any
 
-from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.accounts import (
+    AccountContactsChanged,
+    AccountCreated,
+    AccountDeactivated,
+    AccountKeyChanged,
+)
 from events.certificates import (
     CertificateIssued,
     CertificateMismatched,
@@ -26,6 +31,7 @@ from events.nodes import (
     NodeRetired,
 )
 from events.orders import (
+    AuthorizationDeactivated,
     AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeFailed,
@@ -33,6 +39,7 @@ from events.orders import (
     IssuanceFailed,
     IssuanceSubmitted,
     OrderCreated,
+    OrderExpired,
     OrderFinalized,
     OrderInvalidated,
     OrderReady,
@@ -54,6 +61,7 @@ TABLES: tuple[Table[Any], ...] = (
     accounts.ACCOUNTS,
     orders.ORDERS,
     orders.ORDER_NAMES,
+    orders.PREAUTHORIZATIONS,
     certificates.CERTIFICATES,
     certificates.ISSUERS,
     renewals.RENEWALS,
@@ -69,6 +77,7 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     NodeRetired: nodes.retired,
     AccountCreated: accounts.created,
     AccountContactsChanged: accounts.contacts_changed,
+    AccountKeyChanged: accounts.key_changed,
     AccountDeactivated: accounts.deactivated,
     AccountRecovered: accounts.recovered,
     OrderCreated: orders.created,
@@ -80,7 +89,9 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     OrderFinalized: orders.finalized,
     IssuanceSubmitted: orders.submitted,
     IssuanceFailed: orders.issuance_failed,
+    AuthorizationDeactivated: orders.authorization_deactivated,
     OrderInvalidated: orders.invalidated,
+    OrderExpired: orders.expired,
     CertificateIssued: certificates.issued,
     CertificateMismatched: certificates.mismatched,
     CertificateRecovered: certificates.recovered,

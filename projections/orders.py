@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from events.envelope import Envelope
 from events.orders import (
+    AuthorizationDeactivated,
     AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeFailed,
@@ -16,6 +17,7 @@ from events.orders import (
     IssuanceFailed,
     IssuanceSubmitted,
     OrderCreated,
+    OrderExpired,
     OrderFinalized,
     OrderInvalidated,
     OrderReady,
@@ -30,6 +32,8 @@ READY = "ready"
 PROCESSING = "processing"
 VALID = "valid"
 INVALID = "invalid"
+EXPIRED = "expired"
+DEACTIVATED = "deactivated"
 
 
 class Challenge(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,6 +89,14 @@ class OrderName(msgspec.Struct, frozen=True):
     order_id: str
 
 
+class Preauthorization(msgspec.Struct, frozen=True):
+    """The latest proof ahead of any order that an account has given of a name: `<order_id>-0`."""
+
+    account_id: str
+    name: str
+    order_id: str
+
+
 ORDERS = Table(
     "orders",
     Order,
@@ -96,7 +108,7 @@ ORDERS = Table(
         Column("position", "integer"),
     ],
     key=("id",),
-    indexes=[("account_id", "id")],
+    indexes=[("account_id", "id"), ("status", "expires")],
 )
 
 ORDER_NAMES = Table(
@@ -104,6 +116,15 @@ ORDER_NAMES = Table(
     OrderName,
     [Column("name", size=255), Column("order_id", size=26)],
     key=("name", "order_id"),
+    body=False,
+)
+
+
+PREAUTHORIZATIONS = Table(
+    "preauthorizations",
+    Preauthorization,
+    [Column("account_id", size=26), Column("name", size=255), Column("order_id", size=26)],
+    key=("account_id", "name"),
     body=False,
 )
 
@@ -202,6 +223,9 @@ def ready(_fact: OrderReady, line: Envelope, rows: Rows) -> None:
     if any(authorization.status != VALID for authorization in order.authorizations):
         raise Contradiction(line.position, f"{line.stream} is ready, but not all of it was proven")
     rows.put(ORDERS, replace(order, status=READY, position=line.position))
+    if order.preauthorization:
+        name = order.identifiers[0].value
+        rows.put(PREAUTHORIZATIONS, Preauthorization(order.account_id, name, order.id))
 
 
 def finalized(fact: OrderFinalized, line: Envelope, rows: Rows) -> None:
@@ -244,14 +268,40 @@ def invalidated(fact: OrderInvalidated, line: Envelope, rows: Rows) -> None:
     """The order has ended without a certificate; what was left to do for it is dropped."""
     order = present(rows, line, PENDING, READY, PROCESSING)
     rows.delete(JOBS, order.id)
+    rows.put(ORDERS, _ended(order, fact.error, line, rows))
+
+
+def expired(fact: OrderExpired, line: Envelope, rows: Rows) -> None:
+    """The order has ended by itself, and what it has proven counts no more."""
+    order = _ended(present(rows, line, PENDING, READY), fact.error, line, rows)
+    authorizations = tuple(
+        replace(each, status=EXPIRED) if each.status in (PENDING, VALID) else each
+        for each in order.authorizations
+    )
+    rows.put(ORDERS, replace(order, authorizations=authorizations))
+
+
+def authorization_deactivated(fact: AuthorizationDeactivated, line: Envelope, rows: Rows) -> None:
+    """One authorization is given up; what becomes of the order, another event says."""
+    order = present(rows, line, PENDING, READY, PROCESSING, VALID, INVALID)
+    n, known = fact.authorization, range(len(order.authorizations))
+    if n not in known or order.authorizations[n].status not in (PENDING, VALID):
+        what = f"{line.type} for {line.stream}, which has no authorization {n} to give up"
+        raise Contradiction(line.position, what)
+    given_up = replace(order.authorizations[n], status=DEACTIVATED)
+    authorizations = (*order.authorizations[:n], given_up, *order.authorizations[n + 1 :])
+    rows.put(ORDERS, replace(order, authorizations=authorizations, position=line.position))
+
+
+def _ended(order: Order, error: Problem, line: Envelope, rows: Rows) -> Order:
+    """Return the order without a future; the challenges that are being tried need not be."""
     for n, authorization in enumerate(order.authorizations):
         for m, challenge in enumerate(authorization.challenges):
             if challenge.status == PROCESSING:
                 rows.delete(JOBS, _job(order, n, m))
-    ended = replace(
-        order, status=INVALID, error=fact.error, in_doubt=False, csr=b"", position=line.position
+    return replace(
+        order, status=INVALID, error=error, in_doubt=False, csr=b"", position=line.position
     )
-    rows.put(ORDERS, ended)
 
 
 def present(rows: Rows, line: Envelope, *statuses: str) -> Order:

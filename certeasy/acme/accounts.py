@@ -7,23 +7,27 @@ from typing import Never
 import falcon
 import msgspec
 
-from certeasy.acme import messages, responses
+from certeasy.acme import messages, responses, urls
 from certeasy.acme.directory import check_empty
 from certeasy.acme.messages import NewAccount, read
 from certeasy.acme.requests import Signed
 from certeasy.acme.site import Desk
 from certeasy.commit import GuardFailed
-from certeasy.decide import accounts, contacts
+from certeasy.decide import accounts, contacts, orders
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem, Refused
 from events.sealing import Sealed
 from projections.accounts import ACCOUNTS, DEACTIVATED, VALID, Account
+from projections.orders import INVALID, Order
+
+PAGE = 100
+"""So many orders are looked through for one page of an account's list."""
 
 _CONTACTS = msgspec.json.Decoder(tuple[str, ...])
 
 
-class _Accounts:
-    """What both resources of accounts do."""
+class AccountShown:
+    """How accounts are shown."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -34,17 +38,17 @@ class _Accounts:
         return () if clear is None else _CONTACTS.decode(clear)
 
     def _show(self, resp: falcon.Response, account: Account, status: int = 200) -> None:
-        urls = self._desk.urls
+        told = self._desk.urls
         shown = messages.Account(
             status=account.status,
             contact=self._contacts(account),
-            orders=urls.orders(account.id),
+            orders=told.orders(account.id),
             terms_of_service_agreed=account.terms_agreed,
         )
-        responses.answer(resp, shown, status=status, location=urls.account(account.id))
+        responses.answer(resp, shown, status=status, location=told.account(account.id))
 
 
-class NewAccountResource(_Accounts):
+class NewAccountResource(AccountShown):
     """A key registers itself, or asks which account it has."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -104,7 +108,7 @@ class NewAccountResource(_Accounts):
             )
 
 
-class AccountResource(_Accounts):
+class AccountResource(AccountShown):
     """An account, for itself alone."""
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, account_id: str) -> None:
@@ -167,11 +171,27 @@ class OrdersOfAccount:
         self._desk = desk
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, account_id: str) -> None:
-        """Show the first of them."""
+        """Show a page of them, without those that failed or ran out, and say where the next is."""
         check_empty(own(self._desk, req, account_id))
-        urls = self._desk.urls
-        found = self._desk.committer.orders_of(account_id)
-        responses.answer(resp, messages.Orders(tuple(map(urls.order, found))))
+        told, now = self._desk.urls, self._desk.clock.now()
+        rows = self._desk.committer.orders_of(account_id, _cursor(req), PAGE + 1)
+        listed = (row.id for row in rows[:PAGE] if _is_listed(row, now))
+        responses.answer(resp, messages.Orders(tuple(map(told.order, listed))))
+        if len(rows) > PAGE:
+            responses.add_link(resp, "next", told.orders(account_id, rows[PAGE - 1].id))
+
+
+def _cursor(req: falcon.Request) -> str:
+    """Return behind which order the page begins; "": the first page."""
+    asked = req.get_param_as_list(urls.CURSOR) or [""]
+    if asked != [""] and (len(asked) > 1 or urls.an_id(asked[0]) is None):
+        detail = "The cursor is none of ours; begin at the account's 'orders'"
+        raise Refused(Problem.MALFORMED, detail)
+    return asked[0]
+
+
+def _is_listed(row: Order, now: datetime) -> bool:
+    return not row.preauthorization and orders.visible_status(row, now) != INVALID
 
 
 def own(desk: Desk, req: falcon.Request, account_id: str) -> Signed:

@@ -7,9 +7,14 @@ from falcon.routing import BaseConverter
 
 from certeasy.acme import responses, urls
 from certeasy.acme.accounts import AccountResource, NewAccountResource, OrdersOfAccount
-from certeasy.acme.authorizations import AuthorizationResource, ChallengeResource
+from certeasy.acme.authorizations import (
+    AuthorizationResource,
+    ChallengeResource,
+    NewAuthorizationResource,
+)
 from certeasy.acme.certificates import CertificateResource, RevokeResource
-from certeasy.acme.directory import DirectoryResource, NewNonce
+from certeasy.acme.directory import DirectoryResource, FrontDoor, NewNonce
+from certeasy.acme.key_change import KeyChangeResource
 from certeasy.acme.nonces import bad_nonce
 from certeasy.acme.orders import FinalizeResource, NewOrderResource, OrderResource
 from certeasy.acme.renewal import RenewalInfoResource
@@ -21,8 +26,8 @@ from certeasy.store import DatabaseUnavailable
 
 __all__ = ["App", "Site", "build"]
 
-DIRECTORIES = ("/", "/directory", "/dir", urls.DIRECTORY)
-"""People type what they know from other servers."""
+DIRECTORIES = ("/directory", "/dir", urls.DIRECTORY)
+"""People type what they know from other servers; and the directory is at the bare address, too."""
 
 
 class _Id(BaseConverter):
@@ -31,6 +36,14 @@ class _Id(BaseConverter):
     def convert(self, value: str) -> str | None:
         """Return the id, or None, which is a 404."""
         return urls.an_id(value)
+
+
+class _Chain(BaseConverter):
+    """The number behind a certificate's path."""
+
+    def convert(self, value: str) -> int | None:
+        """Return which chain, or None, which is a 404."""
+        return urls.chain_number(value)
 
 
 class _Authorization(BaseConverter):
@@ -49,7 +62,7 @@ class _Challenge(BaseConverter):
         return urls.challenge_id(value)
 
 
-CONVERTERS = {"id": _Id, "authorization": _Authorization, "challenge": _Challenge}
+CONVERTERS = {"id": _Id, "chain": _Chain, "authorization": _Authorization, "challenge": _Challenge}
 
 
 def build(site: Site) -> App:
@@ -76,16 +89,22 @@ def build(site: Site) -> App:
     directory = DirectoryResource(desk)
     for path in DIRECTORIES:
         app.add_route(path, directory)
+    app.add_route("/", FrontDoor(desk))
     app.add_route(urls.NEW_NONCE, NewNonce(desk))
     app.add_route(urls.NEW_ACCOUNT, NewAccountResource(desk))
     app.add_route(urls.ACCOUNT + "{account_id:id}", AccountResource(desk))
     app.add_route(urls.ACCOUNT + "{account_id:id}/orders", OrdersOfAccount(desk))
+    app.add_route(urls.KEY_CHANGE, KeyChangeResource(desk))
     app.add_route(urls.NEW_ORDER, NewOrderResource(desk))
+    if site.settings.server.pre_authorization:
+        app.add_route(urls.NEW_AUTHORIZATION, NewAuthorizationResource(desk))
     app.add_route(urls.ORDER + "{order_id:id}", OrderResource(desk))
     app.add_route(urls.FINALIZE + "{order_id:id}", FinalizeResource(desk))
     app.add_route(urls.AUTHORIZATION + "{place:authorization}", AuthorizationResource(desk))
     app.add_route(urls.CHALLENGE + "{place:challenge}", ChallengeResource(desk))
-    app.add_route(urls.CERTIFICATE + "{order_id:id}", CertificateResource(desk))
+    certificate = CertificateResource(desk)
+    app.add_route(urls.CERTIFICATE + "{order_id:id}", certificate)
+    app.add_route(urls.CERTIFICATE + "{order_id:id}/{chain:chain}", certificate)
     app.add_route(urls.REVOKE_CERT, RevokeResource(desk))
     app.add_route(urls.RENEWAL_INFO + "/{place:path}", RenewalInfoResource(desk))
     return app

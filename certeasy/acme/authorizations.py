@@ -6,12 +6,36 @@ import falcon
 
 from certeasy.acme import messages, rendering, responses
 from certeasy.acme.messages import read
-from certeasy.acme.orders import account_of, vanished
+from certeasy.acme.orders import NewOrderResource, account_of, vanished
+from certeasy.acme.requests import Signed
 from certeasy.acme.site import Desk
-from certeasy.decide import orders
+from certeasy.decide import authorizations, orders
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem, Refused
-from projections.orders import ORDERS, PENDING, Order
+from projections.orders import DEACTIVATED, ORDERS, PENDING, Order
+
+NOT_TAKEN = (
+    'An authorization is shown to a POST-as-GET, and given up with {"status":"deactivated"}; '
+    "nothing else of it can be changed"
+)
+
+
+class NewAuthorizationResource(NewOrderResource):
+    """An account proves a name ahead of any order. RFC 8555 section 7.4.1."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Open an authorization: 201."""
+        desk = self._desk
+        signed = desk.door.admit(req)
+        asked = read(messages.NEW_AUTHORIZATION, signed.payload).identifier
+        if asked.value.startswith("*."):
+            detail = "A wildcard cannot be proven ahead of an order; order it"
+            raise Refused(Problem.MALFORMED, detail)
+        actor = desk.actor(req, account_of(signed))
+        names, rules = self._permitted(messages.NewOrder((asked,)), actor)
+        order = self._placed(signed, actor, names, rules, ahead=True)
+        shown = rendering.authorization(order, 0, desk.urls, desk.clock.now())
+        responses.answer(resp, shown, status=201, location=desk.urls.authorization(order.id, 0))
 
 
 class AuthorizationResource:
@@ -21,17 +45,34 @@ class AuthorizationResource:
         self._desk = desk
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, place: tuple[str, int]) -> None:
-        """Show it. Taking it back (RFC 8555 section 7.5.2) is not offered yet, and says so."""
+        """Show it, or give it up (RFC 8555 section 7.5.2)."""
         desk = self._desk
         signed = desk.door.admit(req)
-        if signed.payload:
-            wish = read(messages.AUTHORIZATION_UPDATE, signed.payload)
-            raise _unwanted(wish.status)
         order_id, n = place
         order = orders.of_account(desk.committer, order_id, account_of(signed))
         one = orders.authorization_of(order, n)
+        if signed.payload:
+            wish = read(messages.AUTHORIZATION_UPDATE, signed.payload)
+            if wish.status != DEACTIVATED:
+                raise Refused(Problem.MALFORMED, NOT_TAKEN)
+            order = self._given_up(req, signed, order, n)
+            one = order.authorizations[n]
         shown = rendering.authorization(order, n, desk.urls, desk.clock.now())
         responses.answer(resp, shown, retry_after=rendering.retry_authorization(one))
+
+    def _given_up(self, req: falcon.Request, signed: Signed, order: Order, n: int) -> Order:
+        def decide(rows: Reader, now: datetime) -> Decision:
+            return authorizations.deactivate(
+                rows,
+                now,
+                account_id=order.account_id,
+                thumbprint=signed.key.thumbprint,
+                order_id=order.id,
+                n=n,
+            )
+
+        actor = self._desk.actor(req, order.account_id)
+        return self._desk.commit(signed, actor, decide).get(ORDERS, order.id) or vanished()
 
 
 class ChallengeResource:
@@ -75,9 +116,3 @@ class ChallengeResource:
         retry_after = rendering.retry_challenge(order.authorizations[n].challenges[m])
         responses.answer(resp, rendering.challenge(order, n, m, urls), retry_after=retry_after)
         responses.add_link(resp, "up", urls.authorization(order.id, n))
-
-
-def _unwanted(status: str | None) -> Refused:
-    if status == "deactivated":
-        return Refused(Problem.MALFORMED, "Authorizations cannot be deactivated here yet")
-    return Refused(Problem.MALFORMED, "An authorization is shown to a POST-as-GET, with no payload")

@@ -5,8 +5,9 @@ from datetime import datetime
 from functools import lru_cache
 
 import falcon
+from cryptography import x509
 
-from certeasy.acme import messages
+from certeasy.acme import messages, responses
 from certeasy.acme.directory import check_empty
 from certeasy.acme.jws import AccountKey
 from certeasy.acme.messages import read
@@ -14,7 +15,7 @@ from certeasy.acme.orders import account_of
 from certeasy.acme.requests import Signed
 from certeasy.acme.site import Desk
 from certeasy.decide import orders, public_keys, revocation
-from certeasy.decide.chains import chain_pem
+from certeasy.decide.chains import alternates, chain_pem
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem, Refused
 from events.envelope import Actor
@@ -22,6 +23,8 @@ from projections.certificates import CERTIFICATES, ISSUERS, Certificate
 
 PEM_CHAIN = "application/pem-certificate-chain"
 ISSUERS_KEPT = 256
+LOOKED_AT = 10
+"""So many of an account's latest orders are looked at for an authorization of a name."""
 
 
 class CertificateResource:
@@ -31,8 +34,14 @@ class CertificateResource:
         self._desk = desk
         self._issuer = lru_cache(maxsize=ISSUERS_KEPT)(self._read_issuer)
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response, order_id: str) -> None:
-        """Show it: the leaf first, each issuer after it, the root left out."""
+    def on_post(
+        self, req: falcon.Request, resp: falcon.Response, order_id: str, chain: int = 0
+    ) -> None:
+        """Show it: the leaf first, each issuer after it, the root left out.
+
+        Where the authority's certificates make several chains, as after a cross-signature, a Link
+        tells of each other one, and `chain` asks for it.
+        """
         desk = self._desk
         signed = desk.door.admit(req)
         check_empty(signed)
@@ -40,8 +49,25 @@ class CertificateResource:
         certificate = desk.committer.get(CERTIFICATES, order_id)
         if certificate is None:
             raise Refused(Problem.MALFORMED, "This order has no certificate", status=404)
+        chains = self._chains(certificate)
+        if chain >= len(chains):
+            raise Refused(Problem.MALFORMED, "This certificate has no such chain", status=404)
         resp.content_type = PEM_CHAIN
-        resp.data = chain_pem(certificate.certificate, map(self._issuer, certificate.chain))
+        resp.data = chain_pem(certificate.certificate, chains[chain])
+        for other in range(len(chains)):
+            if other != chain:
+                url = desk.urls.certificate(order_id, other)
+                responses.add_link(resp, "alternate", url)
+
+    def _chains(self, certificate: Certificate) -> list[tuple[bytes, ...]]:
+        """Return the issuers of every chain, those of the default one first."""
+        chosen = tuple(map(self._issuer, certificate.chain))
+        known = self._desk.committer.issuers_of(certificate.authority)
+        if len(known) <= len(chosen):
+            return [chosen]
+        leaf = x509.load_der_x509_certificate(certificate.certificate)
+        issuers = [issuer.certificate for issuer in known]
+        return [chosen, *alternates(leaf, chosen, issuers, self._desk.clock.now())]
 
     def _read_issuer(self, sha256: str) -> bytes:
         issuer = self._desk.committer.get(ISSUERS, sha256)
@@ -63,8 +89,9 @@ class RevokeResource:
         wish = read(messages.REVOCATION, signed.payload)
         certificate = self._certificate(wish.certificate)
         reason = wish.reason or 0
+        proven = self._proven(signed, certificate)
 
-        def decide(rows: Reader, _now: datetime) -> Decision:
+        def decide(rows: Reader, now: datetime) -> Decision:
             if signed.account_id is None:
                 return revocation.by_certificate_key(
                     rows,
@@ -74,14 +101,27 @@ class RevokeResource:
                 )
             return revocation.by_account(
                 rows,
+                now,
                 certificate_id=certificate.id,
                 account_id=signed.account_id,
                 thumbprint=signed.key.thumbprint,
                 reason=reason,
+                proven=proven,
             )
 
         desk.commit(signed, self._actor(req, signed, certificate), decide)
         resp.data = b""
+
+    def _proven(self, signed: Signed, certificate: Certificate) -> tuple[str, ...]:
+        """Return in which orders another account than the certificate's may have proven its
+        names."""
+        account_id = signed.account_id
+        if account_id is None or account_id == certificate.account_id:
+            return ()
+        now = messages.moment(self._desk.clock.now())
+        found = self._desk.committer.orders_of_name
+        names = certificate.names
+        return tuple(id_ for name in names for id_ in found(account_id, name, now, LOOKED_AT))
 
     def _certificate(self, encoded: str) -> Certificate:
         der = messages.der(encoded, "The certificate")

@@ -60,6 +60,12 @@ class NewOrder(msgspec.Struct, frozen=True, rename="camel"):
     profile: _Text | None = None
 
 
+class NewAuthorization(msgspec.Struct, frozen=True):
+    """RFC 8555 section 7.4.1."""
+
+    identifier: AskedIdentifier
+
+
 class Finalize(msgspec.Struct, frozen=True):
     """RFC 8555 section 7.4: a certificate signing request in base64url."""
 
@@ -71,6 +77,13 @@ class Revocation(msgspec.Struct, frozen=True):
 
     certificate: _Encoded
     reason: int | None = None
+
+
+class KeyChange(msgspec.Struct, frozen=True, rename="camel"):
+    """RFC 8555 section 7.3.5: what the new key signs."""
+
+    account: _Text
+    old_key: msgspec.Raw
 
 
 class AuthorizationUpdate(msgspec.Struct, frozen=True):
@@ -86,8 +99,10 @@ class ChallengeResponse(msgspec.Struct, frozen=True):
 NEW_ACCOUNT = msgspec.json.Decoder(NewAccount)
 ACCOUNT_UPDATE = msgspec.json.Decoder(AccountUpdate)
 NEW_ORDER = msgspec.json.Decoder(NewOrder)
+NEW_AUTHORIZATION = msgspec.json.Decoder(NewAuthorization)
 FINALIZE = msgspec.json.Decoder(Finalize)
 REVOCATION = msgspec.json.Decoder(Revocation)
+KEY_CHANGE = msgspec.json.Decoder(KeyChange)
 AUTHORIZATION_UPDATE = msgspec.json.Decoder(AuthorizationUpdate)
 CHALLENGE_RESPONSE = msgspec.json.Decoder(ChallengeResponse)
 
@@ -113,6 +128,7 @@ class DirectoryMeta(msgspec.Struct, frozen=True, omit_defaults=True, rename="cam
     website: str | None = None
     profiles: dict[str, str] | None = None
     """Names and what they stand for, draft-ietf-acme-profiles section 3."""
+    caa_identities: tuple[str, ...] = ()
 
 
 class Directory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -123,6 +139,8 @@ class Directory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     new_order: str
     revoke_cert: str
     renewal_info: str
+    key_change: str
+    new_authz: str | None = None
     meta: DirectoryMeta | None = None
 
 

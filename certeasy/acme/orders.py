@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Never
 
@@ -12,7 +13,7 @@ from certeasy.acme.directory import check_empty
 from certeasy.acme.messages import NewOrder, read
 from certeasy.acme.requests import Signed
 from certeasy.acme.site import Desk
-from certeasy.decide import csr, identifiers, orders
+from certeasy.decide import authorizations, csr, identifiers, orders
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Rules
 from certeasy.decide.problems import Problem, Refused
@@ -78,13 +79,34 @@ class NewOrderResource:
             self._desk.site.refused(actor, "policy", refused.detail, names)
 
     def _placed(
-        self, signed: Signed, actor: Actor, names: tuple[str, ...], rules: Rules, replaces: str
+        self,
+        signed: Signed,
+        actor: Actor,
+        names: tuple[str, ...],
+        rules: Rules,
+        replaces: str = "",
+        *,
+        ahead: bool = False,
     ) -> Order:
+        """Place an order, or open an authorization ahead of any."""
         desk = self._desk
+        look_back = desk.site.settings.server.pre_authorization and not ahead
         account_id, order_id = account_of(signed), desk.site.ids.new()
         tokens = [desk.site.ids.token() for _ in range(len(names) * len(rules.challenges))]
         lifetime = desk.site.settings.server.order_lifetime
         authority = rules.signer(order_id, desk.site.available).name
+
+        def known(rows: Reader, now: datetime) -> Mapping[str, orders.Known]:
+            if not look_back:
+                return orders.NOTHING_KNOWN
+            return authorizations.known_ahead(
+                rows,
+                now,
+                account_id=account_id,
+                names=names,
+                challenges=rules.challenges,
+                policy=rules.policy,
+            )
 
         def decide(rows: Reader, now: datetime) -> Decision:
             return orders.new_order(
@@ -101,6 +123,8 @@ class NewOrderResource:
                 authority=authority,
                 replaces=replaces,
                 profile=rules.profile,
+                known=known(rows, now),
+                preauthorization=ahead,
             )
 
         return desk.commit(signed, actor, decide).get(ORDERS, order_id) or vanished()
@@ -123,9 +147,7 @@ class OrderResource:
         """Show it."""
         signed = self._desk.door.admit(req)
         check_empty(signed)
-        show(
-            self._desk, resp, orders.of_account(self._desk.committer, order_id, account_of(signed))
-        )
+        show(self._desk, resp, orders.placed_by(self._desk.committer, order_id, account_of(signed)))
 
 
 def rendered(desk: Desk, order: Order) -> messages.Order:
@@ -162,7 +184,7 @@ class FinalizeResource:
         desk = self._desk
         signed = desk.door.admit(req)
         der = csr.from_base64url(read(messages.FINALIZE, signed.payload).csr)
-        order = orders.of_account(desk.committer, order_id, account_of(signed))
+        order = orders.placed_by(desk.committer, order_id, account_of(signed))
         if not _was_finalized_with(order, der):
             orders.check_ready(order, desk.clock.now())
             actor = desk.actor(req, account_of(signed))

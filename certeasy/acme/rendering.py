@@ -5,7 +5,7 @@ from datetime import datetime
 from certeasy.acme import messages
 from certeasy.acme.messages import whole_seconds
 from certeasy.acme.urls import Urls
-from certeasy.decide.orders import authorization_status, visible_status
+from certeasy.decide.orders import authorization_status, visible_error, visible_status
 from certeasy.settings.challenges import WITHOUT_TOKEN
 from projections.orders import (
     INVALID,
@@ -35,7 +35,7 @@ def order(row: Order, urls: Urls, now: datetime, replaces: str) -> messages.Orde
         authorizations=tuple(urls.authorization(row.id, n) for n in range(len(row.authorizations))),
         finalize=urls.finalize(row.id),
         certificate=urls.certificate(row.id) if status == VALID else "",
-        error=row.error,
+        error=visible_error(row, now),
         replaces=replaces,
         profile=row.profile,
     )

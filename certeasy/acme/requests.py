@@ -74,7 +74,8 @@ class Door:
 
     def admit(self, req: falcon.Request, by: SignedBy = "account") -> Signed:
         """Return what a POST says and who says it. Raises Refused."""
-        signed = self.authenticate(self._body(req), req.path, by)
+        query = f"?{req.query_string}" if req.query_string else ""
+        signed = self.authenticate(self._body(req), req.path + query, by)
         req.context.signed = signed
         return signed
 

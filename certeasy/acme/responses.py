@@ -58,6 +58,8 @@ def refuse(resp: falcon.Response, refused: Refused) -> None:
         resp.set_header("Retry-After", str(refused.retry_after))
     if refused.link is not None:
         add_link(resp, *refused.link)
+    if refused.location is not None:
+        resp.set_header("Location", refused.location)
 
 
 class OnEveryAnswer:

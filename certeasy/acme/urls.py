@@ -12,14 +12,18 @@ DIRECTORY = "/acme/directory"
 NEW_NONCE = "/acme/new-nonce"
 NEW_ACCOUNT = "/acme/new-account"
 NEW_ORDER = "/acme/new-order"
+NEW_AUTHORIZATION = "/acme/new-authz"
 REVOKE_CERT = "/acme/revoke-cert"
 RENEWAL_INFO = "/acme/renewal-info"
+KEY_CHANGE = "/acme/key-change"
 ACCOUNT = "/acme/acct/"
 ORDER = "/acme/order/"
 FINALIZE = "/acme/finalize/"
 AUTHORIZATION = "/acme/authz/"
 CHALLENGE = "/acme/challenge/"
 CERTIFICATE = "/acme/cert/"
+CURSOR = "cursor"
+"""The member of a query that says behind which order a page of the list begins."""
 
 _ID = re.compile("[0-9a-v]{26}")
 
@@ -38,8 +42,10 @@ class Urls:
         self.new_nonce = base + NEW_NONCE
         self.new_account = base + NEW_ACCOUNT
         self.new_order = base + NEW_ORDER
+        self.new_authorization = base + NEW_AUTHORIZATION
         self.revoke_cert = base + REVOKE_CERT
         self.renewal_info = base + RENEWAL_INFO
+        self.key_change = base + KEY_CHANGE
         self._account_prefixes = tuple(one + ACCOUNT for one in bases)
 
     def accounts(self, account_id: str) -> tuple[str, ...]:
@@ -50,9 +56,10 @@ class Urls:
         """Return the URL of an account, which is also its `kid`."""
         return f"{self._base}{ACCOUNT}{account_id}"
 
-    def orders(self, account_id: str) -> str:
-        """Return the URL of the list of an account's orders."""
-        return f"{self._base}{ACCOUNT}{account_id}/orders"
+    def orders(self, account_id: str, after: str = "") -> str:
+        """Return the URL of the list of an account's orders, or of its page behind an order."""
+        page = f"?{CURSOR}={after}" if after else ""
+        return f"{self._base}{ACCOUNT}{account_id}/orders{page}"
 
     def order(self, order_id: str) -> str:
         """Return the URL of an order."""
@@ -70,9 +77,9 @@ class Urls:
         """Return the URL of an authorization's challenge; they count from 0."""
         return f"{self._base}{CHALLENGE}{order_id}-{authorization}-{number}"
 
-    def certificate(self, order_id: str) -> str:
-        """Return where the certificate of an order is fetched."""
-        return f"{self._base}{CERTIFICATE}{order_id}"
+    def certificate(self, order_id: str, chain: int = 0) -> str:
+        """Return where the certificate of an order is fetched, with another chain if numbered."""
+        return f"{self._base}{CERTIFICATE}{order_id}" + (f"/{chain}" if chain else "")
 
     def is_at(self, path: str, url: str) -> bool:
         """Tell whether `url` names what is asked for at `path`, by any of our addresses."""
@@ -106,6 +113,11 @@ def challenge_id(text: str) -> tuple[str, int, int] | None:
     if len(numbers) != 2 or not _ID.fullmatch(order) or not all(map(_is_number, numbers)):  # noqa: PLR2004 - n and m
         return None
     return order, int(numbers[0]), int(numbers[1])
+
+
+def chain_number(text: str) -> int | None:
+    """Return the number of a chain, or None; 0 is the one that is shown without a number."""
+    return int(text) if _is_number(text) else None
 
 
 _NUMBER = re.compile("0|[1-9][0-9]{0,3}")

@@ -1,4 +1,8 @@
-"""`/healthz`: the process lives. `/readyz`: it can take orders now, and if not, why."""
+"""What the admin listener tells.
+
+`/healthz`: the process lives. `/readyz`: it can take orders now, and if not, why. `/ca.pem`: the
+roots of the embedded CAs, for machines whose clients must trust them.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -44,11 +48,25 @@ class _Ready:
         )
 
 
-def build(readiness: Readiness) -> falcon.App[falcon.Request, falcon.Response]:
+class _Roots:
+    def __init__(self, roots: Callable[[], bytes]) -> None:
+        self._roots = roots
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        response.content_type = "application/x-pem-file"
+        response.data = self._roots()
+        if not response.data:
+            raise falcon.HTTPNotFound(description="no authority of this server has a root to show")
+
+
+def build(
+    readiness: Readiness, roots: Callable[[], bytes] = lambda: b""
+) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the WSGI application of the admin listener."""
     app = falcon.App()
     app.add_route("/healthz", _Alive())
     app.add_route("/readyz", _Ready(readiness))
+    app.add_route("/ca.pem", _Roots(roots))
     return app
 
 

@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.accounts import (
+    AccountContactsChanged,
+    AccountCreated,
+    AccountDeactivated,
+    AccountKeyChanged,
+)
 from events.certificates import (
     CertificateIssued,
     CertificateMismatched,
@@ -30,6 +35,7 @@ from events.nodes import (
     TlsCertificateInstalled,
 )
 from events.orders import (
+    AuthorizationDeactivated,
     AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeFailed,
@@ -37,6 +43,7 @@ from events.orders import (
     IssuanceFailed,
     IssuanceSubmitted,
     OrderCreated,
+    OrderExpired,
     OrderFinalized,
     OrderInvalidated,
     OrderReady,
@@ -54,6 +61,13 @@ REASONS = {  # RFC 5280 section 5.3.1
     5: "cessation of operation",
     9: "privilege withdrawn",
     10: "AA compromise",
+}
+
+
+REVOKERS = {
+    "account": "the account",
+    "authorizations": "an account that controls all of its names",
+    "certificate-key": "the certificate's key",
 }
 
 
@@ -108,7 +122,7 @@ def _certificate_issued(fact: CertificateIssued) -> str:
 
 def _revoked(fact: CertificateRevoked) -> str:
     reason = REASONS.get(fact.reason, str(fact.reason))
-    by = "the account" if fact.by == "account" else "the certificate's key"
+    by = REVOKERS.get(fact.by, fact.by)
     return f"revoked certificate {fact.serial}: {reason}; signed by {by}"
 
 
@@ -163,6 +177,7 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     RequestRefused: _refused,
     AccountCreated: _account_created,
     AccountContactsChanged: lambda f: "set contacts" if f.contact else "dropped all contacts",
+    AccountKeyChanged: lambda f: f"gave up key {f.previous} for key {f.thumbprint}",
     AccountDeactivated: lambda _: "closed the account",
     AccountRecovered: lambda f: f"an account of a lost line (position {f.position}) is known again",
     OrderCreated: _order_created,
@@ -176,6 +191,8 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     OrderFinalized: lambda f: f"sent the signing request {f.csr_sha256}",
     IssuanceSubmitted: lambda f: f"attempt {f.attempt}: submitted to {f.authority}",
     IssuanceFailed: _issuance_failed,
+    AuthorizationDeactivated: lambda f: f"gave up authorization {f.authorization}",
+    OrderExpired: lambda f: f"the order has ended (time): {f.error.detail}",
     OrderInvalidated: lambda f: f"the order has ended ({f.source}): {f.error.detail}",
     CertificateIssued: _certificate_issued,
     CertificateRecovered: lambda f: (

@@ -61,9 +61,10 @@ from events.signing import SigningKey
 from journal.file import Journal, JournalClosed, JournalTouched, NoRoom
 from journal.segments import CLOSING
 from projections.accounts import Account
-from projections.certificates import Certificate
+from projections.certificates import Certificate, Issuer
 from projections.fold import streams_of
 from projections.nodes import NODES
+from projections.orders import Order
 from projections.tables import Key, Table, WorkingRows
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -200,9 +201,18 @@ class Committer:
         """Return the certificate with this SHA-256 (lower-case hex), or None."""
         return self._store.certificate_with_sha256(fingerprint)
 
-    def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[str]:
-        """Return ids of an account's orders, oldest first, from behind `after`."""
+    def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[Order]:
+        """Return an account's orders, oldest first, from behind the id `after`."""
         return self._store.orders_of(account_id, after, most)
+
+    def orders_of_name(self, account_id: str, name: str, at: str, most: int) -> list[str]:
+        """Return ids of an account's orders for a name that run out after `at`, the newest
+        first."""
+        return self._store.orders_of_name(account_id, name, at, most)
+
+    def issuers_of(self, authority: str) -> list[Issuer]:
+        """Return the certificates that an authority's chains may be built from."""
+        return self._store.issuers_of(authority)
 
     def trouble(self) -> str | None:
         """Return why nothing is accepted at the moment, or None."""

@@ -20,7 +20,12 @@ from certeasy.commit.chain import BrokenChain, after
 from certeasy.commit.keys import NodeKeys
 from certeasy.commit.restore import whole_lines
 from certeasy.store import Head, Server, Store
-from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.accounts import (
+    AccountContactsChanged,
+    AccountCreated,
+    AccountDeactivated,
+    AccountKeyChanged,
+)
 from events.certificates import CertificateIssued, CertificateRevoked
 from events.envelope import BrokenLine, Record, parse
 from events.nodes import AuthorityCertificateSeen
@@ -121,7 +126,7 @@ class Anew:
         self.left: Counter[str] = Counter()
         self.erased: list[str] = []
         self._store = store
-        self._accounts: set[str] = set()
+        self._accounts: dict[str, str] = {}  # with keys that the log does not know them by
         self._ids: dict[str, str] = {}  # of recovered certificates, by the id of their order
         self._ended: set[str] = set()
         self._issuers: set[str] = set()
@@ -140,6 +145,8 @@ class Anew:
                 told = self._certificate(fact)
             case AccountContactsChanged() as fact:
                 told = self._of_account(fact.account_id, fact)
+            case AccountKeyChanged() as fact:
+                told = self._key(fact)
             case AccountDeactivated() as fact:
                 told = self._of_account(fact.account_id, fact)
                 self._ended.add(fact.account_id)
@@ -159,7 +166,7 @@ class Anew:
             return False
         if self._store.account_with_key(fact.thumbprint) is not None:  # it has registered again
             return False
-        self._accounts.add(fact.account_id)
+        self._accounts[fact.account_id] = fact.thumbprint
         self.facts.append((f"account/{fact.account_id}", fact))
         return True
 
@@ -169,6 +176,19 @@ class Anew:
         if not valid or account_id in self._ended:
             return False
         self.facts.append((f"account/{account_id}", fact))
+        return True
+
+    def _key(self, fact: AccountKeyChanged) -> bool:
+        account = self._store.get(ACCOUNTS, fact.account_id)
+        known = None if account is None else account.thumbprint
+        if self._accounts.get(fact.account_id, known) != fact.previous:
+            return False  # it has another key by now
+        taken = fact.thumbprint in self._accounts.values()
+        if taken or self._store.account_with_key(fact.thumbprint) is not None:
+            return False
+        if not self._of_account(fact.account_id, fact):
+            return False
+        self._accounts[fact.account_id] = fact.thumbprint
         return True
 
     def _certificate(self, fact: CertificateRecovered) -> bool:

@@ -26,6 +26,7 @@ _UNITS = {
     "h": timedelta(hours=1),
     "d": timedelta(days=1),
 }
+_NOT_IN_A_LINK = frozenset(',"<>')
 _LONGEST = timedelta(days=36500)
 _DURATION = re.compile(r"(?:[0-9]{1,13}(?:ms|s|m|h|d))+", re.ASCII)
 _PART = re.compile(r"([0-9]+)(ms|s|m|h|d)", re.ASCII)
@@ -176,6 +177,8 @@ def web_url(text: str) -> str:
         known = False
     if not known or " " in text:
         raise ValueError("is not a URL such as https://www.corp.example/acme")
+    if _NOT_IN_A_LINK.intersection(text):
+        raise ValueError("has a comma, quote or angle bracket, which a Link header cannot carry")
     return text
 
 

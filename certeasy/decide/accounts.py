@@ -2,7 +2,12 @@
 
 from certeasy.decide.decision import Decision, KeyUnused, Reader
 from certeasy.decide.problems import Problem, Refused
-from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.accounts import (
+    AccountContactsChanged,
+    AccountCreated,
+    AccountDeactivated,
+    AccountKeyChanged,
+)
 from events.sealing import Sealed
 from projections.accounts import ACCOUNTS, VALID, Account
 
@@ -51,6 +56,18 @@ def change_contact(
     """Replace the account's contacts (section 7.3.2)."""
     signed_by(rows, account_id, thumbprint)
     return Decision(((stream(account_id), AccountContactsChanged(account_id, contact)),))
+
+
+def change_key(
+    rows: Reader, *, account_id: str, thumbprint: str, new_thumbprint: str, new_jwk: dict[str, str]
+) -> Decision:
+    """Give the account another key (section 7.3.5), which has signed for it as well.
+
+    The guard fails if an account has that key, this one included: that one is then told.
+    """
+    signed_by(rows, account_id, thumbprint)
+    fact = AccountKeyChanged(account_id, thumbprint, new_thumbprint, new_jwk)
+    return Decision(((stream(account_id), fact),), (KeyUnused(new_thumbprint),))
 
 
 def deactivate(rows: Reader, *, account_id: str, thumbprint: str) -> Decision:

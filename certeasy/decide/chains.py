@@ -8,6 +8,7 @@ import base64
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import TypeVar
 
 from cryptography import x509
@@ -18,6 +19,11 @@ from certeasy.decide import distinguished_names
 
 MAX_LENGTH = 8
 """Issuers above a leaf; nobody has more, and a ring of cross-certificates must end somewhere."""
+
+MOST_ALTERNATES = 4
+"""Other chains that are offered; there are more only where somebody cross-signs in rings."""
+
+MOST_LOOKED_AT = 64
 
 _LINE = 64
 
@@ -64,6 +70,55 @@ def build(
     return chain
 
 
+def alternates(
+    leaf: x509.Certificate, chosen: Sequence[bytes], issuers: Sequence[bytes], now: datetime
+) -> tuple[tuple[bytes, ...], ...]:
+    """Return the other chains above a leaf: other issuers (DER), its own first, each signed under
+    the next.
+
+    `chosen` is the chain that is handed out when nobody asks for another. A chain that would be
+    written down as one before it is left out; the rest have a fixed order and a bound.
+    """
+    known = [issuer for der in dict.fromkeys(issuers) if (issuer := read_issuer(der))]
+    known = [issuer for issuer in known if issuer.not_before <= now <= issuer.not_after]
+    own = [one for one in known if _signed(leaf, one.certificate)]
+    paths = (path for one in own for path in _paths((one,), known))
+    found = sorted(islice(paths, MOST_LOOKED_AT))
+    seen, different = {_written(chosen)}, []
+    for path in found:
+        if (written := _written(path)) not in seen:
+            seen.add(written)
+            different.append(path)
+    return tuple(different[:MOST_ALTERNATES])
+
+
+def _paths(path: tuple[Issuer, ...], known: Sequence[Issuer]) -> Iterator[tuple[bytes, ...]]:
+    """Give every way from the end of a path up to a root, or to where nobody is known."""
+    last = path[-1]
+    if last.path_length is not None and last.path_length < len(path) - 1:
+        return
+    is_end = last.subject == last.issuer or len(path) == MAX_LENGTH
+    above = () if is_end else [one for one in known if one not in path and _is_above(one, last)]
+    if not above:
+        yield tuple(issuer.der for issuer in path)
+    for one in above:
+        yield from _paths((*path, one), known)
+
+
+def _is_above(one: Issuer, below: Issuer) -> bool:
+    return one.subject == below.issuer and _linked(below, one)
+
+
+def _written(issuers: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Return the issuers that are written down, the root left out."""
+    written: list[bytes] = []
+    for issuer in issuers:
+        if written and is_root(issuer):
+            break
+        written.append(issuer)
+    return tuple(written)
+
+
 @lru_cache(maxsize=256)
 def read_issuer(der: bytes) -> Issuer | None:
     """Return a CA certificate, or None if it is none that may sign certificates."""
@@ -96,12 +151,7 @@ def chain_pem(leaf: bytes, issuers: Iterable[bytes]) -> bytes:
     Certificates are DER, the leaf's issuer first. The root is left out, unless it is the leaf's
     own issuer: some clients take a single certificate for a broken chain.
     """
-    chain = [leaf]
-    for issuer in issuers:
-        if len(chain) > 1 and is_root(issuer):
-            break
-        chain.append(issuer)
-    return b"".join(pem(certificate) for certificate in chain)
+    return b"".join(pem(certificate) for certificate in (leaf, *_written(issuers)))
 
 
 def pem(certificate: bytes) -> bytes:

@@ -23,11 +23,14 @@ from events.orders import (
     OfferedAuthorization,
     OfferedChallenge,
     OrderCreated,
+    OrderExpired,
     OrderFinalized,
     OrderReady,
 )
+from events.orders import Problem as Told
 from events.registry import Event
 from projections.orders import (
+    EXPIRED,
     INVALID,
     ORDERS,
     PENDING,
@@ -39,7 +42,6 @@ from projections.orders import (
     Order,
 )
 
-EXPIRED = "expired"
 NOT_FOUND = 404
 
 
@@ -75,6 +77,17 @@ def of_account(rows: Reader, order_id: str, account_id: str) -> Order:
     return order
 
 
+def placed_by(rows: Reader, order_id: str, account_id: str) -> Order:
+    """Return an order that the account placed: none that is only a proof ahead of any order.
+
+    Raises Refused as `of_account` does.
+    """
+    order = of_account(rows, order_id, account_id)
+    if order.preauthorization:
+        raise Refused(Problem.MALFORMED, "There is no such order", status=NOT_FOUND)
+    return order
+
+
 def authorization_of(order: Order, n: int) -> Authorization:
     """Return authorization `n` of an order; Refused (malformed, 404) if it has none."""
     if not 0 <= n < len(order.authorizations):
@@ -97,8 +110,10 @@ def visible_status(order: Order, now: datetime) -> str:
 
 
 def authorization_status(order: Order, authorization: Authorization, now: datetime) -> str:
-    """Return the status that clients see: a pending authorization of an order that ran out is
-    expired."""
+    """Return the status that clients see: what was proven counts as long as the order is open, and
+    for nothing after `expires`; what was not proven fails with its order."""
+    if authorization.status == VALID:
+        return EXPIRED if _ran_out(order, now) else VALID
     if authorization.status != PENDING:
         return authorization.status
     if has_expired(order, now):
@@ -108,7 +123,30 @@ def authorization_status(order: Order, authorization: Authorization, now: dateti
 
 def has_expired(order: Order, now: datetime) -> bool:
     """Whether an order ran out before its client was done."""
-    return order.status in {PENDING, READY} and datetime.fromisoformat(order.expires) <= now
+    return order.status in {PENDING, READY} and _ran_out(order, now)
+
+
+def _ran_out(order: Order, now: datetime) -> bool:
+    return datetime.fromisoformat(order.expires) <= now
+
+
+def visible_error(order: Order, now: datetime) -> Told | None:
+    """Return what clients are told went wrong: also of an order that just ran out."""
+    return ran_out(order) if has_expired(order, now) else order.error
+
+
+def ran_out(order: Order) -> Told:
+    """Return what is told of an order that ran out."""
+    problem = Problem.UNAUTHORIZED
+    detail = f"The order expired at {order.expires}; place a new one"
+    return Told(problem.urn, detail, problem.status)
+
+
+def expire(rows: Reader, now: datetime, order_ids: Sequence[str]) -> Decision:
+    """Record of each of these orders that it ran out, if it did."""
+    found = (rows.get(ORDERS, order_id) for order_id in order_ids)
+    over = [order for order in found if order is not None and has_expired(order, now)]
+    return Decision(tuple((stream(each.id), OrderExpired(ran_out(each))) for each in over))
 
 
 def new_order(
@@ -127,6 +165,7 @@ def new_order(
     known: Mapping[str, Known] = NOTHING_KNOWN,
     replaces: str = "",
     profile: str = "",
+    preauthorization: bool = False,
 ) -> Decision:
     """Open an order for canonical names, each to be proven by one of the challenge types.
 
@@ -134,7 +173,8 @@ def new_order(
     section 7.1.4), so a zone and its wildcard have two with the same identifier. `tokens` yields
     fresh challenge tokens. The names were held against the policy before. What is `known`, by name,
     is not to be proven again. `replaces` is the id of the certificate whose successor is ordered,
-    if there is one.
+    if there is one. A `preauthorization` is for one name, and will never be more than its
+    authorization.
     """
     signed_by(rows, account_id, thumbprint)
     if replaces:
@@ -150,6 +190,7 @@ def new_order(
         authority=authority,
         replaces=replaces,
         profile=profile,
+        preauthorization=preauthorization,
     )
     facts = [fact, *born_valid(authorizations, [known.get(name) for name in names])]
     return Decision(tuple((stream(order_id), each) for each in facts))
@@ -229,7 +270,7 @@ def finalize(
     that authority is recorded at once, for one that answers in this process.
     """
     signed_by(rows, account_id, thumbprint)
-    order = of_account(rows, order_id, account_id)
+    order = placed_by(rows, order_id, account_id)
     digest = hashlib.sha256(csr).hexdigest()
     if order.status in {PROCESSING, VALID} and order.csr_sha256 == digest:
         return Decision()
@@ -249,7 +290,7 @@ def check_ready(order: Order, now: datetime) -> None:
     if status == READY:
         return
     if has_expired(order, now):
-        detail = f"The order expired at {order.expires}; place a new one"
+        detail = ran_out(order).detail
     elif status == PENDING:
         waiting = [a.identifier.value for a in order.authorizations if a.status != VALID]
         detail = f"The order is not ready: still to be validated: {', '.join(waiting[:5])}"

@@ -114,7 +114,8 @@ class Refused(Exception):
 
     `status` replaces the problem's usual one. `retry_after` is in whole seconds. `identifier` is
     the one this is about; a plain string is a canonical name. `algorithms` are those that would
-    have been taken instead. `link` is (relation, URL), for a Link header beside the document.
+    have been taken instead. `link` is (relation, URL), for a Link header beside the document,
+    `location` the URL of what is in the way.
     """
 
     def __init__(
@@ -128,6 +129,7 @@ class Refused(Exception):
         algorithms: Iterable[str] = (),
         identifier: Identifier | str | None = None,
         link: tuple[str, str] | None = None,
+        location: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.problem = problem
@@ -140,6 +142,7 @@ class Refused(Exception):
         self.algorithms = tuple(algorithms)
         self.identifier = Identifier.of(identifier) if isinstance(identifier, str) else identifier
         self.link = link
+        self.location = location
 
     def document(self) -> ProblemDocument:
         """Return the refusal as it is shown to a client."""

@@ -1,11 +1,16 @@
 """What may happen to a certificate on its holder's request (RFC 8555 section 7.6)."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from certeasy.decide.accounts import signed_by
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.issuance import certificate_stream
+from certeasy.decide.orders import authorization_status
 from certeasy.decide.problems import Problem, Refused
 from events.certificates import CertificateRevoked
 from projections.certificates import CERTIFICATES, Certificate
+from projections.orders import ORDERS, VALID
 
 REASONS = (
     0,
@@ -21,14 +26,32 @@ NOT_FOUND = 404
 
 
 def by_account(
-    rows: Reader, *, certificate_id: str, account_id: str, thumbprint: str, reason: int
+    rows: Reader,
+    now: datetime,
+    *,
+    certificate_id: str,
+    account_id: str,
+    thumbprint: str,
+    reason: int,
+    proven: Sequence[str] = (),
 ) -> Decision:
-    """Revoke on the word of the account that ordered the certificate."""
+    """Revoke on the word of the account that ordered the certificate, or that controls its names.
+
+    `proven` are orders in which another account than the certificate's may have proven them: it
+    revokes if it has a valid authorization for every one.
+    """
     signed_by(rows, account_id, thumbprint)
     certificate = _present(rows, certificate_id)
-    if certificate.account_id != account_id:
-        raise Refused(Problem.UNAUTHORIZED, "This certificate belongs to another account")
-    return _revoke(certificate, reason, "account")
+    if certificate.account_id == account_id:
+        return _revoke(certificate, reason, "account")
+    names = _controlled(rows, now, account_id, proven)
+    if not names.issuperset(certificate.names):
+        raise Refused(
+            Problem.UNAUTHORIZED,
+            "This certificate belongs to another account, and yours does not hold valid"
+            " authorizations for all of its names",
+        )
+    return _revoke(certificate, reason, "authorizations")
 
 
 def by_certificate_key(
@@ -39,6 +62,18 @@ def by_certificate_key(
     if certificate.spki_sha256 != spki_sha256:
         raise Refused(Problem.UNAUTHORIZED, "The request was not signed with the certificate's key")
     return _revoke(certificate, reason, "certificate-key")
+
+
+def _controlled(rows: Reader, now: datetime, account_id: str, order_ids: Sequence[str]) -> set[str]:
+    """Return the names that an account holds valid authorizations for, in these orders."""
+    found = [rows.get(ORDERS, order_id) for order_id in order_ids]
+    return {
+        "*." * one.wildcard + one.identifier.value
+        for order in found
+        if order is not None and order.account_id == account_id
+        for one in order.authorizations
+        if authorization_status(order, one, now) == VALID
+    }
 
 
 def _present(rows: Reader, certificate_id: str) -> Certificate:

@@ -27,6 +27,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 CLOSED = Problem(Refusal.UNAUTHORIZED.urn, "The account was closed", Refusal.UNAUTHORIZED.status)
+OTHER_KEY = Problem(
+    Refusal.UNAUTHORIZED.urn,
+    "The account changed its key while this was looked at; place a new order",
+    Refusal.UNAUTHORIZED.status,
+)
 
 
 def validated(
@@ -41,8 +46,10 @@ def validated(
     if order is None:
         return Decision()
     account = rows.get(ACCOUNTS, order.account_id)
-    if account is None or account.status != ACCOUNT_VALID or account.thumbprint != asked.thumbprint:
+    if account is None or account.status != ACCOUNT_VALID:
         return _failed(order, n, m, CLOSED, evidence)
+    if account.thumbprint != asked.thumbprint:
+        return _failed(order, n, m, OTHER_KEY, evidence)
     facts: list[tuple[str, Event]] = [(stream(order_id), ChallengeValidated(n, m, evidence))]
     others = (a for i, a in enumerate(order.authorizations) if i != n)
     if all(authorization.status == VALID for authorization in others):

@@ -1,5 +1,5 @@
-"""What happens by the clock: looking around for work, summing up refusals, the server's own
-certificate."""
+"""What happens by the clock: looking around for work, summing up refusals, ending what ran out,
+the server's own certificate."""
 
 from collections.abc import Callable
 from datetime import UTC
@@ -10,6 +10,7 @@ from apscheduler.schedulers.background import (  # type: ignore[import-untyped] 
 
 LOOK_AROUND = 30  # seconds
 SUMMARIZE = 60
+EXPIRE = 60
 CERTIFICATES = 3600
 
 

@@ -59,6 +59,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     trusted_proxies: tuple[Network, ...] = ()
     finalize_wait: timedelta = timedelta(seconds=10)
     order_lifetime: timedelta = timedelta(days=7)
+    pre_authorization: bool = False
+    """Names may be proven ahead of any order: newAuthz, RFC 8555 section 7.4.1."""
     terms_of_service: str | None = None
     website: str | None = None
     caa_identities: tuple[str, ...] = ()

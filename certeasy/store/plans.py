@@ -15,7 +15,15 @@ from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES
 from projections.fold import TABLES
 
-LARGE = ("events", "accounts", "orders", "order_names", "certificates", "renewals")
+LARGE = (
+    "events",
+    "accounts",
+    "orders",
+    "order_names",
+    "preauthorizations",
+    "certificates",
+    "renewals",
+)
 FIRST = 1
 WHOLE: dict[str, Callable[[str], bool]] = {
     "sqlite": lambda step: step.startswith("SCAN "),
@@ -110,6 +118,9 @@ def _look_up_everything(store: Store) -> None:
         account = _any(connection, ACCOUNTS.name, "id")
         serial = _any(connection, CERTIFICATES.name, "serial")
     store.orders_of(account)
+    store.orders_of_name(account, "x.test", "2026-01-01T00:00:00Z", 10)
+    store.issuers_of("x")
+    store.run_out("pending", "2026-01-01T00:00:00Z", 10)
     store.certificates_with_serial(serial)
     next(store.certificates("x"), None)
     next(store.campaign("x"), None)

@@ -42,10 +42,10 @@ from certeasy.store.sqlite import sqlite_reader, sqlite_writer
 from certeasy.store.statements import LEASE_SECONDS, Prepared, Statements
 from certeasy.store.transaction import Head, Server, Transaction, as_line
 from projections.accounts import ACCOUNTS, Account
-from projections.certificates import CERTIFICATES, Certificate
+from projections.certificates import CERTIFICATES, ISSUERS, Certificate, Issuer
 from projections.fold import VERSION
 from projections.jobs import JOBS, Job
-from projections.orders import ORDER_NAMES, ORDERS
+from projections.orders import ORDER_NAMES, ORDERS, Order
 from projections.renewals import RENEWALS
 from projections.tables import Key, Table
 
@@ -68,11 +68,35 @@ class Store:
         self._driver_error: type[Exception] = writer.dialect.loaded_dbapi.Error
         orders = schema.projected[ORDERS]
         self._orders_of = (
-            sa.select(orders.c.id)
+            sa.select(*orders.c)
             .where(
                 orders.c.account_id == sa.bindparam("account"), orders.c.id > sa.bindparam("after")
             )
             .order_by(orders.c.id)
+            .limit(sa.bindparam("most"))
+        )
+        names = schema.projected[ORDER_NAMES]
+        self._orders_of_name = (
+            sa.select(orders.c.id)
+            .select_from(names.join(orders, names.c.order_id == orders.c.id))
+            .where(
+                names.c.name == sa.bindparam("name"),
+                orders.c.account_id == sa.bindparam("account"),
+                orders.c.expires > sa.bindparam("t"),
+            )
+            .order_by(orders.c.id.desc())
+            .limit(sa.bindparam("most"))
+        )
+        issuers = schema.projected[ISSUERS]
+        self._issuers_of = (
+            sa.select(*issuers.c)
+            .where(issuers.c.authority == sa.bindparam("value"))
+            .order_by(issuers.c.sha256)
+        )
+        self._run_out = (
+            sa.select(orders.c.id)
+            .where(orders.c.status == sa.bindparam("status"), orders.c.expires <= sa.bindparam("t"))
+            .order_by(orders.c.expires)
             .limit(sa.bindparam("most"))
         )
 
@@ -397,10 +421,27 @@ class Store:
         row = self._one(sa.select(sa.func.count()).select_from(table), {})
         return 0 if row is None else int(row[0])
 
-    def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[str]:
-        """Return ids of an account's orders, oldest first, from behind `after`."""
+    def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[Order]:
+        """Return an account's orders, oldest first, from behind the id `after`."""
         values = {"account": account_id, "after": after, "most": most}
-        return [str(row[0]) for row in self._all(self._orders_of, values)]
+        return [ORDERS.to_state(row) for row in self._all(self._orders_of, values)]
+
+    def orders_of_name(self, account_id: str, name: str, at: str, most: int) -> list[str]:
+        """Return ids of an account's orders for a name that run out after `at`, the newest
+        first."""
+        values = {"account": account_id, "name": name, "t": at, "most": most}
+        return [str(row[0]) for row in self._all(self._orders_of_name, values)]
+
+    def run_out(self, status: str, at: str, most: int) -> list[str]:
+        """Return ids of orders in this status whose time ends at `at` or before, that first."""
+        return [
+            str(row[0])
+            for row in self._all(self._run_out, {"status": status, "t": at, "most": most})
+        ]
+
+    def issuers_of(self, authority: str) -> list[Issuer]:
+        """Return the certificates that an authority's chains may be built from."""
+        return [ISSUERS.to_state(row) for row in self._all(self._issuers_of, {"value": authority})]
 
     def jobs(self) -> list[Job]:
         """Return all work that is left to do, oldest first."""

@@ -23,7 +23,7 @@ from certeasy.commit.keys import NodeKeys
 from certeasy.commit.restore import restore
 from certeasy.settings import Settings
 from certeasy.store import Store
-from events.accounts import AccountCreated, AccountDeactivated
+from events.accounts import AccountCreated, AccountDeactivated, AccountKeyChanged
 from events.certificates import CertificateIssued, CertificateRevoked
 from events.envelope import parse
 from events.nodes import NodeEndorsed
@@ -136,6 +136,9 @@ def keep_key(node: ANode) -> None:
 def lost_work(node: ANode) -> None:
     """Do what will be lost: an account, another one closed, an order with its certificate."""
     an_account("lost")(node)
+    for old, new in (("lost-key", "lost-key-2"), ("lost-key-2", "lost-key-3")):
+        changed = AccountKeyChanged("lost", old, new, {"kty": "OKP"})
+        node.submit(command(("account/lost", changed)))
     node.submit(command(("account/known", AccountDeactivated("known"))))
     gone = SubjectErased("administrator/gone")
     node.submit(command((gone.subject, gone)))
@@ -184,7 +187,12 @@ def test_the_lost_lines_are_kept_and_what_they_told_is_known(forked: Two, tmp_pa
 
     done = forked.run("journal", "reconcile")
     assert done.exit_code == 0, done.output
-    for told in ("1 account.recovered", "1 account.deactivated", "1 certificate.recovered"):
+    for told in (
+        "1 account.recovered",
+        "2 account.key-changed",
+        "1 account.deactivated",
+        "1 certificate.recovered",
+    ):
         assert f"recorded anew: {told}" in done.output
 
     assert journal.read_bytes().startswith(before)
@@ -194,7 +202,7 @@ def test_the_lost_lines_are_kept_and_what_they_told_is_known(forked: Two, tmp_pa
     store = Store.sqlite(forked.database)
     assert store.subject_key("administrator/gone") is None
     assert GONE not in forked.database.read_bytes()
-    assert store.get(ACCOUNTS, "lost") is not None
+    assert store.get(ACCOUNTS, "lost").thumbprint == "lost-key-3"
     assert store.get(ACCOUNTS, "known").status == "deactivated"
     certificate = store.certificate_with_sha256(LEAF)
     assert certificate is not None
@@ -309,5 +317,5 @@ def test_what_is_shown_of_a_journal_is_what_the_log_says(forked: Two) -> None:
     alone = CliRunner().invoke(group, [*words, *journals])
     assert alone.exit_code == 0, alone.output
     told = [entry["type"] for entry in msgspec.json.decode(alone.stdout)]
-    assert told == ["account.recovered"]
+    assert told == ["account.recovered", "account.key-changed", "account.key-changed"]
     assert [e["type"] for e in msgspec.json.decode(forked.run(*words).stdout)] == told

@@ -39,10 +39,18 @@ from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES, ISSUERS
 from projections.fold import TABLES, VERSION, fold
 from projections.jobs import ISSUE, JOBS, VALIDATE, Job
-from projections.orders import ORDERS
+from projections.orders import ORDERS, PENDING, READY
 from projections.tables import WorkingRows
 from tests.fakes.faults import Faults, FaultyStore, after, before, database_error
-from tests.make.journals import ALog, a_campaign, a_log, a_loss, a_recovery, a_renewal, every_story
+from tests.make.journals import (
+    ALog,
+    a_campaign,
+    a_log,
+    a_loss,
+    a_recovery,
+    every_story,
+    later_stories,
+)
 from tests.make.postgres import Postgres, settings_of
 from tests.make.waiting import soon
 
@@ -397,9 +405,9 @@ class StoreContract:
 
     def test_every_kind_of_row_comes_back_as_it_was(self, store: Store, log: ALog) -> None:
         log.an_order("open.corp.internal")
+        later_stories(log)
         log.a_node(invitation=log.an_invitation())
         log.a_node()
-        a_renewal(log)
         pending = log.a_new_order("pending.corp.internal", account=log.an_account())
         rows = WorkingRows(lambda _table, _key: None)
         for record in log.records:
@@ -491,10 +499,39 @@ class StoreContract:
         orders = [log.a_new_order(f"{n}.corp.internal", account=mine) for n in range(5)]
         log.a_new_order("other.corp.internal", account=other)
         store_log(store, log)
-        assert store.orders_of(mine) == orders
-        assert store.orders_of(mine, most=2) == orders[:2]
-        assert store.orders_of(mine, after=orders[1], most=2) == orders[2:4]
+        assert [order.id for order in store.orders_of(mine)] == orders
+        assert [order.id for order in store.orders_of(mine, most=2)] == orders[:2]
+        page = store.orders_of(mine, after=orders[1], most=2)
+        assert [order.id for order in page] == orders[2:4]
+        assert page[0] == store.get(ORDERS, orders[2])
         assert store.orders_of("unknown") == []
+
+    def test_an_account_s_orders_for_a_name_come_newest_first(self, store: Store) -> None:
+        log = a_log()
+        mine, other = log.an_account(), log.an_account()
+        name = "web.corp.internal"
+        orders = [log.a_new_order(name, f"{n}.corp.internal", account=mine) for n in range(3)]
+        log.a_new_order(name, account=other)
+        log.a_new_order("other.corp.internal", account=mine)
+        store_log(store, log)
+        now = "2026-11-23T12:00:00Z"
+        assert store.orders_of_name(mine, name, now, 9) == orders[::-1]
+        assert store.orders_of_name(mine, name, now, 2) == orders[:0:-1]
+        assert store.orders_of_name(mine, name, "2027-01-01T00:00:00Z", 9) == []
+        assert store.orders_of_name("unknown", name, now, 9) == []
+
+    def test_orders_whose_time_ran_out_are_found_the_first_first(self, store: Store) -> None:
+        log = a_log()
+        mine = log.an_account()
+        orders = [log.a_new_order(f"{n}.corp.internal", account=mine) for n in range(3)]
+        log.an_order("done.corp.internal", account=mine)
+        log.a_known_order("ready.corp.internal", account=mine)
+        store_log(store, log)
+        late = "2027-01-01T00:00:00Z"
+        assert store.run_out(PENDING, late, 9) == orders
+        assert store.run_out(PENDING, late, 2) == orders[:2]
+        assert len(store.run_out(READY, late, 9)) == 1
+        assert store.run_out(PENDING, "2026-11-23T00:00:00Z", 9) == []
 
     def test_the_version_of_the_folds_is_recorded(self, store: Store) -> None:
         with store.transaction() as transaction:
@@ -594,7 +631,7 @@ class StoreContract:
         self, store: Store, log: ALog
     ) -> None:
         store_log(store, log)
-        kept = store.get(ORDERS, store.orders_of(self._account(store))[0])
+        kept = store.get(ORDERS, store.orders_of(self._account(store))[0].id)
         self._put(store, a_job("left behind"))
         with store.transaction() as transaction:
             transaction.set_projections(VERSION + 1)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from certeasy.acme import accounts as acme_accounts
 from certeasy.commit import Command
 from projections.accounts import ACCOUNTS
 from tests.make.lab import URL, Client, Lab, a_lab, problem
@@ -191,6 +192,45 @@ def test_an_account_lists_its_orders_the_newest_last(client: Client) -> None:
     assert client.see(f"{client.kid}/orders") == {"orders": []}
     placed = [client.placed(f"web{n}.lab.test") for n in range(3)]
     assert client.see(f"{client.kid}/orders") == {"orders": placed}
+
+
+def test_a_long_list_of_orders_comes_page_by_page(
+    lab: Lab, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RFC 8555 section 7.1.2.1: the next page has its URL in a Link, whose cursor is signed too."""
+    monkeypatch.setattr(acme_accounts, "PAGE", 2)
+    placed = [client.placed(f"web{n}.lab.test") for n in range(5)]
+    pages, url = [], f"{client.kid}/orders"
+    while url:
+        result = client.post(url)
+        pages.append(result.json["orders"])
+        links = [link for link in lab.links if link.endswith(';rel="next"')]
+        url = links[0].partition(">")[0].removeprefix("<") if links else ""
+        assert url == "" or url.startswith(f"{client.kid}/orders?cursor=")
+    assert pages == [placed[:2], placed[2:4], placed[4:]]
+    # The cursor is a part of the url that is signed.
+    page = f"{client.kid}/orders?cursor={placed[1].rpartition('/')[2]}"
+    body = client.signed(f"{client.kid}/orders")
+    assert problem(client.send(page, body))[:2] == (403, "unauthorized")
+    # It means nothing for another account's orders.
+    other = lab.client()
+    other.register()
+    assert problem(other.post(page))[:2] == (403, "unauthorized")
+    mine = page.replace(str(client.kid), str(other.kid))
+    assert other.see(mine) == {"orders": []}
+
+
+@pytest.mark.parametrize("cursor", ["x", "0" * 25, "%00", "1&cursor=2", "0" * 26 + "-0"])
+def test_a_cursor_that_is_none_is_malformed(client: Client, cursor: str) -> None:
+    assert problem(client.post(f"{client.kid}/orders?cursor={cursor}"))[:2] == (400, "malformed")
+
+
+def test_failed_orders_are_not_listed(client: Client) -> None:
+    order = client.placed("web.lab.test")
+    (authorization,) = client.see(order)["authorizations"]
+    client.post(authorization, {"status": "deactivated"})
+    other = client.placed("web.lab.test")
+    assert client.see(f"{client.kid}/orders") == {"orders": [other]}
 
 
 def test_the_list_of_orders_is_only_shown(client: Client) -> None:

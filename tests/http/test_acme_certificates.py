@@ -127,6 +127,33 @@ def test_nobody_else_revokes_it(lab: Lab, client: Client) -> None:
     assert client.post(REVOKE, {"certificate": der(chain)}).status_code == 200
 
 
+def test_an_account_that_controls_all_names_revokes_it(lab: Lab, client: Client) -> None:
+    """RFC 8555 section 7.6: an account that holds valid authorizations for all of them."""
+    order = client.issued("web.lab.test", "www.lab.test")
+    chain = client.post(client.see(order)["certificate"]).content
+    other = lab.client()
+    other.register()
+    other.placed("web.lab.test")
+    half = other.ready("web.lab.test")
+    assert problem(other.post(REVOKE, {"certificate": der(chain)}))[:2] == (403, "unauthorized")
+    other.ready("www.lab.test")
+    (given_up,) = other.see(half)["authorizations"]
+    other.post(given_up, {"status": "deactivated"})
+    assert problem(other.post(REVOKE, {"certificate": der(chain)}))[:2] == (403, "unauthorized")
+    other.ready("web.lab.test")
+    result = other.post(REVOKE, {"certificate": der(chain), "reason": 1})
+    assert (result.status_code, result.content) == (200, b"")
+    journal = lab.server.node.journal.path.read_bytes().splitlines()
+    [revoked] = [
+        line["data"]
+        for line in map(msgspec.json.decode, journal)
+        if line["type"] == "certificate.revoked"
+        and line["data"]["order_id"] == order.rpartition("/")[2]
+    ]
+    assert (revoked["by"], revoked["reason"]) == ("authorizations", 1)
+    assert problem(client.post(REVOKE, {"certificate": der(chain)}))[1] == "alreadyRevoked"
+
+
 @pytest.mark.parametrize("reason", [6, 7, 8, 11, -1, 10**9])
 def test_a_reason_that_is_none_is_told_which_ones_are(client: Client, reason: int) -> None:
     chain = client.certificate("web.lab.test")

@@ -311,13 +311,70 @@ def test_an_order_that_ran_out_of_time_is_invalid(tmp_path: Path) -> None:
         assert "expired" in detail
 
 
-def test_authorizations_are_not_deactivated_yet_and_it_is_said(client: Client) -> None:
+def test_an_authorization_that_is_given_up_ends_its_order(lab: Lab, client: Client) -> None:
+    """RFC 8555 section 7.5.2."""
+    placed, ready = client.placed("web.lab.test", "www.lab.test"), client.ready("web.lab.test")
+    for order in (placed, ready):
+        url, *others = client.see(order)["authorizations"]
+        for _ in range(2):  # once more changes nothing
+            result = client.post(url, {"status": "deactivated"})
+            assert (result.status_code, result.json["status"]) == (200, "deactivated")
+        assert client.see(url) == result.json
+        over = client.see(order)
+        assert over["status"] == "invalid"
+        assert "deactivated" in over["error"]["detail"]
+        assert types(lab, order)[-2:] == ["authorization.deactivated", "order.invalidated"]
+        for other in others:
+            assert client.see(other)["status"] == "invalid"
+    assert problem(client.finalize(ready, a_csr("web.lab.test")))[:2] == (403, "orderNotReady")
+    assert client.placed("web.lab.test", "www.lab.test") not in (placed, ready)
+
+
+def test_an_authorization_is_given_up_after_it_was_used(client: Client) -> None:
+    order = client.issued("web.lab.test")
+    (url,) = client.see(order)["authorizations"]
+    assert client.post(url, {"status": "deactivated"}).json["status"] == "deactivated"
+    assert client.see(order)["status"] == "valid"
+    assert client.post(client.see(order)["certificate"]).status_code == 200
+
+
+def test_nothing_else_of_an_authorization_can_be_changed(client: Client) -> None:
     (url,) = client.see(client.placed("web.lab.test"))["authorizations"]
-    status, kind, detail = problem(client.post(url, {"status": "deactivated"}))
-    assert (status, kind) == (400, "malformed")
-    assert "deactivated" in detail
-    assert problem(client.post(url, {}))[:2] == (400, "malformed")
+    for payload in ({}, {"status": "valid"}, {"status": "revoked"}):
+        status, kind, detail = problem(client.post(url, payload))
+        assert (status, kind) == (400, "malformed")
+        assert "deactivated" in detail
     assert client.see(url)["status"] == "pending"
+
+
+def test_an_order_that_ran_out_is_ended_by_itself(tmp_path: Path) -> None:
+    clock = HeldClock()
+    with a_lab(tmp_path, clock=clock) as lab:
+        client = lab.client()
+        client.register()
+        orders = [client.placed(f"web{n}.lab.test") for n in range(60)]
+        ready, done = client.ready("www.lab.test"), client.issued("ftp.lab.test")
+        lab.server.expiry.expire()
+        assert client.see(orders[0])["status"] == "pending"
+        clock.pass_by(7 * 24 * 3600)
+        client.drop_nonce()
+        before = client.see(ready)
+        lab.server.expiry.expire()
+        lab.server.expiry.expire()
+        assert [types(lab, order)[-1] for order in (*orders, ready)] == ["order.expired"] * 61
+        assert types(lab, orders[-1]).count("order.expired") == 1
+        assert client.see(ready) == before
+        assert before["status"] == "invalid"
+        assert "expired" in before["error"]["detail"]
+        (authorization,) = before["authorizations"]
+        assert client.see(authorization)["status"] == "expired"
+        assert client.see(done)["status"] == "valid"
+        # While nothing can be stored, it waits for the next time.
+        late = client.placed("late.lab.test")
+        clock.pass_by(7 * 24 * 3600)
+        lab.server.committer.stop()
+        lab.server.expiry.expire()
+        assert types(lab, late) == ["order.created"]
 
 
 def test_a_change_cannot_be_replayed_over_a_restart(tmp_path: Path) -> None:

@@ -11,9 +11,15 @@ import pytest
 
 from tests.make.csrs import a_csr
 from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
-from tests.make.signers import a_signer, b64
+from tests.make.signers import Signer, a_signer, b64
 
 MAX_BODY = 8192
+
+
+def key_change(client: Client, new: Signer) -> bytes:
+    """Return what a new key of an account signs."""
+    payload = {"account": client.kid, "oldKey": client.signer.jwk}
+    return new.request(payload, url=f"{URL}/acme/key-change", header={"nonce": None})
 
 
 class World:
@@ -33,6 +39,7 @@ class World:
         chain = self.client.post(self.client.see(issued)["certificate"]).content
         pem = chain.split(b"-----")[2].replace(b"\n", b"").decode()
         encoded = pem.rstrip("=").replace("+", "-").replace("/", "_")
+        taken = self.other.signer  # so that the account keeps its key, whatever else is right
         csr = {"csr": b64(a_csr("web.lab.test"))}
         identifiers = [{"type": "dns", "value": "web.lab.test"}]
         self.doors: dict[str, tuple[str, bytes | dict[str, Any]]] = {
@@ -48,6 +55,7 @@ class World:
             "challenge": (challenge["url"], b""),
             "certificate": (self.client.see(issued)["certificate"], b""),
             "revoke-cert": (f"{URL}/acme/revoke-cert", {"certificate": encoded}),
+            "key-change": (f"{URL}/acme/key-change", key_change(self.client, taken)),
         }
 
     def spoiled(self, door: str, *, who: Client | None = None, **spoil: Any) -> Result:
@@ -70,7 +78,7 @@ class World:
 
 DOORS = (
     "directory new-nonce new-account account orders new-order order finalize authorization "
-    "challenge certificate revoke-cert"
+    "challenge certificate revoke-cert key-change"
 ).split()
 
 Spoil = Callable[[World, str], Result]
@@ -145,7 +153,16 @@ WITH_AN_ACCOUNT: dict[str, tuple[Spoil, int, str]] = {
     ),
     "another's kid": (lambda w, d: w.spoiled(d, kid=w.other.kid), 400, "malformed"),
 }
-WITH_A_PAYLOAD = ["new-account", "new-order", "finalize", "revoke-cert", "account", "challenge"]
+WITH_A_PAYLOAD = [
+    "new-account",
+    "new-order",
+    "finalize",
+    "revoke-cert",
+    "account",
+    "challenge",
+    "authorization",
+    "key-change",
+]
 WRONG_PAYLOADS: dict[str, bytes] = {
     "no JSON": b"{oops",
     "an array": b"[]",
@@ -157,7 +174,7 @@ WRONG_PAYLOADS: dict[str, bytes] = {
     "depth": b'{"x":' * 900,
 }
 OWNED = ["account", "orders", "order", "finalize", "authorization", "challenge", "certificate"]
-SHOWN_ONLY = ["directory", "new-nonce", "orders", "order", "authorization", "certificate"]
+SHOWN_ONLY = ["directory", "new-nonce", "orders", "order", "certificate"]
 
 
 @pytest.fixture(scope="module")
@@ -247,7 +264,7 @@ def test_a_part_that_an_order_has_not_is_not_found(world: World, door: str, plac
     check(world.client.post(f"{URL}/acme/{base}/{order_id}-{place}"), 404, "malformed")
 
 
-@pytest.mark.parametrize("place", ["key-change", "new-authz", "renewal-info", "", "acct/", "order"])
+@pytest.mark.parametrize("place", ["new-authz", "renewal-info", "", "acct/", "order"])
 @pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "OPTIONS", "DELETE"])
 def test_what_does_not_exist_is_404(world: World, place: str, method: str) -> None:
     result = world.lab.wire.simulate_request(method, f"/acme/{place}")
@@ -298,6 +315,7 @@ def test_the_directory_is_where_people_look_for_it(world: World, path: str) -> N
         "newOrder": f"{URL}/acme/new-order",
         "revokeCert": f"{URL}/acme/revoke-cert",
         "renewalInfo": f"{URL}/acme/renewal-info",
+        "keyChange": f"{URL}/acme/key-change",
     }
     assert world.lab.wire.simulate_head(path).status_code == 200
 

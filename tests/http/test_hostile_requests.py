@@ -488,7 +488,7 @@ def ways(expected: Any) -> tuple[tuple[int, str], ...]:
 
 def test_the_request_that_is_spoiled_below_is_right_before(world: World) -> None:
     for path in DOORS:
-        if path in ("/acme/finalize/{order_id:id}", "/acme/revoke-cert"):
+        if path in ("/acme/finalize/{order_id:id}", "/acme/revoke-cert", "/acme/key-change"):
             continue  # would use up what the other tests need; the fixture's end does the same
         right = world.right(path)
         result = world.sent(right, right.texts())

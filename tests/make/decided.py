@@ -94,6 +94,8 @@ class World:
         challenges: tuple[str, ...] = ("http-01",),
         known: Mapping[str, orders.Known] = orders.NOTHING_KNOWN,
         replaces: str = "",
+        policy: str = "default",
+        preauthorization: bool = False,
     ) -> str:
         """Place an order; return its id."""
         order_id = self.new_id()
@@ -107,10 +109,11 @@ class World:
             challenges=challenges,
             tokens=iter(f"token-{n}" for n in range(1000)),
             lifetime=timedelta(days=7),
-            policy="default",
+            policy=policy,
             authority="ca",
             known=known,
             replaces=replaces,
+            preauthorization=preauthorization,
         )
         return order_id
 

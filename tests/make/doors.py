@@ -113,6 +113,13 @@ def _identifiers(name: str) -> Payload:
     return {"identifiers": [{"type": "dns", "value": name}]}
 
 
+def _next_key(owner: Owner) -> Payload:
+    """Return what a key that no account can have wants: to be an account's."""
+    payload = {"account": owner.account, "oldKey": owner.client.signer.jwk}
+    signer = owner.client.signer  # its own: so that the account keeps it, whatever else is right
+    return signer.request(payload, url=f"{URL}/acme/key-change", header={"nonce": None})
+
+
 DOORS: dict[str, Door] = {
     "/": Open("/"),
     "/directory": Open("/directory"),
@@ -140,6 +147,8 @@ DOORS: dict[str, Door] = {
         lambda o: o.challenge["url"], see=_empty, accept=lambda _: {}
     ),
     "/acme/cert/{order_id:id}": Owned(lambda o: o.certificate, see=_empty),
+    "/acme/cert/{order_id:id}/{chain:chain}": Owned(lambda o: f"{o.certificate}/0", see=_empty),
+    "/acme/key-change": Naming("/acme/key-change", take_over=_next_key),
     "/acme/revoke-cert": Naming(
         "/acme/revoke-cert",
         revoke=lambda o: {"certificate": o.der},

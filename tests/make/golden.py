@@ -156,6 +156,16 @@ def campaign_log() -> ALog:
     return log
 
 
+def ends_log() -> ALog:
+    """Return a log with an order that was given up, one that ran out, and another account key."""
+    log = a_log()
+    account = log.an_account()
+    log.a_given_up_order("web.corp.internal", account=account)
+    log.an_expired_order("web.corp.internal", "www.corp.internal", account=account)
+    log.a_key_change(account)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -167,6 +177,7 @@ GOLDEN = {
     "golden-prevalidated": prevalidated_log,
     "golden-renewal": renewal_log,
     "golden-campaign": campaign_log,
+    "golden-ends": ends_log,
 }
 
 

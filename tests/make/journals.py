@@ -15,7 +15,12 @@ from pathlib import Path
 
 import msgspec
 
-from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.accounts import (
+    AccountContactsChanged,
+    AccountCreated,
+    AccountDeactivated,
+    AccountKeyChanged,
+)
 from events.certificates import (
     CertificateIssued,
     CertificateMismatched,
@@ -46,6 +51,7 @@ from events.nodes import (
     NodeStarted,
 )
 from events.orders import (
+    AuthorizationDeactivated,
     AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeFailed,
@@ -56,6 +62,7 @@ from events.orders import (
     OfferedAuthorization,
     OfferedChallenge,
     OrderCreated,
+    OrderExpired,
     OrderFinalized,
     OrderInvalidated,
     OrderReady,
@@ -353,6 +360,44 @@ class ALog:
         self.say(OrderReady(), f"order/{order}", by=by)
         return order
 
+    def a_proof_ahead(self, name: str, *, account: str, by: int = 0) -> str:
+        """Tell the story of a name that is proven ahead of any order; return its id."""
+        order = self.a_new_order(name, account=account, by=by, preauthorization=True)
+        stream = f"order/{order}"
+        self.say(ChallengeAccepted(0, 0), stream, by=by, actor=self.actor(account))
+        self.say(ChallengeValidated(0, 0, {"address": "10.0.0.7"}), stream, by=by)
+        self.say(OrderReady(), stream, by=by)
+        return order
+
+    def a_given_up_order(self, name: str, *, account: str, by: int = 0) -> str:
+        """Tell the story of an order that ended when its client gave an authorization up."""
+        order = self.a_new_order(name, account=account, by=by)
+        stream, actor = f"order/{order}", self.actor(account)
+        error = Problem("urn:ietf:params:acme:error:unauthorized", "given up", 403)
+        self.say(ChallengeAccepted(0, 0), stream, by=by, actor=actor)
+        self.say(AuthorizationDeactivated(0), stream, by=by, actor=actor)
+        self.say(OrderInvalidated("client", error), stream, by=by, actor=actor)
+        return order
+
+    def an_expired_order(self, *names: str, account: str, by: int = 0) -> str:
+        """Tell the story of an order that ran out, with its first name proven."""
+        order = self.a_new_order(*names, account=account, by=by)
+        stream, actor = f"order/{order}", self.actor(account)
+        error = Problem("urn:ietf:params:acme:error:unauthorized", "the order expired", 403)
+        for n in range(len(names)):
+            self.say(ChallengeAccepted(n, 0), stream, by=by, actor=actor)
+        self.say(ChallengeValidated(0, 0, {"address": "10.0.0.7"}), stream, by=by)
+        self.say(OrderExpired(error), stream, by=by)
+        return order
+
+    def a_key_change(self, account: str, *, by: int = 0) -> Record:
+        """Let an account change its key. It can say nothing more after that: `actor` knows one."""
+        x = key_of(f"{account} anew")
+        fact = AccountKeyChanged(
+            account, key_of(account), x, {"kty": "OKP", "crv": "Ed25519", "x": x}
+        )
+        return self.say(fact, f"account/{account}", by=by, actor=self.actor(account))
+
     def a_half_validated_order(self, name: str, *, account: str, by: int = 0) -> str:
         """Tell the story of an order that ended while another challenge was being tried."""
         order = self.a_new_order(name, f"other.{name}", account=account, by=by)
@@ -503,6 +548,10 @@ def every_story(log: ALog) -> None:
 def later_stories(log: ALog) -> None:
     """Let happen what later versions brought, and the first golden journals do not have."""
     account = log.an_account()
+    log.a_proof_ahead("ahead.corp.internal", account=account)
     log.a_known_order("known.corp.internal", account=account)
     first, second = a_renewal(log)
     a_campaign(log, first, second)
+    log.a_given_up_order("up.corp.internal", account=account)
+    log.an_expired_order("late.corp.internal", "later.corp.internal", account=account)
+    log.a_key_change(account)

@@ -35,6 +35,9 @@ def test_every_look_up_is_led_by_an_index(settings):
         "last_line",
         "last_of_type",
         "orders_of",
+        "orders_for",
+        "orders_of_name",
+        "run_out",
         "get",
         "stream",
     } <= asked

@@ -52,6 +52,20 @@ def test_contacts_are_replaced() -> None:
         assert row.contact == contact
 
 
+def test_an_account_changes_its_key_if_no_account_has_the_new_one() -> None:
+    world = World()
+    account = world.account()
+    named = {"account_id": account.id, "new_thumbprint": "new", "new_jwk": {"kty": "OKP"}}
+    decision = accounts.change_key(world.rows, thumbprint=account.thumbprint, **named)
+    assert decision.guards == (KeyUnused("new"),)
+    assert world.do(decision) == ["account.key-changed"]
+    row = world.rows.get(ACCOUNTS, account.id)
+    assert row is not None
+    assert (row.thumbprint, row.jwk, row.status) == ("new", {"kty": "OKP"}, VALID)
+    with pytest.raises(Refused, match="present key"):
+        accounts.change_key(world.rows, thumbprint=account.thumbprint, **named)
+
+
 def test_who_left_does_not_come_back() -> None:
     world = World()
     account = world.account()

@@ -1,10 +1,12 @@
 """What follows from what an authority was asked and answered, and who may revoke."""
 
+from datetime import timedelta
+
 import pytest
 
-from certeasy.decide import accounts, issuance, revocation
+from certeasy.decide import accounts, authorizations, issuance, revocation
 from certeasy.decide.problems import Problem, Refused
-from events.certificates import CertificateMismatched
+from events.certificates import CertificateMismatched, CertificateRevoked
 from events.orders import Problem as Told
 from projections.accounts import Account
 from projections.certificates import CERTIFICATES
@@ -114,13 +116,21 @@ def issued(world: World, account: Account) -> str:
     return order_id
 
 
-def by_account(world: World, account: Account, certificate_id: str, reason: int = 0) -> list[str]:
+def by_account(
+    world: World,
+    account: Account,
+    certificate_id: str,
+    reason: int = 0,
+    proven: tuple[str, ...] = (),
+) -> list[str]:
     return world.decide(
         revocation.by_account,
+        world.now,
         certificate_id=certificate_id,
         account_id=account.id,
         thumbprint=account.thumbprint,
         reason=reason,
+        proven=proven,
     )
 
 
@@ -178,6 +188,50 @@ def test_another_account_or_one_that_left_revokes_nothing(
     world.decide(accounts.deactivate, account_id=account.id, thumbprint=account.thumbprint)
     with pytest.raises(Refused, match="deactivated"):
         by_account(world, account, issued)
+
+
+def with_proof(world: World, account: Account, *names: str) -> str:
+    order_id = world.order(*names, account=account, challenges=("dns-01",))
+    world.prove(account, order_id)
+    return order_id
+
+
+def test_who_controls_all_names_of_a_certificate_revokes_it(world: World, account: Account) -> None:
+    issued = with_proof(world, account, "a.test", "*.a.test")
+    world.finalize(account, issued, submit_now=True)
+    world.decide(issuance.issued, issued, world.issued_fact(issued))
+    other = world.account()
+    apex, wildcard = (with_proof(world, other, name) for name in ("a.test", "*.a.test"))
+    strangers = with_proof(world, world.account(), "*.a.test")
+    pending = world.order("*.a.test", account=other)
+    for proven in ((), (apex,), (wildcard,), (apex, strangers), (apex, pending), (apex, NO_ID)):
+        with pytest.raises(Refused, match="authorizations for all of its names"):
+            by_account(world, other, issued, 1, proven)
+    assert by_account(world, other, issued, 1, (apex, wildcard)) == ["certificate.revoked"]
+    assert world.facts[-1][1] == CertificateRevoked(
+        issued, "01", 1, "authorizations", ("a.test", "*.a.test")
+    )
+
+
+def test_what_was_given_up_or_ran_out_revokes_nothing(
+    world: World, account: Account, issued: str
+) -> None:
+    other = world.account()
+    given_up, late = (world.ready("a.test", account=other) for _ in range(2))
+    world.decide(
+        authorizations.deactivate,
+        world.now,
+        account_id=other.id,
+        thumbprint=other.thumbprint,
+        order_id=given_up,
+        n=0,
+    )
+    with pytest.raises(Refused, match="another account"):
+        by_account(world, other, issued, proven=(given_up,))
+    world.now += timedelta(days=7)
+    with pytest.raises(Refused, match="another account"):
+        by_account(world, other, issued, proven=(late,))
+    assert by_account(world, account, issued) == ["certificate.revoked"]
 
 
 def test_what_was_not_issued_here_is_not_found(world: World, account: Account) -> None:

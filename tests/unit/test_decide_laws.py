@@ -7,13 +7,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from certeasy.decide import accounts, issuance, orders, validation
+from certeasy.decide import accounts, authorizations, issuance, orders, validation
 from certeasy.decide.problems import Refused
 from events.certificates import CertificateMismatched
 from events.orders import Problem as Told
 from projections.certificates import CERTIFICATES
 from projections.jobs import JOBS
-from projections.orders import INVALID, PENDING, PROCESSING, READY, VALID
+from projections.orders import DEACTIVATED, INVALID, PENDING, PROCESSING, READY, VALID
 from tests.make.decided import World
 
 NEXT = {
@@ -121,6 +121,24 @@ class AnOrdersLife(RuleBasedStateMachine):
     def wait(self, days: int) -> None:
         self.world.now += timedelta(days=days)
 
+    @rule(n=parts, really=st.integers(0, 9))
+    def give_up(self, n: int, really: int) -> None:
+        if really == 0:
+            self.ask(
+                lambda: self.world.decide(
+                    authorizations.deactivate,
+                    self.world.now,
+                    account_id=self.account.id,
+                    thumbprint=self.account.thumbprint,
+                    order_id=self.order_id,
+                    n=n,
+                )
+            )
+
+    @rule()
+    def expire(self) -> None:
+        self.ask(lambda: self.world.decide(orders.expire, self.world.now, [self.order_id]))
+
     @rule(really=st.integers(0, 9))
     def leave(self, really: int) -> None:
         if really == 0:
@@ -141,7 +159,11 @@ class AnOrdersLife(RuleBasedStateMachine):
     @invariant()
     def it_is_ready_just_when_all_is_proven(self) -> None:
         order = self.world.row(self.order_id)
-        proven = all(each.status == VALID for each in order.authorizations)
+        seen = [each.status for each in order.authorizations]
+        if order.status in (PROCESSING, VALID):  # by then one may be given up
+            assert set(seen) <= {VALID, DEACTIVATED}
+            return
+        proven = all(status == VALID for status in seen)
         assert proven == (order.status in (READY, PROCESSING, VALID)) or order.status == INVALID
 
     @invariant()

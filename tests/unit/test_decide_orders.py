@@ -5,11 +5,23 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from certeasy.decide import accounts, issuance, orders, validation
+from certeasy.decide import accounts, authorizations, issuance, orders, validation
 from certeasy.decide.problems import Problem, Refused
 from events.orders import Problem as Told
+from projections.accounts import Account
 from projections.jobs import JOBS
-from projections.orders import INVALID, PENDING, PROCESSING, READY, VALID
+from projections.orders import (
+    DEACTIVATED,
+    EXPIRED,
+    INVALID,
+    ORDERS,
+    PENDING,
+    PREAUTHORIZATIONS,
+    PROCESSING,
+    READY,
+    VALID,
+    Preauthorization,
+)
 from tests.make.decided import NO_ID, World
 
 WEEK = timedelta(days=7)
@@ -400,3 +412,201 @@ def test_an_order_belongs_to_the_authority_that_was_asked_last() -> None:
     world.finalize(account, order_id)
     world.decide(issuance.submit, order_id, "other-ca", after=0)
     assert world.row(order_id).authority == "other-ca"
+
+
+def given_up(world: World, account: Account, order_id: str, n: int = 0) -> list[str]:
+    return world.decide(
+        authorizations.deactivate,
+        world.now,
+        account_id=account.id,
+        thumbprint=account.thumbprint,
+        order_id=order_id,
+        n=n,
+    )
+
+
+@pytest.mark.parametrize("state", [PENDING, READY, PROCESSING])
+def test_with_an_authorization_that_is_given_up_the_order_ends(state: str) -> None:
+    world = World()
+    account = world.account()
+    make = world.order if state == PENDING else world.ready
+    order_id = make("a.test", "b.test", account=account)
+    if state == PENDING:
+        world.accept(account, order_id, 1)
+    if state == PROCESSING:
+        world.finalize(account, order_id)
+    assert given_up(world, account, order_id) == ["authorization.deactivated", "order.invalidated"]
+    order = world.row(order_id)
+    assert order.status == INVALID
+    assert order.authorizations[0].status == DEACTIVATED
+    assert world.rows.get(JOBS, f"{order_id}-1-0") is None
+    assert world.rows.get(JOBS, order_id) is None
+    assert given_up(world, account, order_id) == []
+
+
+def test_an_authorization_is_given_up_after_its_order_has_its_certificate() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.processing("a.test", account=account)
+    assert given_up(world, account, order_id) == ["authorization.deactivated"]
+    fact = world.issued_fact(order_id)
+    assert world.decide(issuance.issued, order_id, fact) == ["certificate.issued"]
+    assert world.row(order_id).authorizations[0].status == DEACTIVATED
+
+
+def test_what_has_failed_or_run_out_cannot_be_given_up() -> None:
+    world = World()
+    account, other = world.account(), world.account()
+    failed = world.order("a.test", account=account)
+    world.accept(account, failed)
+    world.decide(validation.failed, failed, 0, 0, world.asked(failed), WRONG, {})
+    late = world.order("a.test", account=account)
+    world.now += WEEK
+    for order_id, status in ((failed, INVALID), (late, EXPIRED)):
+        with pytest.raises(Refused, match=f"is {status} already") as caught:
+            given_up(world, account, order_id)
+        assert caught.value.problem is Problem.MALFORMED
+    with pytest.raises(Refused, match="another account"):
+        given_up(world, other, late)
+    with pytest.raises(Refused, match="no such authorization"):
+        given_up(world, account, late, 1)
+
+
+def test_an_order_that_ran_out_is_ended_and_only_then() -> None:
+    world = World()
+    account = world.account()
+    pending = world.order("a.test", "b.test", account=account)
+    world.accept(account, pending, 0)
+    world.accept(account, pending, 1)
+    world.decide(validation.validated, pending, 0, 0, world.asked(pending, 0), {})
+    ready, done = world.ready("c.test", account=account), world.ready("d.test", account=account)
+    world.finalize(account, done)
+    every = [pending, ready, done, NO_ID]
+    assert world.decide(orders.expire, world.now, every) == []
+    world.now += WEEK
+    told = orders.visible_error(world.row(ready), world.now)
+    assert world.decide(orders.expire, world.now, every) == ["order.expired"] * 2
+    order = world.row(pending)
+    assert (order.status, world.row(ready).status) == (INVALID, INVALID)
+    assert world.row(done).status == PROCESSING
+    assert {each.status for each in order.authorizations} == {EXPIRED}
+    assert world.rows.get(JOBS, f"{pending}-1-0") is None
+    assert orders.visible_error(world.row(ready), world.now) == told
+    assert told is not None
+    assert "expired" in told.detail
+    assert world.decide(orders.expire, world.now, every) == []
+
+
+def test_what_failed_before_its_time_stays_failed_after_it() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", "b.test", account=account)
+    world.accept(account, order_id)
+    world.decide(validation.failed, order_id, 0, 0, world.asked(order_id), WRONG, {})
+    world.now += WEEK
+    order = world.row(order_id)
+    assert world.decide(orders.expire, world.now, [order_id]) == []
+    shown = [orders.authorization_status(order, one, world.now) for one in order.authorizations]
+    assert shown == [INVALID, INVALID]
+    assert orders.visible_error(order, world.now) == WRONG
+
+
+def test_a_proof_counts_as_long_as_its_authorization() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.processing("a.test", account=account)
+    world.decide(issuance.issued, order_id, world.issued_fact(order_id))
+    order = world.row(order_id)
+    assert orders.authorization_status(order, order.authorizations[0], world.now) == VALID
+    world.now += WEEK
+    assert orders.authorization_status(order, order.authorizations[0], world.now) == EXPIRED
+    assert orders.visible_status(order, world.now) == VALID
+
+
+def test_a_proof_for_a_key_that_was_given_up_meanwhile_proves_nothing() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("web.corp.test", account=account)
+    world.accept(account, order_id)
+    asked = world.asked(order_id)
+    changed = {"new_thumbprint": "new", "new_jwk": {"kty": "OKP"}}
+    world.decide(
+        accounts.change_key, account_id=account.id, thumbprint=account.thumbprint, **changed
+    )
+    assert world.decide(validation.validated, order_id, 0, 0, asked, {}) == [
+        "challenge.failed",
+        "order.invalidated",
+    ]
+    order = world.rows.get(ORDERS, order_id)
+    assert order is not None
+    assert order.error is not None
+    assert "changed its key" in order.error.detail
+
+
+def ahead(world: World, account: Account, *names: str, ways: tuple[str, ...] = ("http-01",)):
+    return authorizations.known_ahead(
+        world.rows,
+        world.now,
+        account_id=account.id,
+        names=names,
+        challenges=ways,
+        policy="default",
+    )
+
+
+def test_what_was_proven_ahead_of_an_order_is_known_to_it() -> None:
+    world = World()
+    account, other = world.account(), world.account()
+    first = world.order("a.test", account=account, preauthorization=True)
+    assert ahead(world, account, "a.test") == {}
+    world.prove(account, first)
+    rule = orders.Known(f"authorization {first}-0", "http-01")
+    assert ahead(world, account, "a.test", "b.test", "*.a.test") == {"a.test": rule}
+    # For nobody else, by no way that is not allowed, and not for what was proven in an order.
+    assert ahead(world, other, "a.test") == {}
+    assert ahead(world, account, "a.test", ways=("dns-01",)) == {}
+    world.ready("c.test", account=account)
+    assert ahead(world, account, "c.test") == {}
+    # The latest counts, once it is proven.
+    second = world.order("a.test", account=account, preauthorization=True)
+    assert ahead(world, account, "a.test") == {"a.test": rule}
+    world.prove(account, second)
+    assert ahead(world, account, "a.test")["a.test"].rule == f"authorization {second}-0"
+    given_up(world, account, second)
+    assert ahead(world, account, "a.test") == {}
+
+
+def test_a_proof_ahead_of_an_order_counts_under_its_policy_and_in_its_time() -> None:
+    world = World()
+    account = world.account()
+    for policy in ("other", "default"):
+        order_id = world.order("a.test", account=account, policy=policy, preauthorization=True)
+        world.prove(account, order_id)
+        assert bool(ahead(world, account, "a.test")) == (policy == "default")
+    world.now += WEEK
+    assert ahead(world, account, "a.test") == {}
+    world.decide(orders.expire, world.now, [order_id])
+    assert ahead(world, account, "a.test") == {}
+
+
+def test_a_proof_ahead_of_an_order_is_no_order() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.order("a.test", account=account, preauthorization=True)
+    world.prove(account, order_id)
+    assert orders.of_account(world.rows, order_id, account.id).status == READY
+    with pytest.raises(Refused, match="no such order") as caught:
+        world.finalize(account, order_id)
+    assert caught.value.status == 404
+
+
+def test_a_row_that_leads_to_another_accounts_proof_is_not_followed() -> None:
+    world = World()
+    account, other = world.account(), world.account()
+    order_id = world.order("a.test", account=other, preauthorization=True)
+    world.prove(other, order_id)
+    world.rows.put(PREAUTHORIZATIONS, Preauthorization(account.id, "a.test", order_id))
+    world.rows.put(PREAUTHORIZATIONS, Preauthorization(other.id, "b.test", order_id))
+    world.rows.put(PREAUTHORIZATIONS, Preauthorization(account.id, "b.test", NO_ID))
+    assert ahead(world, account, "a.test", "b.test") == {}
+    assert ahead(world, other, "b.test") == {}

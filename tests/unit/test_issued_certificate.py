@@ -402,3 +402,63 @@ def test_a_root_that_is_the_leafs_own_issuer_stays():
 def test_a_certificate_is_written_as_others_write_it():
     written = x509.load_der_x509_certificate(LEAF).public_bytes(Encoding.PEM)
     assert chains.pem(LEAF) == written
+
+
+# ---------------------------------------------------------------- other chains
+
+
+def others(*issuers, chosen=ISSUERS, leaf=LEAF, now=NOW):
+    return chains.alternates(x509.load_der_x509_certificate(leaf), chosen, issuers, now)
+
+
+OLD_ROOT = Ca("Old root", p256(110))
+CROSS = Ca("Root", p256(100), OLD_ROOT)  # our root, signed by an older one
+CROSS_ISSUING = Ca("Issuing", p256(101), OLD_ROOT)  # our issuing CA, signed by it directly
+
+
+def test_without_a_cross_signature_there_is_one_chain():
+    assert others(*ISSUERS) == ()
+    assert others(*ISSUERS, Ca("Stranger", p256(111)).der, b"rubbish", ISSUING.der) == ()
+
+
+def test_a_cross_signed_root_makes_another_chain():
+    assert others(*ISSUERS, CROSS.der, OLD_ROOT.der) == ((ISSUING.der, CROSS.der, OLD_ROOT.der),)
+    # Whether its root is known makes no difference to what is written down.
+    assert others(*ISSUERS, CROSS.der) == ((ISSUING.der, CROSS.der),)
+
+
+def test_a_cross_signed_issuing_ca_makes_another_chain():
+    assert others(*ISSUERS, CROSS_ISSUING.der) == ((CROSS_ISSUING.der,),)
+
+
+def test_other_chains_have_a_fixed_order():
+    known = [*ISSUERS, CROSS.der, CROSS_ISSUING.der, OLD_ROOT.der]
+    assert others(*known) == others(*reversed(known))
+    assert set(others(*known)) == {
+        (ISSUING.der, CROSS.der, OLD_ROOT.der),
+        (CROSS_ISSUING.der, OLD_ROOT.der),
+    }
+    default = (CROSS_ISSUING.der, OLD_ROOT.der)
+    assert set(others(*known, chosen=default)) == {
+        (ISSUING.der, CROSS.der, OLD_ROOT.der),
+        (ISSUING.der, ROOT.der),
+    }
+
+
+def test_a_chain_through_what_has_expired_is_none():
+    expired = Ca("Root", p256(100), OLD_ROOT, begins=-2 * DAY, ends=-DAY)
+    assert others(*ISSUERS, expired.der, OLD_ROOT.der) == ()
+
+
+def test_a_chain_beyond_a_path_length_is_none():
+    short = x509.BasicConstraints(ca=True, path_length=0)
+    cross = Ca("Root", p256(100), OLD_ROOT, extensions=[short])
+    assert others(*ISSUERS, cross.der, OLD_ROOT.der) == ()
+
+
+def test_however_many_sign_each_other_the_chains_have_a_bound():
+    rings = [Ca("Root", p256(100), Ca(f"Old {n}", p256(120 + n))).der for n in range(12)]
+    assert len(others(*ISSUERS, *rings)) == chains.MOST_ALTERNATES
+    one, other = Ca("One", p256(106)), Ca("Other", p256(107))
+    ring = [Ca("One", p256(106), other).der, Ca("Other", p256(107), one).der]
+    assert others(*ring, chosen=tuple(ring), leaf=one.leaf()) == ()

@@ -221,9 +221,9 @@ def test_an_account_always_has_contact_and_orders() -> None:
 
 
 def test_a_directory_has_no_empty_terms() -> None:
-    directory = messages.Directory("n", "a", "o", "r")
+    directory = messages.Directory("n", "a", "o", "r", "i", "k")
     assert msgspec.json.encode(directory) == (
-        b'{"newNonce":"n","newAccount":"a","newOrder":"o","revokeCert":"r"}'
+        b'{"newNonce":"n","newAccount":"a","newOrder":"o","revokeCert":"r","renewalInfo":"i","keyChange":"k"}'
     )
 
 

@@ -2,10 +2,16 @@
 
 import pytest
 
-from events.accounts import AccountContactsChanged, AccountCreated, AccountDeactivated
+from events.accounts import (
+    AccountContactsChanged,
+    AccountCreated,
+    AccountDeactivated,
+    AccountKeyChanged,
+)
 from events.certificates import CertificateReplaced, CertificateRevoked
 from events.nodes import NodeKeyRotated, NodeRetired
 from events.orders import (
+    AuthorizationDeactivated,
     AuthorizationPrevalidated,
     ChallengeAccepted,
     ChallengeValidated,
@@ -15,6 +21,7 @@ from events.orders import (
     OfferedAuthorization,
     OfferedChallenge,
     OrderCreated,
+    OrderExpired,
     OrderFinalized,
     OrderInvalidated,
     OrderReady,
@@ -97,6 +104,26 @@ def known_already_by_another_challenge(log: ALog) -> None:
     log.say(AuthorizationPrevalidated(0, "eab x", 1), f"order/{order}")
 
 
+def given_up_twice(log: ALog) -> None:
+    order = an_order(log)
+    log.say(AuthorizationDeactivated(0), f"order/{order}")
+    log.say(AuthorizationDeactivated(0), f"order/{order}")
+
+
+def given_up_where_there_is_none(log: ALog) -> None:
+    log.say(AuthorizationDeactivated(1), f"order/{an_order(log)}")
+
+
+def ran_out_after_it_was_valid(log: ALog) -> None:
+    log.say(OrderExpired(PROBLEM), f"order/{log.an_order(NAME)}")
+
+
+def changed_another_s_key(log: ALog) -> None:
+    account, other = log.an_account(), log.an_account()
+    fact = AccountKeyChanged(account, key_of(other), "new", {"kty": "OKP"})
+    log.say(fact, f"account/{account}")
+
+
 def submitted_out_of_turn(log: ALog) -> None:
     order = log.an_order(NAME)
     log.say(IssuanceSubmitted(2, "lab", "0" * 64), f"order/{order}")
@@ -174,6 +201,10 @@ def signed_with_another_key(log: ALog) -> None:
         (tried_twice, "which is processing"),
         (known_already_twice, "which is valid"),
         (known_already_by_another_challenge, "which is not pending"),
+        (given_up_twice, "no authorization 0 to give up"),
+        (given_up_where_there_is_none, "no authorization 1 to give up"),
+        (ran_out_after_it_was_valid, "although it is valid"),
+        (changed_another_s_key, "gives up the key .*, not its own"),
         (submitted_out_of_turn, "although it is valid"),
         (submitted_with_another_request, "did not come to this submission"),
         (failed_before_it_was_submitted, "although it is pending"),
