@@ -130,10 +130,9 @@ def _renewal_requested(fact: RenewalRequested) -> str:
     by = [f"from {fact.authority}"] if fact.authority else []
     by += [f"valid since before {fact.before}"] if fact.before else []
     which = " and ".join(by) or "listed by serial"
-    return (
-        f"asked for {len(fact.certificates)} certificates, {which}, to be renewed from {fact.start}"
-        f" to {fact.end}"
-    )
+    count = len(fact.certificates)
+    what = "1 certificate" if count == 1 else f"{count} certificates"
+    return f"asked for {what}, {which}, to be renewed from {fact.start} to {fact.end}"
 
 
 def _seen(evidence: dict[str, object]) -> str:

@@ -196,8 +196,12 @@ def _line(certificate: Certificate) -> str:
     return printable(f"{certificate.serial}  {valid}  {names}")
 
 
+def _counted(count: int) -> str:
+    return "1 certificate" if count == 1 else f"{count} certificates"
+
+
 def _sentence(count: int, start: str, end: str, campaign: str) -> str:
-    what = "1 certificate" if count == 1 else f"{count} certificates"
+    what = _counted(count)
     if not campaign:
         return f"{what} would be asked to be renewed; nothing was changed"
     return f"{what} asked to be renewed, from {start} to {end} (campaign {campaign})"
@@ -229,7 +233,7 @@ def _tell_outcome(settings: Settings, campaign: str, *, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
         return
     every = ", ".join(f"{count} {what}" for what, count in counts.items())
-    click.echo(f"{sum(counts.values())} certificates: {every}")
+    click.echo(f"{_counted(sum(counts.values()))}: {every}")
 
 
 def _others(store: Store, certificate: Certificate) -> Iterator[Certificate]:

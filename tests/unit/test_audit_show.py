@@ -200,7 +200,7 @@ def test_a_renewal_and_the_campaign_behind_it_are_shown(tmp_path, kind):
     told = [entry.what for entry in entries]
     after = log.serials[second]
     assert any(f"was replaced by certificate {after} of order {second}" in what for what in told)
-    assert told[-1].startswith("asked for 1 certificates, from lab, to be renewed from ")
+    assert told[-1].startswith("asked for 1 certificate, from lab, to be renewed from ")
     [ordered] = [e.what for e in listed(given, "order", second) if e.type == "order.created"]
     assert f"to replace that of order {first}" in ordered
 
