@@ -48,7 +48,7 @@ class Place:
     @contextmanager
     def server(self) -> Iterator[Lab]:
         info = RenewalInfoSettings(explanation_url=EXPLAINED)
-        with a_lab(self.workdir, renewal_info=info) as lab:
+        with a_lab(self.workdir, sections={"renewal_info": info}) as lab:
             yield lab
 
     def command(self, *words: str) -> Result:

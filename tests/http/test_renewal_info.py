@@ -42,7 +42,9 @@ def clock() -> HeldClock:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, clock: HeldClock) -> Iterator[Lab]:
     info = RenewalInfoSettings(explanation_url=EXPLAINED)
-    with a_lab(tmp_path_factory.mktemp("lab"), clock=clock, renewal_info=info) as made:
+    with a_lab(
+        tmp_path_factory.mktemp("lab"), clock=clock, sections={"renewal_info": info}
+    ) as made:
         yield made
 
 

@@ -20,7 +20,7 @@ import msgspec
 
 from certeasy.app import Application
 from certeasy.clock import Clock
-from certeasy.settings import RenewalInfoSettings, Settings
+from certeasy.settings import Settings
 from tests.fakes.web_server import WebServer, page, redirect
 from tests.make.csrs import a_csr, p256
 from tests.make.server import URL, a_server, lab_settings
@@ -178,7 +178,6 @@ def a_lab(
     folder: Path,
     *,
     clock: Clock | None = None,
-    renewal_info: RenewalInfoSettings | None = None,
     change: Callable[[Settings], Settings] = lambda settings: settings,
     sections: dict[str, Any] | None = None,
     **server: Any,
@@ -204,8 +203,6 @@ def a_lab(
         if server:
             section = msgspec.structs.replace(settings.server, **server)
             settings = msgspec.structs.replace(settings, server=section)
-        if renewal_info:
-            settings = msgspec.structs.replace(settings, renewal_info=renewal_info)
         with a_server(folder, clock=clock, settings=settings) as application:
             labs.append(Lab(application, shown))
             yield labs[0]
