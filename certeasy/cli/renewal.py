@@ -66,11 +66,11 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
         return ""
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        return _rfc3339(at if at.tzinfo else at.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is no time such as 2026-11-01 or 2026-11-01T12:00:00Z"
         ) from None
-    return _rfc3339(at if at.tzinfo else at.replace(tzinfo=UTC))
 
 
 def _length(
@@ -296,4 +296,4 @@ def _listed(file: Path) -> tuple[str, ...]:
 
 
 def _rfc3339(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -294,6 +294,7 @@ def test_how_far_a_campaign_is_can_be_asked_for(place: Place) -> None:
         (("--authority", "a", "--window", "0s"), "'0s' would switch it off"),
         (("--authority", "a", "--window", "soon"), "'soon' is not a duration"),
         (("--before", "yesterday"), "'yesterday' is no time such as 2026-11-01"),
+        (("--before", "0001-01-01T00:00:00+14:00"), "is no time such as"),
         (("--serials", "/nowhere"), "does not exist"),
     ],
 )
@@ -319,7 +320,8 @@ def test_a_list_with_something_else_in_it_is_refused_with_its_line(place: Place)
 def test_nothing_covered_is_told_and_recorded_by_nobody(place: Place) -> None:
     with place.server() as lab:
         planted(lab, 0x81)
-        assert "no certificate that is in force" in place.fails("--authority", "another")
+        for words in (("--authority", "another"), ("--before", "0001-01-01")):
+            assert "no certificate that is in force" in place.fails(*words)
     assert place.campaigns() == []
 
 
