@@ -45,9 +45,9 @@ lint: venv ## ruff, mypy, import-linter
 docs: venv ## build the documents into site/, strictly
 	@$(BIN)/mkdocs build --strict --quiet
 
-fuzz: ## give the readers of requests any bytes, SECONDS (5) for each of them
+fuzz: ## give the readers of requests any bytes, SECONDS (3) for each of them
 	@$(PYTHON) -m tools.environment test
-	@$(BIN)/python -m tools.fuzz --seconds $(or $(SECONDS),5)
+	@$(BIN)/python -m tools.fuzz --seconds $(or $(SECONDS),3)
 
 interop: ## drive every ACME client there is, and print the table (root: installs what is missing)
 	@$(PYTHON) -m tools.environment test

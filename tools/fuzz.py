@@ -16,7 +16,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-TARGETS = ("jws", "signed-request", "json", "csr", "csr-text", "signed-csr", "csr-subject", "name")
+TARGETS = (
+    "jws", "signed-request", "json", "csr", "csr-text", "signed-csr", "csr-subject", "name",
+    "address", "contact", "cert-id", "issue-value", "http-answer", "alpn-certificate",
+    "alpn-extension",
+)  # fmt: skip
 EXECUTED = re.compile(r"stat::number_of_executed_units: *([0-9]+)")
 COVERED = re.compile(r"cov: ([0-9]+)")
 SHOWN = 25

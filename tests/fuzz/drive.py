@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LONGEST = 4096
-SLOWEST = 10
-"""Seconds that one input may take."""
 INSTRUMENTED = ["certeasy", "events", "asn1crypto", "jwcrypto", "tests.fuzz"]
 
 
@@ -43,7 +41,7 @@ def _guided(name: str, seconds: int, seed: int, folder: Path) -> None:
         f"-max_total_time={seconds}",
         f"-seed={seed}",
         f"-max_len={LONGEST}",
-        f"-timeout={SLOWEST}",
+        f"-timeout={targets.SLOWEST}",
         "-rss_limit_mb=1024",
         "-print_final_stats=1",
         f"-artifact_prefix={folder}/{name}-",

@@ -8,23 +8,29 @@ must not be. The property-based tests and the coverage-guided run use the same t
 import datetime as dt
 import functools
 import re
+import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certeasy.acme import messages
+from certeasy.acme import messages, renewal
 from certeasy.acme.jws import AccountKey
 from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
 from certeasy.acme.requests import Door, KnownAccount
 from certeasy.acme.urls import Urls
-from certeasy.decide import csr, identifiers
+from certeasy.decide import contacts, csr, identifiers
 from certeasy.decide.problems import Refused
 from certeasy.settings import CsrRules, SignatureRules
 from certeasy.settings.names import canonical, fault
+from certeasy.validate import issue_value as issue_values
+from certeasy.validate import reach, tlsalpn01, wire
 from tests.fakes.clocks import HeldClock
+from tests.make import alpn
 from tests.make.csrs import (
     MICROSOFT_EXTENSION_REQUEST,
     a_csr,
@@ -46,6 +52,10 @@ KID = f"{URL}/acme/acct/{ACCOUNT}"
 NONCE = b"$NONCE"
 """Stands in a protected header for a nonce that is good."""
 NAMES = ("web.corp.test", "mail.corp.test")
+KEY_AUTHORIZATION = f"{'t' * 43}.{'k' * 43}"
+SENT_AT_ONCE = 32 * 1024
+SLOWEST = 10
+"""Seconds that one input may take."""
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 LDH = re.compile(rf"(?!.*\.[0-9]+\Z){LABEL}(\.{LABEL})*")
 DECODERS = tuple(
@@ -188,6 +198,91 @@ def name(data: bytes) -> bool:
     return True
 
 
+def address(data: bytes) -> bool:
+    """Take bytes for an IP address in an order."""
+    text = data.decode("utf-8", "replace")
+    try:
+        (made,) = identifiers.names((messages.AskedIdentifier("ip", text),), ips=True)
+    except Refused as refused:
+        return assert_proper(refused)
+    assert str(ip_address(made)) == made == text.lower()
+    return True
+
+
+def contact(data: bytes) -> bool:
+    """Take bytes for a contact of an account."""
+    text = data.decode("utf-8", "replace")
+    try:
+        (kept,) = contacts.checked((text,))
+    except Refused as refused:
+        return assert_proper(refused)
+    assert kept == text
+    assert kept.isascii()
+    assert kept.isprintable()
+    return True
+
+
+def cert_id(data: bytes) -> bool:
+    """Take bytes for what a certificate is called by who asks when to renew it."""
+    try:
+        made = renewal.cert_id(data.decode("utf-8", "replace"))
+    except Refused as refused:
+        return assert_proper(refused)
+    assert made.serial >= 0
+    return True
+
+
+def issue_value(data: bytes) -> bool:
+    """Take bytes for the value of a CAA record."""
+    try:
+        made = issue_values.parse(data)
+    except ValueError as error:
+        return in_one_line(error)
+    assert made.issuer == made.issuer.lower().strip()
+    assert all(tag == tag.lower() for tag, _ in made.parameters)
+    return True
+
+
+def http_answer(data: bytes) -> bool:
+    """Take bytes for what a web server answers, after which it hangs up."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data[:SENT_AT_ONCE])
+        theirs.shutdown(socket.SHUT_WR)
+        try:
+            answer = wire.get(ours, "web.lab.test", "/", wire.Deadline(SLOWEST))
+        except wire.Unanswered as fault:
+            return in_one_line(fault)
+    assert 200 <= answer.status <= 599
+    assert len(answer.body) <= wire.MAX_BODY
+    assert wire.kind(answer.body, cut=answer.cut).isprintable()
+    return True
+
+
+def alpn_certificate(data: bytes) -> bool:
+    """Take bytes for the certificate that a TLS server shows for tls-alpn-01."""
+    try:
+        tlsalpn01._check(data, NAMES[0], KEY_AUTHORIZATION)
+    except reach.Stop as stop:
+        return in_one_line(stop)
+    extensions = x509.load_der_x509_certificate(data).extensions
+    extension = extensions.get_extension_for_oid(alpn.ACME_IDENTIFIER)
+    assert extension.critical
+    assert extension.value == alpn.proof(KEY_AUTHORIZATION)
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [name.value.lower() for name in names] == [NAMES[0]]
+    return True
+
+
+def alpn_extension(data: bytes) -> bool:
+    """Take bytes for the names in such a certificate, which is signed as it must be."""
+    names = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, data)
+    made = alpn.alpn_certificate(
+        (names, False), (alpn.proof(KEY_AUTHORIZATION), True), key=the_key()
+    )
+    return alpn_certificate(made.public_bytes(serialization.Encoding.DER))
+
+
 def planted(data: bytes) -> bool:
     """Find something at once: whoever runs targets is tested with it."""
     if b"!" in data:
@@ -204,6 +299,13 @@ TARGETS: dict[str, Target] = {
     "signed-csr": signed_csr,
     "csr-subject": csr_subject,
     "name": name,
+    "address": address,
+    "contact": contact,
+    "cert-id": cert_id,
+    "issue-value": issue_value,
+    "http-answer": http_answer,
+    "alpn-certificate": alpn_certificate,
+    "alpn-extension": alpn_extension,
     "planted": planted,
 }
 
@@ -234,6 +336,21 @@ def seeds(target: str) -> list[bytes]:
         "signed-csr": [attribute, asking_for(raw_san(*NAMES), dotted=MICROSOFT_EXTENSION_REQUEST)],
         "csr-subject": [raw_cn(0x0C, b"web.corp.test"), tlv(0x30), raw_cn(0x1E, b"\0w")],
         "name": [b"web.lab.test", b"*.lab.test", b"xn--bcher-kva.test", b"B\xc3\xbc.test", b"A.B."],
+        "address": [b"192.0.2.1", b"2001:db8::1", b"::ffff:10.0.0.1", b"2001:DB8::1"],
+        "contact": [b"mailto:a@b.test", b"MAILTO:a.b+c@d.e.test"],
+        "cert-id": [b"aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE", b"AA.AQ"],
+        "issue-value": [b"ca.test; accounturi=https://a/b; validationmethods=dns-01", b";"],
+        "http-answer": [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x\r\nh\r\n0\r\n\r\n",
+            b"HTTP/1.1 100 Go\r\n\r\nHTTP/1.0 302 Found\r\nLocation: /x\r\n\r\n",
+        ],
+        "alpn-certificate": [
+            alpn.right_certificate(NAMES[0], KEY_AUTHORIZATION).public_bytes(
+                serialization.Encoding.DER
+            )
+        ],
+        "alpn-extension": [tlv(0x30, tlv(0x82, NAMES[0].encode()))],
         "planted": [b"bud"],
     }  # fmt: skip
     return made[target]
@@ -248,11 +365,28 @@ def corpus(folder: Path, target: str) -> Path:
     return place
 
 
+def in_one_line(error: Exception) -> bool:
+    """Return False for what is told in one line; raise AssertionError for anything else."""
+    assert str(error).isprintable()
+    return False
+
+
 def assert_proper(refused: Refused) -> bool:
     """Return False for a refusal as it must be; raise AssertionError for any other."""
     assert 400 <= refused.status < 500, refused
     document = msgspec.json.encode(refused.document())
     assert len(document) < 8192, len(document)
-    assert b":null" not in document
+    assert not has_null(msgspec.json.decode(document))
     assert refused.detail.isprintable(), refused.detail
     return False
+
+
+def has_null(value: object) -> bool:
+    """Tell whether there is a null anywhere in what was read from JSON."""
+    match value:
+        case dict():
+            return any(map(has_null, value.values()))
+        case list():
+            return any(map(has_null, value))
+        case _:
+            return value is None
