@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certeasy.settings import DnsZone, IpRules, NameRules, Settings
 from certeasy.validate.dns01 import digest
@@ -16,8 +17,9 @@ from tests.fakes.dns_server import DnsServer
 from tests.fakes.web_server import WebServer
 from tests.make.alpn import AlpnShelf, right_certificate
 from tests.make.csrs import a_csr, cn, san
-from tests.make.lab import PATIENCE, Client, Lab, a_lab, problem
+from tests.make.lab import PATIENCE, URL, Client, Lab, a_lab, problem
 from tests.make.server import ZONE
+from tests.make.signers import b64
 
 
 def with_wildcards(settings: Settings) -> Settings:
@@ -43,7 +45,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory, dns: DnsServer) -> Iterator[La
         profile = msgspec.structs.replace(profile, zones=(zone,))
         return msgspec.structs.replace(settings, dns_validation_profiles=(profile,))
 
-    with a_lab(tmp_path_factory.mktemp("lab"), change=change) as made:
+    folder = tmp_path_factory.mktemp("lab")
+    with a_lab(folder, change=change, pre_authorization=True) as made:
         yield made
 
 
@@ -171,7 +174,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, AlpnSh
 
     with (
         WebServer(lambda _: [], tls=shelf.context) as server,
-        a_lab(tmp_path_factory.mktemp("lab"), change=change) as lab,
+        a_lab(tmp_path_factory.mktemp("lab"), change=change, pre_authorization=True) as lab,
     ):
         yield lab, shelf
 
@@ -434,3 +437,78 @@ def test_a_hundred_slow_names_of_one_account_do_not_keep_another_waiting(
     finally:
         release.set()
         lab.on_request = lambda _request: None
+
+
+# Names of one kind are no proof of the other
+
+
+def by_dns(client: Client, dns: DnsServer, order: str) -> None:
+    """Prove all of an order by records of the DNS."""
+    for url in client.see(order)["authorizations"]:
+        authorization = client.see(url)
+        challenge = next(each for each in authorization["challenges"] if each["type"] == "dns-01")
+        place = f"_acme-challenge.{authorization['identifier']['value']}"
+        shown = digest(client.key_authorization(challenge["token"])).decode()
+        dns.records[place] = [*dns.records.get(place, []), f"TXT {shown}"]
+        assert client.post(challenge["url"], {}).status_code == 200
+    assert client.wait(order, "ready", "invalid")["status"] == "ready"
+
+
+def proven_ahead(client: Client, kind: str, value: str) -> None:
+    """Prove a name by http-01 ahead of any order."""
+    asked = {"identifier": {"type": kind, "value": value}}
+    result = client.post(f"{URL}/acme/new-authz", asked)
+    assert result.status_code == 201, result.text
+    challenge = next(each for each in result.json["challenges"] if each["type"] == "http-01")
+    client.lab.shown[challenge["token"]] = client.key_authorization(challenge["token"])
+    client.post(challenge["url"], {})
+    assert client.wait(result.headers["location"], "valid", "invalid")["status"] == "valid"
+
+
+def test_a_name_that_was_proven_ahead_proves_no_wildcard_of_it(client: Client) -> None:
+    """RFC 8555 section 7.4.1: one host of a zone does not speak for all of it."""
+    proven_ahead(client, "dns", "lab.test")
+    order = client.placed("lab.test", "*.lab.test")
+    first, second = authorizations(client, order)
+    assert (first["status"], second["status"]) == ("valid", "pending")
+    assert [each["type"] for each in second["challenges"]] == ["dns-01"]
+    assert client.see(order)["status"] == "pending"
+
+
+def test_a_wildcard_is_not_proven_ahead_of_an_order(client: Client) -> None:
+    """RFC 8555 section 7.4.1: a server may refuse it."""
+    asked = {"identifier": {"type": "dns", "value": "*.lab.test"}}
+    status, kind, detail = problem(client.post(f"{URL}/acme/new-authz", asked))
+    assert (status, kind) == (400, "malformed")
+    assert "wildcard" in detail
+
+
+def test_an_address_is_proven_ahead_of_an_order(host: tuple[Lab, AlpnShelf]) -> None:
+    """RFC 8738, RFC 8555 section 7.4.1."""
+    client = host[0].client()
+    client.register()
+    proven_ahead(client, "ip", "127.0.0.1")
+    result = client.order(identifiers=ips("127.0.0.1"))
+    assert (result.status_code, result.json["status"]) == (201, "ready")
+    finalized = client.finalize(result.headers["location"], a_csr("127.0.0.1"))
+    assert finalized.json["status"] == "valid"
+
+
+def test_who_controls_a_name_revokes_no_certificate_of_its_wildcard(
+    lab: Lab, client: Client, dns: DnsServer
+) -> None:
+    """RFC 8555 section 7.6: valid authorizations for all of the identifiers, stars included."""
+    names = ("rev.lab.test", "*.rev.lab.test")
+    order = client.placed(*names)
+    by_dns(client, dns, order)
+    client.finalize(order, a_csr(*names))
+    chain = client.post(client.wait(order, "valid", "invalid")["certificate"]).content
+    leaf = x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.DER)
+    other = lab.client()
+    other.register()
+    revoke = f"{URL}/acme/revoke-cert"
+    other.ready("rev.lab.test")
+    refused = other.post(revoke, {"certificate": b64(leaf)})
+    assert problem(refused)[:2] == (403, "unauthorized")
+    by_dns(other, dns, other.placed("*.rev.lab.test"))
+    assert other.post(revoke, {"certificate": b64(leaf)}).status_code == 200
