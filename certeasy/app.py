@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from certeasy import config
 from certeasy.acme.app import Site
 from certeasy.acme.app import build as build_acme
-from certeasy.acme.caa import CaaAgain
+from certeasy.acme.caa import CaaAgain, Obeyed
 from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
 from certeasy.acme.urls import Urls
 from certeasy.admin import health, local
@@ -262,17 +262,19 @@ class Application:
         }
 
     def _caa_again(self) -> CaaAgain:
-        """Return what looks at CAA records when an order is finalized: those of strict profiles."""
+        """Return what looks at CAA records again when an order is finalized."""
         server = self.settings.server
-        strict = {
-            profile.name: Caa(Resolver(profile), server.caa_identities)
+        asked = {
+            profile.name: Obeyed(
+                Caa(Resolver(profile), server.caa_identities), strict=profile.caa == "strict"
+            )
             for profile in self.settings.dns_validation_profiles
-            if profile.caa == "strict"
+            if profile.caa != "off"
         }
         by_policy = {
-            policy.name: strict[policy.dns_validation_profile]
+            policy.name: asked[policy.dns_validation_profile]
             for policy in self.settings.issuance_policies
-            if policy.dns_validation_profile in strict
+            if policy.dns_validation_profile in asked
         }
         urls = Urls(server.url)
         return CaaAgain(by_policy, urls.accounts, self.clock, server.finalize_wait)

@@ -120,6 +120,24 @@ class OrderReady(Event, frozen=True):
     """Every authorization is valid."""
 
 
+class CaaCheck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the CAA records of an authorization's name meant (RFC 8659): `permits`, `forbids` or
+    `unknown`, why, and at which name the records are that count."""
+
+    authorization: int
+    verdict: str
+    reason: str = ""
+    at: str = ""
+
+
+@event("order.caa-checked")
+class OrderCaaChecked(Event, frozen=True):
+    """CAA records were looked at again for an order that is being finalized, and stood in nobody's
+    way: they let this CA issue, or are only written down."""
+
+    checks: tuple[CaaCheck, ...]
+
+
 @event("order.finalized")
 class OrderFinalized(Event, frozen=True):
     """The client sent its certificate signing request, DER, and it fits the order and the

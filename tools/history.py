@@ -120,7 +120,7 @@ class Historian:
         )
         self._commit(
             lambda rows, now: orders.finalize(
-                rows, now, **who, csr=csr, names=[name], submit_to="lab-ca"
+                rows, now, **who, csr=csr, names=[name], submit_to="lab-ca", caa=()
             ),
             client,
         )

@@ -1,9 +1,9 @@
 """CAA records, looked at again before a certificate is issued on a proof that is not fresh.
 
 What a domain says about its CAs may change; a proof may be as old as an order lives. So where a DNS
-profile obeys CAA records, those of names that were proven more than `FRESH` ago are looked up again
-when the order is finalized, and those of names that were known before there was an order. RFC 8659
-section 3: at the time of issuance.
+profile looks at CAA records, those of names that were proven more than `FRESH` ago are looked up
+again when the order is finalized, and those of names that were known before there was an order.
+What counts is what they say when the certificate is issued (RFC 8659 section 3).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from datetime import datetime, timedelta
 
+import msgspec
+
 from certeasy.clock import Clock
 from certeasy.decide.problems import Problem, Refused, Subproblem
 from certeasy.validate import CaaSeen
-from certeasy.validate.caa import FORBIDS, Caa, problem_of, told
+from certeasy.validate.caa import FORBIDS, UNKNOWN, Caa, told
+from events.orders import CaaCheck
 from projections.orders import VALID, Authorization, Order
 
 FRESH = timedelta(hours=8)
@@ -22,51 +25,60 @@ AT_ONCE = 8
 """Names that are looked up at the same time."""
 SHOWN = 20
 RETRY_AFTER = 30
+LATE = CaaSeen(UNKNOWN, "the records could not be looked up in time", transient=True)
+
+
+class Obeyed(msgspec.Struct, frozen=True):
+    """How a policy's DNS profile asks, and whether what it hears is obeyed or only written down."""
+
+    caa: Caa
+    strict: bool
 
 
 class CaaAgain:
-    """Looks for orders of the policies whose DNS profile obeys CAA records."""
+    """Looks for orders of the policies whose DNS profile looks at CAA records."""
 
     def __init__(
         self,
-        by_policy: Mapping[str, Caa],
+        by_policy: Mapping[str, Obeyed],
         account_urls: Callable[[str], tuple[str, ...]],
         clock: Clock,
         wait: timedelta,
     ) -> None:
+        """Take who is asked for which policy, and for how long a request may wait."""
         self._by_policy = by_policy
         self._account_urls = account_urls
         self._clock = clock
         self._wait = wait.total_seconds()
 
-    def check(self, order: Order) -> None:
-        """Return if the order's names may be issued for.
+    def check(self, order: Order) -> tuple[CaaCheck, ...]:
+        """Return what was seen of the names whose records were looked at again.
 
-        Raises Refused: caa, with one subproblem for each name whose records forbid it, or (503)
-        that they cannot be looked up now.
+        Raises Refused where they are obeyed: caa, with one subproblem for each name whose records
+        forbid it, or (503) that they cannot be looked up now.
         """
-        caa = self._by_policy.get(order.policy)
-        if caa is None:
-            return
+        obeyed = self._by_policy.get(order.policy)
+        if obeyed is None:
+            return ()
         now = self._clock.now()
-        stale = [each for each in order.authorizations if _is_stale(each, order, now)]
-        dns = [each for each in stale if each.identifier.type == "dns"]
-        if not dns:
-            return
-        seen = self._seen(caa, dns, self._account_urls(order.account_id))
-        forbidden = [(name, each) for name, each in seen if each.verdict == FORBIDS]
-        if forbidden:
-            raise _refused(forbidden)
-        for name, each in seen:
-            if problem_of(each) is not None:
-                raise Refused(
-                    Problem.SERVICE_UNAVAILABLE, told(name, each), retry_after=RETRY_AFTER
-                )
+        stale = [
+            (n, each)
+            for n, each in enumerate(order.authorizations)
+            if each.identifier.type == "dns" and _is_stale(each, order, now)
+        ]
+        if not stale:
+            return ()
+        urls = self._account_urls(order.account_id)
+        seen = self._seen(obeyed.caa, [each for _, each in stale], urls)
+        if obeyed.strict:
+            _obey([each.identifier.value for _, each in stale], seen)
+        return tuple(
+            CaaCheck(n, each.verdict, each.reason, each.at)
+            for (n, _), each in zip(stale, seen, strict=True)
+        )
 
-    def _seen(
-        self, caa: Caa, stale: list[Authorization], urls: tuple[str, ...]
-    ) -> list[tuple[str, CaaSeen]]:
-        """Return what the records of each name mean; all of them in a bounded time."""
+    def _seen(self, caa: Caa, stale: list[Authorization], urls: tuple[str, ...]) -> list[CaaSeen]:
+        """Return what the records of each name mean, in a bounded time."""
 
         def look(one: Authorization) -> CaaSeen:
             return caa.check(
@@ -77,14 +89,14 @@ class CaaAgain:
             )
 
         executor = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="caa")
+        found: list[CaaSeen] = []
         try:
-            found = list(executor.map(look, stale, timeout=self._wait))
+            found.extend(executor.map(look, stale, timeout=self._wait))
         except Late:
-            detail = "CAA records could not be looked up in time; finalize the order again"
-            raise Refused(Problem.SERVICE_UNAVAILABLE, detail, retry_after=RETRY_AFTER) from None
+            found.extend([LATE] * (len(stale) - len(found)))
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
-        return list(zip([one.identifier.value for one in stale], found, strict=True))
+        return found
 
 
 def _is_stale(one: Authorization, order: Order, now: datetime) -> bool:
@@ -98,6 +110,17 @@ def _is_stale(one: Authorization, order: Order, now: datetime) -> bool:
 
 def _method(one: Authorization) -> str:
     return next((each.type for each in one.challenges if each.status == VALID), "")
+
+
+def _obey(names: list[str], seen: list[CaaSeen]) -> None:
+    """Raise Refused if records forbid it, or are not known."""
+    pairs = list(zip(names, seen, strict=True))
+    forbidden = [(name, each) for name, each in pairs if each.verdict == FORBIDS]
+    if forbidden:
+        raise _refused(forbidden)
+    for name, each in pairs:
+        if each.verdict == UNKNOWN:
+            raise Refused(Problem.SERVICE_UNAVAILABLE, told(name, each), retry_after=RETRY_AFTER)
 
 
 def _refused(forbidden: list[tuple[str, CaaSeen]]) -> Refused:

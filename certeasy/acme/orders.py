@@ -2,7 +2,7 @@
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Never
 
@@ -18,6 +18,7 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Rules
 from certeasy.decide.problems import Problem, Refused
 from events.envelope import Actor
+from events.orders import CaaCheck
 from projections.orders import ORDERS, PROCESSING, VALID, Order
 
 MOST_HELD = 4
@@ -189,7 +190,8 @@ class FinalizeResource:
             orders.check_ready(order, desk.clock.now())
             actor = desk.actor(req, account_of(signed))
             rules = self._checked(order, signed, der, actor)
-            order = self._finalized(signed, actor, order, der, rules)
+            caa = self._caa(order, actor)
+            order = self._finalized(signed, actor, order, der, rules, caa)
         show(desk, resp, order)
 
     def _checked(self, order: Order, signed: Signed, der: bytes, actor: Actor) -> Rules:
@@ -203,16 +205,26 @@ class FinalizeResource:
         except Refused as refused:
             self._desk.site.refused(actor, "csr", refused.problem.urn, names)
             raise
-        try:
-            self._desk.site.check_caa(order)
-        except Refused as refused:
-            if refused.problem is Problem.CAA:
-                self._desk.site.refused(actor, "caa", refused.detail, names)
-            raise
         return rules
 
+    def _caa(self, order: Order, actor: Actor) -> Sequence[CaaCheck]:
+        """Look at CAA records again where that is due; a refusal is written down."""
+        try:
+            return self._desk.site.check_caa(order)
+        except Refused as refused:
+            if refused.problem is Problem.CAA:
+                names = [identifier.value for identifier in order.identifiers]
+                self._desk.site.refused(actor, "caa", refused.detail, names)
+            raise
+
     def _finalized(
-        self, signed: Signed, actor: Actor, order: Order, der: bytes, rules: Rules
+        self,
+        signed: Signed,
+        actor: Actor,
+        order: Order,
+        der: bytes,
+        rules: Rules,
+        caa: Sequence[CaaCheck],
     ) -> Order:
         desk = self._desk
         signer = rules.signer(order.id, desk.site.available)
@@ -227,6 +239,7 @@ class FinalizeResource:
                 csr=der,
                 names=[identifier.value for identifier in order.identifiers],
                 submit_to=signer.name if signer.in_process else None,
+                caa=caa,
             )
 
         committed = desk.commit(signed, actor, decide)

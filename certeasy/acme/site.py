@@ -21,6 +21,7 @@ from certeasy.decide.policy import Policies
 from certeasy.ids import Ids
 from certeasy.settings import Settings
 from events.envelope import Actor
+from events.orders import CaaCheck
 from events.sealing import Subject
 from projections.accounts import ACCOUNTS
 from projections.orders import Order
@@ -33,12 +34,13 @@ NoteRefusal = Callable[[Actor, str, str, Sequence[str]], None]
 IssueNow = Callable[[Order], None]
 """Have a certificate issued in this thread, by an authority that answers at once."""
 
-CheckCaa = Callable[[Order], None]
-"""Look at the CAA records of an order's names again. Raises Refused where they forbid it."""
+CheckCaa = Callable[[Order], Sequence[CaaCheck]]
+"""Look at the CAA records of an order's names again, where that is due, and return what was seen.
+Raises Refused where they forbid it."""
 
 
-def _no_objection(_order: Order) -> None:
-    pass
+def _no_objection(_order: Order) -> Sequence[CaaCheck]:
+    return ()
 
 
 _encode = msgspec.json.Encoder().encode

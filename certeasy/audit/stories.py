@@ -1,5 +1,6 @@
 """What an event says, as a sentence: the *what* and the *why* of `audit show`."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -42,6 +43,7 @@ from events.orders import (
     ChallengeValidated,
     IssuanceFailed,
     IssuanceSubmitted,
+    OrderCaaChecked,
     OrderCreated,
     OrderExpired,
     OrderFinalized,
@@ -85,6 +87,14 @@ def _registered(fact: NodeRegistered) -> str:
 def _account_created(fact: AccountCreated) -> str:
     contact = "with a contact" if fact.contact else "without a contact"
     return f"registered an account {contact}, key {fact.thumbprint}"
+
+
+def _caa_checked(fact: OrderCaaChecked) -> str:
+    """Tell how often each verdict was given, and the first reason of one that was none."""
+    many = Counter(check.verdict for check in fact.checks)
+    told = ", ".join(f"{verdict} {many[verdict]} times" for verdict in sorted(many))
+    why = next((f"; the first: {check.reason}" for check in fact.checks if check.reason), "")
+    return f"CAA records were looked at again: {told}{why}"
 
 
 def _order_created(fact: OrderCreated) -> str:
@@ -187,6 +197,7 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
         f"control was known already (authorization {f.authorization}): {f.rule}"
     ),
     OrderReady: lambda _: "everything is proven, the order is ready",
+    OrderCaaChecked: _caa_checked,
     OrderFinalized: lambda f: f"sent the signing request {f.csr_sha256}",
     IssuanceSubmitted: lambda f: f"attempt {f.attempt}: submitted to {f.authority}",
     IssuanceFailed: _issuance_failed,

@@ -17,11 +17,13 @@ from certeasy.decide.problems import Problem, Refused
 from certeasy.settings.challenges import WITHOUT_TOKEN
 from events.orders import (
     AuthorizationPrevalidated,
+    CaaCheck,
     ChallengeAccepted,
     Identifier,
     IssuanceSubmitted,
     OfferedAuthorization,
     OfferedChallenge,
+    OrderCaaChecked,
     OrderCreated,
     OrderExpired,
     OrderFinalized,
@@ -262,12 +264,14 @@ def finalize(
     csr: bytes,
     names: Sequence[str],
     submit_to: str | None,
+    caa: Sequence[CaaCheck] = (),
 ) -> Decision:
     """Take a request (DER) that was held against the order's `names` and the policy before.
 
     The same request again is answered with the order as it stands; another one is refused, as is
     one for an order that is not ready (orderNotReady). With `submit_to` the first submission to
-    that authority is recorded at once, for one that answers in this process.
+    that authority is recorded at once, for one that answers in this process. `caa` is what was seen
+    where CAA records were looked at again for this request.
     """
     signed_by(rows, account_id, thumbprint)
     order = placed_by(rows, order_id, account_id)
@@ -278,7 +282,10 @@ def finalize(
     renewal.check_still_first(rows, order)
     if [identifier.value for identifier in order.identifiers] != list(names):
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
-    facts: list[tuple[str, Event]] = [(stream(order_id), OrderFinalized(csr, digest))]
+    facts: list[tuple[str, Event]] = []
+    if caa:
+        facts.append((stream(order_id), OrderCaaChecked(tuple(caa))))
+    facts.append((stream(order_id), OrderFinalized(csr, digest)))
     if submit_to is not None:
         facts.append((stream(order_id), IssuanceSubmitted(1, submit_to, digest)))
     return Decision(tuple(facts))

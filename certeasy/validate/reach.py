@@ -15,7 +15,7 @@ from certeasy.decide.problems import Problem
 from certeasy.settings import DnsProfile
 from certeasy.validate import wire
 from certeasy.validate.addresses import AddressPolicy, connectable
-from certeasy.validate.ask import Unresolved
+from certeasy.validate.ask import Seen, Unresolved
 
 MAX_TRIED = 2
 """Addresses of each family that are tried."""
@@ -26,8 +26,9 @@ BUDGET = 3
 class Resolves(Protocol):
     """Whoever can say where a name leads."""
 
-    def addresses(self, name: str) -> tuple[str, ...]:
-        """Return at least one address, IPv6 first. Raises Unresolved."""
+    def addresses(self, name: str, seen: Seen) -> tuple[str, ...]:
+        """Return at least one address, IPv6 first; `seen` is kept up to date on the way. Raises
+        Unresolved."""
         ...
 
 
@@ -47,6 +48,7 @@ class Trail:
         self.addresses: tuple[str, ...] = ()
         self.address = ""
         self.port = 0
+        self.looked_up = Seen()
 
 
 class Reach:
@@ -69,15 +71,16 @@ class Reach:
     def connect(self, host: str, port: int, trail: Trail, deadline: wire.Deadline) -> socket.socket:
         """Resolve, check, connect: the rules above. Raises Stop."""
         trail.addresses, trail.address, trail.port = (), "", port
-        trail.addresses = self._resolve(host, deadline)
+        trail.looked_up = Seen()
+        trail.addresses = self._resolve(host, trail.looked_up, deadline)
         return self._connect(host, self._allowed(host, trail.addresses), trail, deadline)
 
-    def _resolve(self, host: str, deadline: wire.Deadline) -> tuple[str, ...]:
+    def _resolve(self, host: str, seen: Seen, deadline: wire.Deadline) -> tuple[str, ...]:
         if is_literal(host):
             return (host,)
         try:
             deadline.left()
-            return self._resolver.addresses(host)
+            return self._resolver.addresses(host, seen)
         except Unresolved as reason:
             raise Stop(Problem.DNS, str(reason), transient=reason.transient) from reason
         except TimeoutError:

@@ -62,6 +62,11 @@ class _Trail(Trail):
             addresses=self.addresses,
             address=self.address,
             port=self.port,
+            names=tuple(self.looked_up.names),
+            zones=tuple(self.looked_up.zones),
+            servers=tuple(self.looked_up.servers),
+            rcode=self.looked_up.rcode,
+            signed_by=tuple(self.looked_up.signed_by),
             alpn=self.alpn,
             certificate_sha256=self.certificate_sha256,
         )

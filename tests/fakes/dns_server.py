@@ -12,6 +12,9 @@ answer, or alone with "SILENCE":
     WRONG-ID, OTHER-SOURCE, OTHER-QUESTION    an answer with the record TXT forged
     RUBBISH                                   bytes that are no message
 
+By TCP a server may also be "CUT" (it hangs up in the middle of its answer), "DRIP" (it sends a byte
+every now and then, until the client has gone) or "NOISE" (what it sends is no message).
+
 `records` may be changed while the server runs. What does not fit into a datagram is answered
 truncated.
 """
@@ -20,6 +23,7 @@ import contextlib
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Self
@@ -42,7 +46,9 @@ DATAGRAM = 512
 TTL = 60
 MAX_ALIASES = 32
 FORGERIES = ("WRONG-ID", "OTHER-SOURCE", "OTHER-QUESTION", "RUBBISH")
-MARKS = (*FORGERIES, "SILENCE", "NO-CNAME")
+BY_TCP = ("CUT", "DRIP", "NOISE")
+MARKS = (*FORGERIES, *BY_TCP, "SILENCE", "NO-CNAME")
+DRIP_SECONDS = 0.05
 
 
 class DnsServer:
@@ -155,7 +161,9 @@ class DnsServer:
             reply = self._reply(dns.message.from_wire(stream.read(length)), "tcp")
             if reply is not None:
                 wire = reply.to_wire(max_size=65535)
-                connection.sendall(len(wire).to_bytes(2, "big") + wire)
+                records = self.records.get(_text(reply.question[0].name), ())
+                marks = set() if callable(records) else set(records)
+                _send(connection, len(wire).to_bytes(2, "big") + wire, marks)
 
     def _reply(self, query: dns.message.Message, transport: str) -> dns.message.Message | None:
         (question,) = query.question
@@ -223,6 +231,19 @@ class DnsServer:
                 records = self.records[candidate]
                 return list(records() if callable(records) else records)
         return None
+
+
+def _send(connection: socket.socket, wire: bytes, marks: set[str]) -> None:
+    """Send an answer by TCP, well or ill."""
+    if "CUT" in marks:
+        wire = wire[: len(wire) // 2]
+    if "NOISE" in marks:
+        wire = (40).to_bytes(2, "big") + b"\xff" * 40
+    pieces = [wire[n : n + 1] for n in range(len(wire))] if "DRIP" in marks else [wire]
+    for piece in pieces:
+        connection.sendall(piece)
+        if "DRIP" in marks:
+            time.sleep(DRIP_SECONDS)
 
 
 def _text(name: dns.name.Name) -> str:

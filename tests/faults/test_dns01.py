@@ -3,7 +3,9 @@
 import datetime as dt
 import hashlib
 import itertools
+import time
 
+import msgspec
 import pytest
 
 from certeasy.decide.problems import Problem
@@ -213,6 +215,31 @@ def test_a_forgery_is_passed_over_and_the_answer_waited_for(forgery: str):
 def test_a_forgery_alone_is_no_answer(forgery: str):
     outcome = failed({PLACE: [forgery, "SILENCE"]}, seconds=0.2)
     assert "no DNS server answered in time" in outcome.detail
+
+
+@pytest.mark.parametrize("mark", ["CUT", "NOISE"])
+def test_an_answer_by_tcp_that_is_none_may_pass(mark: str):
+    outcome = failed({PLACE: [mark, f"TXT {RIGHT}"]}, protocol="tcp")
+    assert outcome.problem is Problem.DNS
+    assert outcome.transient
+
+
+def test_an_answer_by_tcp_that_never_ends_is_cut():
+    began = time.monotonic()
+    outcome = failed({PLACE: ["DRIP", f"TXT {RIGHT}"]}, seconds=0.2, protocol="tcp")
+    assert "no DNS server answered in time" in outcome.detail
+    assert time.monotonic() - began < 3.0  # far more than 0.4, far less than the whole answer takes
+
+
+def test_a_huge_answer_is_read_and_little_of_it_kept():
+    """An answer has 64 KiB at most; what is right in it counts, wherever it is."""
+    many = [f'TXT "{n:04}{"x" * 200}"' for n in range(280)]
+    outcome, server = validate({PLACE: [*many, f"TXT {RIGHT}"]})
+    assert isinstance(outcome, Validated), outcome
+    # A busy machine may take longer to make such an answer than one server is waited for.
+    assert [transport for _, _, transport in server.asked][:2] == ["udp", "tcp"]
+    assert outcome.evidence.record_count == 281
+    assert len(msgspec.json.encode(outcome.evidence)) < 4096
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])

@@ -173,6 +173,15 @@ def test_an_answer_before_the_connection_is_closed_counts_at_once():
     assert time.monotonic() - began < SOON
 
 
+def test_the_evidence_says_how_the_name_was_looked_up():
+    alias: dict[str, Records] = {NAME: ["CNAME real.lab.test."], "real.lab.test": ["A 127.0.0.1"]}
+    with WebServer(lambda _: [RIGHT]) as web, DnsServer(alias) as dns:
+        seen = validator(web.port, dns=dns).validate(ASKED).evidence
+        assert seen.servers == (dns.endpoint,)
+    assert seen.names == (NAME, "real.lab.test")
+    assert seen.rcode == "NOERROR"
+
+
 # What does not
 
 

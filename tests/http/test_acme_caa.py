@@ -136,16 +136,22 @@ def test_what_was_looked_at_long_ago_is_looked_at_again(
     assert lines_of(lab, "request.refused")[0]["data"]["kind"] == "caa"
     dns.records["web.lab.test"] = dns.records["lab.test"] = [LET]
     assert client.finalize(order, csr).status_code == 200
+    (line,) = lines_of(lab, "order.caa-checked")
+    assert [check["at"] for check in line["data"]["checks"]] == ["web.lab.test", "lab.test"]
 
 
 @pytest.mark.parametrize("lab", ["soft"], indirect=True)
-def test_soft_is_not_looked_at_again(client: Client, dns: DnsServer, clock: HeldClock) -> None:
-    order = prove(client, dns, "web.lab.test")
+def test_soft_writes_down_what_it_sees_again(
+    lab: Lab, client: Client, dns: DnsServer, clock: HeldClock
+) -> None:
+    order = prove(client, dns, *NAMES)
     clock.pass_by(9 * HOUR)
     client.drop_nonce()
-    asked = len(dns.asked)
-    assert client.finalize(order, a_csr("web.lab.test", key=p256(1))).status_code == 200
-    assert len(dns.asked) == asked
+    dns.records |= {"web.lab.test": [NOBODY], "www.lab.test": ["SERVFAIL"]}
+    assert client.finalize(order, a_csr(*NAMES, key=p256(1))).status_code == 200
+    (line,) = lines_of(lab, "order.caa-checked")
+    seen = [(check["authorization"], check["verdict"]) for check in line["data"]["checks"]]
+    assert seen == [(0, "forbids"), (1, "unknown")]
 
 
 def test_records_that_cannot_be_looked_up_are_no_refusal(

@@ -7,7 +7,7 @@ world.decide(orders.accept_challenge, ...)
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from certeasy.decide import accounts, issuance, orders, validation
 from certeasy.decide.decision import Decision
 from events.certificates import CertificateIssued
 from events.envelope import Envelope, timestamp
+from events.orders import CaaCheck
 from events.registry import Event, encode_data, name_of
 from projections import fold
 from projections.accounts import ACCOUNTS, Account
@@ -151,7 +152,13 @@ class World:
         return validation.Asked(authorization.identifier.value, token, account.thumbprint)
 
     def finalize(
-        self, account: Account, order_id: str, csr: bytes = b"csr", *, submit_now: bool = False
+        self,
+        account: Account,
+        order_id: str,
+        csr: bytes = b"csr",
+        *,
+        submit_now: bool = False,
+        caa: Sequence[CaaCheck] = (),
     ) -> list[str]:
         """Send a certificate request."""
         return self.decide(
@@ -163,6 +170,7 @@ class World:
             csr=csr,
             names=[identifier.value for identifier in self.row(order_id).identifiers],
             submit_to="ca" if submit_now else None,
+            caa=caa,
         )
 
     def ready(self, *names: str, account: Account, replaces: str = "") -> str:

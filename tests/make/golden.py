@@ -20,6 +20,7 @@ from events.nodes import (
     SettingsLoaded,
     TlsCertificateInstalled,
 )
+from events.orders import CaaCheck, OrderCaaChecked, OrderFinalized
 from events.recovery import LogRestored
 from events.subjects import SubjectErased
 from tests.make.journals import ALog, a_campaign, a_log, a_loss, a_recovery, a_rotation, every_story
@@ -166,6 +167,20 @@ def ends_log() -> ALog:
     return log
 
 
+def caa_log() -> ALog:
+    """Return a log with an order whose names' CAA records were looked at again."""
+    log = a_log()
+    account = log.an_account()
+    order = log.a_known_order("web.corp.internal", "www.corp.internal", account=account)
+    checks = (
+        CaaCheck(0, "permits", at="corp.internal"),
+        CaaCheck(1, "unknown", "www.corp.internal could not be looked up"),
+    )
+    log.say(OrderCaaChecked(checks), f"order/{order}", actor=log.actor(account))
+    log.say(OrderFinalized(b"csr", "0" * 64), f"order/{order}", actor=log.actor(account))
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -178,6 +193,7 @@ GOLDEN = {
     "golden-renewal": renewal_log,
     "golden-campaign": campaign_log,
     "golden-ends": ends_log,
+    "golden-caa": caa_log,
 }
 
 

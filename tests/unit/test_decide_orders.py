@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from certeasy.decide import accounts, authorizations, issuance, orders, validation
 from certeasy.decide.problems import Problem, Refused
+from events.orders import CaaCheck
 from events.orders import Problem as Told
 from projections.accounts import Account
 from projections.jobs import JOBS
@@ -76,6 +77,16 @@ def test_an_address_is_an_identifier_of_its_own_type() -> None:
     assert [each.identifier for each in order.authorizations] == list(order.identifiers)
     offered = [[each.type for each in one.challenges] for one in order.authorizations]
     assert offered == [["http-01", "tls-alpn-01"]] * 2 + [["http-01", "dns-01", "tls-alpn-01"]]
+
+
+def test_what_caa_records_said_again_is_written_down_with_the_request() -> None:
+    world = World()
+    account = world.account()
+    order_id = world.ready("a.test", account=account)
+    seen = CaaCheck(0, "permits", at="test")
+    done = world.finalize(account, order_id, caa=(seen,))
+    assert done == ["order.caa-checked", "order.finalized"]
+    assert world.row(order_id).status == PROCESSING
 
 
 def test_what_is_proven_by_a_lasting_record_has_no_token() -> None:
