@@ -1,5 +1,5 @@
-"""Requests for certificates, chains and revocation, where clients are known to stumble: pitfalls 38
-to 43."""
+"""Requests for certificates, chains and revocation, where clients are known to stumble: pitfalls
+35, 36 and 38 to 43 (37 has `test_csrs_of_clients`)."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,7 +10,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.fakes.clocks import HeldClock
-from tests.make.csrs import a_csr, a_raw_csr, asking_for, p256, raw_extension, raw_san
+from tests.make.csrs import (
+    a_csr,
+    a_raw_csr,
+    asking_for,
+    cn,
+    p256,
+    raw_cn,
+    raw_san,
+)
 from tests.make.lab import URL, Client, Lab, a_lab, problem
 from tests.make.pitfalls import everything, links
 from tests.make.signers import a_signer, b64
@@ -37,6 +45,68 @@ def leaf(chain: bytes) -> str:
 
 
 @pytest.mark.parametrize(
+    "csr",
+    [
+        a_csr("www.lab.test", "web.lab.test"),
+        a_csr("WEB.lab.test", "www.LAB.test"),
+        a_csr("www.lab.test", subject=cn("web.lab.test")),
+        a_csr("web.lab.test", "www.lab.test", subject=cn("www.lab.test")),
+    ],
+    ids=["another order", "capitals", "one as the common name", "one twice"],
+)
+def test_pitfall_35_the_names_of_a_request_are_the_orders_as_a_set(
+    client: Client, csr: bytes
+) -> None:
+    """Pitfall 35, RFC 8555 section 7.4: the common name counts as one of them."""
+    order = client.ready("web.lab.test", "www.lab.test")
+    assert client.finalize(order, csr).json["status"] == "valid"
+    chain = client.post(client.see(order)["certificate"]).content
+    (issued, *_) = x509.load_pem_x509_certificates(chain)
+    names = issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert set(names.get_values_for_type(x509.DNSName)) == {"web.lab.test", "www.lab.test"}
+
+
+@pytest.mark.parametrize(
+    ("csr", "says"),
+    [
+        (a_csr("web.lab.test", subject=cn("other.lab.test")), "other.lab.test"),
+        (a_csr("other.lab.test"), "other.lab.test"),
+        (a_csr("web.lab.test", "other.lab.test"), "other.lab.test"),
+    ],
+)
+def test_pitfall_35_a_name_that_was_not_ordered_is_named(
+    client: Client, csr: bytes, says: str
+) -> None:
+    """Pitfall 35, RFC 8555 section 7.4."""
+    order = client.ready("web.lab.test")
+    status, kind, detail = problem(client.finalize(order, csr))
+    assert (status, kind) == (400, "badCSR")
+    assert says in detail
+
+
+def test_pitfall_36_a_request_needs_no_common_name(client: Client) -> None:
+    """Pitfall 36, RFC 8555 section 7.4: certbot sends none."""
+    order = client.ready("web.lab.test")
+    assert client.finalize(order, a_csr("web.lab.test")).json["status"] == "valid"
+
+
+@pytest.mark.parametrize(
+    ("subject", "says"), [(raw_cn(0x0C, b""), "empty"), (cn("192.0.2.1"), "192.0.2.1")]
+)
+def test_pitfall_36_a_common_name_that_is_none_is_told_precisely(
+    client: Client, subject: Any, says: str
+) -> None:
+    """Pitfall 36: an empty one, or an address, is a badCSR that says so."""
+    order = client.ready("web.lab.test")
+    raw = subject if isinstance(subject, bytes) else subject.public_bytes()
+    csr = a_raw_csr(asking_for(raw_san("web.lab.test")), subject=raw)
+    status, kind, detail = problem(client.finalize(order, csr))
+    assert (status, kind) == (400, "badCSR")
+    assert says in detail
+    assert client.see(order)["status"] == "ready"
+
+
+@pytest.mark.parametrize(
     "spoil", ["{}=", "{}==", "{}+/", "-----BEGIN CERTIFICATE REQUEST-----\n{}"]
 )
 def test_pitfall_38_a_request_in_another_encoding_is_malformed_with_a_hint(
@@ -56,7 +126,7 @@ def test_pitfall_38_a_request_that_lost_its_end_or_says_its_names_twice_is_a_bad
 ) -> None:
     """Pitfall 38, RFC 8555 section 7.4."""
     order = client.ready("web.lab.test")
-    extension = raw_extension("2.5.29.17", raw_san("web.lab.test"))
+    extension = raw_san("web.lab.test")
     twice = a_raw_csr(asking_for(extension, extension))
     for csr in (a_csr("web.lab.test")[:-2], a_csr("web.lab.test") + b"\r\n", twice):
         assert problem(client.finalize(order, csr))[:2] == (400, "badCSR")
