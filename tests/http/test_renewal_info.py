@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from certeasy.acme.renewal import CertId, cert_id, replaced_by
 from certeasy.decide.problems import Refused
 from certeasy.settings import RenewalInfoSettings
+from projections.certificates import CERTIFICATES
 from projections.orders import ORDERS
 from tests.fakes.clocks import HeldClock
 from tests.make.certificates import BEGIN, a_leaf, cert_id_of, plant
@@ -26,6 +27,7 @@ from tests.make.checks import check_node
 from tests.make.csrs import a_csr
 from tests.make.lab import JOSE, URL, Client, Lab, Result, a_lab, problem
 from tests.make.signers import b64
+from tests.make.slow_lab import a_lab_with_a_slow_authority
 
 PLACE = "/acme/renewal-info"
 EXPLAINED = "https://www.lab.test/why"
@@ -369,4 +371,32 @@ def test_what_is_replaced_stays_so_after_a_restart(tmp_path: Path) -> None:
         assert again.prove(waiting)["replaces"] == name
         result = again.finalize(waiting, a_csr("web.lab.test"))
         assert problem(result)[:2] == (409, "alreadyReplaced")
+    check_node(tmp_path)
+
+
+def test_a_successor_at_the_authority_holds_its_place_over_a_restart(tmp_path: Path) -> None:
+    """RFC 9773 section 5: an order that is processing is not invalid, so it counts."""
+    with a_lab(tmp_path) as lab:
+        client = lab.client()
+        client.register()
+        first = client.issued("web.lab.test")
+        name = cert_id_of(leaf_of(client, first))
+    with a_lab_with_a_slow_authority(tmp_path, finalize_wait=timedelta(seconds=0.05)) as lab:
+        client = lab.client(client.signer)
+        client.register()
+        second = client.order("web.lab.test", replaces=name).headers["location"]
+        client.prove(second)
+        assert client.finalize(second, a_csr("web.lab.test")).json["status"] == "processing"
+        assert problem(client.order("web.lab.test", replaces=name))[:2] == (409, "alreadyReplaced")
+        before = lab.server.committer.get(CERTIFICATES, first.rpartition("/")[2])
+        assert before is not None
+        assert before.replaced_by == ""
+    with a_lab(tmp_path) as lab:
+        client = lab.client(client.signer)
+        client.register()
+        assert client.wait(second, "valid", "invalid")["replaces"] == name
+        before = lab.server.committer.get(CERTIFICATES, first.rpartition("/")[2])
+        assert before is not None
+        assert before.replaced_by == second.rpartition("/")[2]
+        assert problem(client.order("web.lab.test", replaces=name))[:2] == (409, "alreadyReplaced")
     check_node(tmp_path)
