@@ -29,6 +29,7 @@ from certeasy.cluster.files import openness, refuse_link
 from certeasy.cluster.secrets import Secrets
 from certeasy.commit import Command, Committed, Committer, Unavailable
 from certeasy.commit.subjects import Subjects
+from certeasy.decide import eab
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies
 from certeasy.ids import Ids, RandomIds
@@ -294,6 +295,7 @@ class Application:
             refused=self.refusals.note,
             issue_now=self._issue_now,
             check_caa=self._caa_again().check,
+            mac_key=self._mac_key,
         )
         return build_acme(site)
 
@@ -315,6 +317,10 @@ class Application:
             return Desk(office, *boot.administrator(user, self.ids))
 
         return LocalDoor(doorway, receive)
+
+    def _mac_key(self, kid: str) -> bytes | None:
+        """Return the MAC key of an external account binding, or None."""
+        return self.node.secrets.get(eab.secret_name(kid)) if eab.is_kid(kid) else None
 
     def _checks(self) -> dict[str, health.Check]:
         return {

@@ -1,7 +1,7 @@
 """What can happen: one struct per fact, the signed line it is kept in, and how old lines are
 read."""
 
-from events import accounts, certificates, nodes, orders, recovery, subjects
+from events import accounts, certificates, eab, nodes, orders, recovery, subjects
 from events.envelope import Actor, BrokenLine, Envelope, Record, parse, seal_line, timestamp
 from events.registry import Event, NewerSchema, UndecodableEvent, UnknownEvent, name_of
 
@@ -16,6 +16,7 @@ __all__ = [
     "UnknownEvent",
     "accounts",
     "certificates",
+    "eab",
     "name_of",
     "nodes",
     "orders",

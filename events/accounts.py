@@ -1,19 +1,27 @@
 """Facts about ACME accounts (RFC 8555 section 7.3)."""
 
-from events.registry import Event, event
+from events.registry import Event, event, upcaster
 from events.sealing import Sealed
 
 
-@event("account.created")
+@event("account.created", schema=2)
 class AccountCreated(Event, frozen=True):
     """A key registered itself. `contact` seals a JSON list of URLs; it is absent where none was
-    given."""
+    given. `eab` is the key of the external account binding that it was created with (RFC 8555
+    section 7.3.4)."""
 
     account_id: str
     thumbprint: str
     jwk: dict[str, str]
     terms_agreed: bool = False
     contact: Sealed | None = None
+    eab: str = ""
+
+
+@upcaster("account.created", 1)
+def _without_bindings(data: dict[str, object]) -> dict[str, object]:
+    """Schema 1 had no external account bindings."""
+    return data
 
 
 @event("account.contacts-changed")

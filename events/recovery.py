@@ -1,6 +1,6 @@
 """Facts about what was done to the log itself, after a database was lost."""
 
-from events.registry import Event, event
+from events.registry import Event, event, upcaster
 from events.sealing import Sealed
 
 
@@ -32,9 +32,12 @@ class LogForked(Event, frozen=True):
     last_hash: str
 
 
-@event("account.recovered")
+@event("account.recovered", schema=2)
 class AccountRecovered(Event, frozen=True):
-    """An account that was created in a lost line (`position` there); recorded anew."""
+    """An account that was created in a lost line (`position` there); recorded anew.
+
+    `eab` is the key of the external account binding that it was created with.
+    """
 
     position: int
     account_id: str
@@ -42,6 +45,13 @@ class AccountRecovered(Event, frozen=True):
     jwk: dict[str, str]
     terms_agreed: bool = False
     contact: Sealed | None = None
+    eab: str = ""
+
+
+@upcaster("account.recovered", 1)
+def _without_bindings(data: dict[str, object]) -> dict[str, object]:
+    """Schema 1 had no external account bindings."""
+    return data
 
 
 @event("certificate.recovered")

@@ -28,6 +28,7 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True):
     jwk: dict[str, str]
     terms_agreed: bool = False
     contact: Sealed | None = None
+    eab: str = ""
 
 
 ACCOUNTS = Table(
@@ -38,6 +39,7 @@ ACCOUNTS = Table(
         Column("thumbprint", size=43),
         Column("status", size=16),
         Column("position", "integer"),
+        Column("eab", size=26),
     ],
     key=("id",),
     indexes=[("thumbprint",)],
@@ -57,6 +59,7 @@ def created(fact: AccountCreated, line: Envelope, rows: Rows) -> None:
         jwk=fact.jwk,
         terms_agreed=fact.terms_agreed,
         contact=fact.contact,
+        eab=fact.eab,
     )
     rows.put(ACCOUNTS, account)
 
@@ -64,7 +67,14 @@ def created(fact: AccountCreated, line: Envelope, rows: Rows) -> None:
 def recovered(fact: AccountRecovered, line: Envelope, rows: Rows) -> None:
     """An account whose creation the log had lost."""
     created(
-        AccountCreated(fact.account_id, fact.thumbprint, fact.jwk, fact.terms_agreed, fact.contact),
+        AccountCreated(
+            fact.account_id,
+            fact.thumbprint,
+            fact.jwk,
+            fact.terms_agreed,
+            fact.contact,
+            fact.eab,
+        ),
         line,
         rows,
     )

@@ -20,6 +20,7 @@ from events.certificates import (
     CertificateRevoked,
     RenewalRequested,
 )
+from events.eab import EabCreated, EabRevoked, EabUsed
 from events.envelope import Envelope, Record
 from events.nodes import (
     AuthorityCertificateSeen,
@@ -46,7 +47,7 @@ from events.orders import (
 )
 from events.recovery import AccountRecovered, CertificateRecovered
 from events.registry import Event
-from projections import accounts, certificates, nodes, orders, renewals
+from projections import accounts, certificates, eab, nodes, orders, renewals
 from projections.jobs import JOBS
 from projections.tables import Contradiction, Key, Rows, Table
 
@@ -59,6 +60,7 @@ TABLES: tuple[Table[Any], ...] = (
     nodes.ENDORSEMENTS,
     nodes.INVITATIONS,
     accounts.ACCOUNTS,
+    eab.EAB_KEYS,
     orders.ORDERS,
     orders.ORDER_NAMES,
     orders.PREAUTHORIZATIONS,
@@ -80,6 +82,9 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     AccountKeyChanged: accounts.key_changed,
     AccountDeactivated: accounts.deactivated,
     AccountRecovered: accounts.recovered,
+    EabCreated: eab.created,
+    EabUsed: eab.used,
+    EabRevoked: eab.revoked,
     OrderCreated: orders.created,
     ChallengeAccepted: orders.challenge_accepted,
     ChallengeValidated: orders.challenge_validated,
@@ -129,6 +134,8 @@ def streams_of(table: Table[Any], key: Key) -> tuple[str, ...]:
     """Return the streams whose lines make a row, for the rows that decisions are based on."""
     if table is accounts.ACCOUNTS:
         return (f"account/{key[0]}",)
+    if table is eab.EAB_KEYS:
+        return (f"eab/{key[0]}",)
     if table in (orders.ORDERS, certificates.CERTIFICATES):
         return (f"order/{key[0]}", f"certificate/{key[0]}")
     return ()

@@ -75,10 +75,11 @@ class Historian:
     def _account(self) -> tuple[str, str]:
         account_id, thumbprint = self._ids.new(), self._ids.token()
 
-        def decide(rows: Reader, _now: datetime) -> Decision:
+        def decide(rows: Reader, now: datetime) -> Decision:
             jwk = {"kty": "EC", "crv": "P-256", "x": self._ids.token(), "y": self._ids.token()}
             return accounts.create(
                 rows,
+                now,
                 account_id=account_id,
                 thumbprint=thumbprint,
                 jwk=jwk,

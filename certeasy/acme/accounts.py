@@ -7,7 +7,7 @@ from typing import Never
 import falcon
 import msgspec
 
-from certeasy.acme import messages, responses, urls
+from certeasy.acme import bindings, messages, responses, urls
 from certeasy.acme.directory import check_empty
 from certeasy.acme.messages import NewAccount, read
 from certeasy.acme.requests import Signed
@@ -37,13 +37,20 @@ class AccountShown:
         clear = self._desk.site.subjects.open(account.contact)
         return () if clear is None else _CONTACTS.decode(clear)
 
-    def _show(self, resp: falcon.Response, account: Account, status: int = 200) -> None:
+    def _show(
+        self,
+        resp: falcon.Response,
+        account: Account,
+        status: int = 200,
+        binding: messages.Binding | None = None,
+    ) -> None:
         told = self._desk.urls
         shown = messages.Account(
             status=account.status,
             contact=self._contacts(account),
             orders=told.orders(account.id),
             terms_of_service_agreed=account.terms_agreed,
+            external_account_binding=binding,
         )
         responses.answer(resp, shown, status=status, location=told.account(account.id))
 
@@ -62,10 +69,15 @@ class NewAccountResource(AccountShown):
         if wish.only_return_existing:
             raise Refused(Problem.ACCOUNT_DOES_NOT_EXIST, "This key has no account here")
         try:
-            self._show(resp, self._create(req, signed, wish), 201)
-        except GuardFailed:
-            # The same key registered itself a moment ago, by another request.
-            self._show(resp, self._existing(signed) or _vanished())
+            created = self._create(req, signed, wish)
+        except (GuardFailed, Refused) as refusal:
+            # The same key may have registered itself a moment ago, by another request.
+            existing = self._existing(signed)
+            if existing is None and isinstance(refusal, Refused):
+                raise
+            self._show(resp, existing or _vanished())
+        else:
+            self._show(resp, created, 201, wish.external_account_binding)
 
     def _existing(self, signed: Signed) -> Account | None:
         account = self._desk.committer.account_with_key(signed.key.thumbprint)
@@ -78,6 +90,7 @@ class NewAccountResource(AccountShown):
         desk = self._desk
         self._check_terms(agreed=bool(wish.terms_of_service_agreed))
         whom = contacts.checked(wish.contact or ())
+        eab = self._bound(signed, wish)
         account_id = desk.site.ids.new()
         subject, key = desk.site.subjects.new(f"account/{account_id}")
         contact = desk.site.subjects.seal(subject, msgspec.json.encode(whom)) if whom else None
@@ -88,14 +101,30 @@ class NewAccountResource(AccountShown):
             jwk=signed.key.to_jwk(),
             contact=contact,
             terms_agreed=bool(wish.terms_of_service_agreed),
+            eab=eab,
         )
         committed = desk.commit(
-            signed,
-            desk.actor_for(req, account_id, subject),
-            lambda rows, _now: decide(rows),
-            ((subject.subject, key),),
+            signed, desk.actor_for(req, account_id, subject), decide, ((subject.subject, key),)
         )
         return committed.get(ACCOUNTS, account_id) or _vanished()
+
+    def _bound(self, signed: Signed, wish: NewAccount) -> str:
+        """Return the key that the account is bound with, empty where it is with none."""
+        site = self._desk.site
+        if wish.external_account_binding is not None:
+            return bindings.verified(
+                wish.external_account_binding,
+                url=signed.url,
+                key=signed.key,
+                mac_key=site.mac_key,
+            )
+        if site.settings.server.external_account_required:
+            raise Refused(
+                Problem.EXTERNAL_ACCOUNT_REQUIRED,
+                "Accounts need an external account binding here: ask whoever runs this server for"
+                " a key, and give its id (kid) and the key itself (hmac) to the client",
+            )
+        return ""
 
     def _check_terms(self, *, agreed: bool) -> None:
         """RFC 8555 section 7.3.3."""

@@ -32,8 +32,9 @@ class NewAuthorizationResource(NewOrderResource):
             detail = "A wildcard cannot be proven ahead of an order; order it"
             raise Refused(Problem.MALFORMED, detail)
         actor = desk.actor(req, account_of(signed))
-        names, rules = self._permitted(messages.NewOrder((asked,)), actor)
-        order = self._placed(signed, actor, names, rules, ahead=True)
+        key = self._bound_with(signed)
+        names, rules = self._permitted(messages.NewOrder((asked,)), actor, key)
+        order = self._placed(signed, actor, names, rules, key=key, ahead=True)
         shown = rendering.authorization(order, 0, desk.urls, desk.clock.now())
         responses.answer(resp, shown, status=201, location=desk.urls.authorization(order.id, 0))
 

@@ -30,6 +30,7 @@ class DirectoryResource:
             terms_of_service=server.terms_of_service,
             website=server.website,
             caa_identities=server.caa_identities,
+            external_account_required=server.external_account_required,
             profiles=profiles or None,
         )
         directory = Directory(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from certeasy.acme import base64url, strict_json
 from certeasy.decide.problems import Problem, Refused
@@ -28,12 +28,23 @@ _Text = Annotated[str, Meta(max_length=1024)]
 _Encoded = Annotated[str, Meta(max_length=MAX_CSR)]
 
 
+class Binding(msgspec.Struct, frozen=True):
+    """RFC 8555 section 7.3.4: a flattened JWS around the key of the account."""
+
+    protected: Annotated[str, Meta(max_length=8 * 1024)]
+    payload: Annotated[str, Meta(max_length=8 * 1024)]
+    signature: Annotated[str, Meta(max_length=128)]
+    header: Raw | UnsetType = UNSET
+    signatures: Raw | UnsetType = UNSET
+
+
 class NewAccount(msgspec.Struct, frozen=True, rename="camel"):
     """RFC 8555 section 7.3."""
 
     contact: Annotated[tuple[_Text, ...], Meta(max_length=20)] | None = None
     terms_of_service_agreed: bool | None = None
     only_return_existing: bool | None = None
+    external_account_binding: Binding | None = None
 
 
 class AccountUpdate(msgspec.Struct, frozen=True, rename="camel"):
@@ -129,6 +140,7 @@ class DirectoryMeta(msgspec.Struct, frozen=True, omit_defaults=True, rename="cam
     profiles: dict[str, str] | None = None
     """Names and what they stand for, draft-ietf-acme-profiles section 3."""
     caa_identities: tuple[str, ...] = ()
+    external_account_required: bool = False
 
 
 class Directory(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -165,6 +177,7 @@ class Account(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     contact: tuple[str, ...]
     orders: str
     terms_of_service_agreed: bool = False
+    external_account_binding: Binding | None = None
 
 
 class Orders(msgspec.Struct, frozen=True):

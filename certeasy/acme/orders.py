@@ -7,18 +7,21 @@ from datetime import datetime
 from typing import Never
 
 import falcon
+from msgspec.structs import replace
 
 from certeasy.acme import messages, rendering, renewal, responses
 from certeasy.acme.directory import check_empty
 from certeasy.acme.messages import NewOrder, read
 from certeasy.acme.requests import Signed
 from certeasy.acme.site import Desk
-from certeasy.decide import authorizations, csr, identifiers, orders
+from certeasy.decide import authorizations, csr, eab, identifiers, orders
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Rules
 from certeasy.decide.problems import Problem, Refused
 from events.envelope import Actor
 from events.orders import CaaCheck
+from projections.accounts import ACCOUNTS
+from projections.eab import EabKey
 from projections.orders import ORDERS, PROCESSING, VALID, Order
 
 MOST_HELD = 4
@@ -46,16 +49,27 @@ class NewOrderResource:
         wish = read(messages.NEW_ORDER, signed.payload)
         _check_wishes(wish)
         actor = desk.actor(req, account_of(signed))
-        names, rules = self._permitted(wish, actor)
+        key = self._bound_with(signed)
+        names, rules = self._permitted(wish, actor, key)
         before = ""
         if wish.replaces is not None:
             before = renewal.predecessor(desk.committer, wish.replaces)
-        order = self._placed(signed, actor, names, rules, before)
+        order = self._placed(signed, actor, names, rules, before, key=key)
         shown = rendered(desk, order)
         responses.answer(resp, shown, status=201, location=desk.urls.order(order.id))
 
-    def _permitted(self, wish: NewOrder, actor: Actor) -> tuple[tuple[str, ...], Rules]:
-        """Return the names and what holds for them; a refusal is written down."""
+    def _bound_with(self, signed: Signed) -> EabKey | None:
+        """Return the key of the external account binding that the account has, if it has one."""
+        rows = self._desk.committer
+        return eab.key_of(rows, rows.get(ACCOUNTS, account_of(signed)))
+
+    def _permitted(
+        self, wish: NewOrder, actor: Actor, key: EabKey | None
+    ) -> tuple[tuple[str, ...], Rules]:
+        """Return the names and what holds for them; a refusal is written down.
+
+        `key` is the one that the account was bound with, if it was.
+        """
         try:
             policies = self._desk.policies
             names = identifiers.names(
@@ -67,7 +81,10 @@ class NewOrderResource:
                 self._desk.site.refused(actor, "identifier", refused.problem.urn, ())
             raise
         try:
-            return names, self._desk.policies.choose(names, wish.profile)
+            eab.check_names(key, names)
+            rules = self._chosen(names, wish.profile, key)
+            offered = eab.challenges(key, rules.challenges, names)
+            return names, replace(rules, challenges=offered)
         except Refused as refused:
             self._note(refused, actor, names)
             raise
@@ -79,6 +96,13 @@ class NewOrderResource:
         else:
             self._desk.site.refused(actor, "policy", refused.detail, names)
 
+    def _chosen(self, names: tuple[str, ...], profile: str | None, key: EabKey | None) -> Rules:
+        policies = self._desk.policies
+        wanted = eab.profile(key, profile)
+        if key is not None and key.policy:
+            return policies.check(key.policy, names, wanted or "")
+        return policies.choose(names, wanted)
+
     def _placed(
         self,
         signed: Signed,
@@ -87,20 +111,24 @@ class NewOrderResource:
         rules: Rules,
         replaces: str = "",
         *,
+        key: EabKey | None,
         ahead: bool = False,
     ) -> Order:
         """Place an order, or open an authorization ahead of any."""
         desk = self._desk
-        look_back = desk.site.settings.server.pre_authorization and not ahead
+        look_back = desk.site.settings.server.pre_authorization
         account_id, order_id = account_of(signed), desk.site.ids.new()
         tokens = [desk.site.ids.token() for _ in range(len(names) * len(rules.challenges))]
         lifetime = desk.site.settings.server.order_lifetime
         authority = rules.signer(order_id, desk.site.available).name
+        granted = {n: orders.Known(rule) for n, rule in eab.prevalidated(key, names).items()}
 
         def known(rows: Reader, now: datetime) -> Mapping[str, orders.Known]:
-            if not look_back:
+            if ahead:
                 return orders.NOTHING_KNOWN
-            return authorizations.known_ahead(
+            if not look_back:
+                return granted
+            return granted | authorizations.known_ahead(
                 rows,
                 now,
                 account_id=account_id,

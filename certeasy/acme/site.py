@@ -7,6 +7,7 @@ from datetime import datetime
 import falcon
 import msgspec
 
+from certeasy.acme.bindings import MacKey
 from certeasy.acme.jws import AccountKey
 from certeasy.acme.nonces import Nonces
 from certeasy.acme.requests import Door, KnownAccount, Signed
@@ -68,6 +69,7 @@ class Site:
     """Whether an authority is worth asking now."""
     refused: NoteRefusal
     issue_now: IssueNow
+    mac_key: MacKey
     check_caa: CheckCaa = _no_objection
 
 

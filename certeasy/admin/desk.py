@@ -51,14 +51,23 @@ class Desk:
     actor: Actor
     actor_key: tuple[tuple[str, bytes], ...] = field(repr=False)
 
-    def commit(self, decide: Decide) -> Committed | None:
+    def commit(
+        self,
+        decide: Decide,
+        *,
+        secrets: tuple[tuple[str, bytes], ...] = (),
+        dropped: tuple[str, ...] = (),
+    ) -> Committed | None:
         """Have something recorded, in the administrator's name; None: there was nothing to record.
 
-        Raises what `decide` raises, and what `Committer.submit` does.
+        In the same moment wrapped `secrets` are kept, and those `dropped` are destroyed. Raises
+        what `decide` raises, and what `Committer.submit` does.
         """
         office = self.office
         if not decide(office.store, office.clock.now()).facts:
             return None
-        command = Command(decide, self.actor, subject_keys=self.actor_key)
+        command = Command(
+            decide, self.actor, subject_keys=self.actor_key, secrets=secrets, dropped=dropped
+        )
         committed = office.committer().submit(command)
         return committed if committed.records else None

@@ -35,6 +35,7 @@ import msgspec
 from certeasy.admin.desk import Desk, InstructionRefused
 from certeasy.cluster.refusal import BootRefused
 from certeasy.commit import PoisonousCommand, Unavailable
+from certeasy.decide.eab import EabRefused
 from certeasy.decide.nodes import NodeRefused
 from certeasy.decide.problems import Refused
 from certeasy.store import DatabaseUnavailable
@@ -44,6 +45,7 @@ R = TypeVar("R", bound=msgspec.Struct)
 REFUSALS = (
     BootRefused,
     DatabaseUnavailable,
+    EabRefused,
     InstructionRefused,
     NodeRefused,
     OSError,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from certeasy.admin.clock import AcceptClock
+from certeasy.admin.eab import CreateEab, RevokeEab
 from certeasy.admin.instructions import Instruction
 from certeasy.admin.journal import RotateJournal
 from certeasy.admin.nodes import EndorseNode, InviteNode
@@ -11,9 +12,11 @@ from certeasy.admin.renewal import RequestRenewal
 
 KNOWN: tuple[type[Instruction[Any]], ...] = (
     AcceptClock,
+    CreateEab,
     EndorseNode,
     EraseSubjects,
     InviteNode,
     RequestRenewal,
+    RevokeEab,
     RotateJournal,
 )

@@ -1,4 +1,5 @@
-"""Who, when and why: the events about an order, a serial, a name or an account.
+"""Who, when and why: the events about an order, a serial, a name, an account, or a key for external
+account bindings.
 
 From journals in two readings: the first finds the orders and accounts that are meant, the second
 shows their lines. From a database by its look-up columns. Neither proves anything: that is `audit
@@ -12,16 +13,20 @@ import msgspec
 from certeasy.audit.columns import LINES, SUBJECT_KEYS, Columns
 from certeasy.audit.database import Database
 from certeasy.audit.stories import story
+from events.accounts import AccountCreated
 from events.certificates import CertificateIssued
 from events.envelope import BrokenLine, Record, parse
 from events.orders import OrderCreated
+from events.recovery import AccountRecovered
 from events.registry import Event, NewerSchema, UndecodableEvent, UnknownEvent
 from events.sealing import Sealed, Subject, Unreadable
 from journal.breaks import JournalBroken, Line
 
-ORDER, SERIAL, NAME, ACCOUNT = "order", "serial", "name", "account"
-KINDS = (ORDER, SERIAL, NAME, ACCOUNT)
+ORDER, SERIAL, NAME, ACCOUNT, EAB = "order", "serial", "name", "account", "eab"
+KINDS = (ORDER, SERIAL, NAME, ACCOUNT, EAB)
+_ITSELF = (ACCOUNT, EAB)  # what has a stream of its own
 _ISSUED, _CAMPAIGN = "certificate/", "renewal/"
+_TELLING = ("order.created", "certificate.issued", "account.created", "account.recovered")
 UNREADABLE = (UnknownEvent, NewerSchema, UndecodableEvent)
 
 Open = Callable[[Sealed], str | None]
@@ -94,12 +99,15 @@ def _streams(kind: str, value: str, records: Iterable[Record]) -> set[str]:
     """Return the streams that are about something, from records that may tell."""
     if kind == ORDER:
         return _streams_of(value)
-    streams = {f"account/{value}"} if kind == ACCOUNT else set[str]()
+    streams = {f"{kind}/{value}"} if kind in _ITSELF else set[str]()
     for record in records:
-        if record.envelope.type not in ("order.created", "certificate.issued"):
+        if record.envelope.type not in _TELLING:
             continue
         fact = _fact(record)
-        if fact is not None and _is_about(fact, kind, value):
+        if isinstance(fact, AccountCreated | AccountRecovered):
+            bound = kind == EAB and fact.eab == value
+            streams |= {f"account/{fact.account_id}"} if bound else set()
+        elif fact is not None and _is_about(fact, kind, value):
             streams |= _streams_of(record.envelope.stream.partition("/")[2])
     return streams
 
@@ -124,7 +132,9 @@ def from_database(database: Database, kind: str, value: str) -> list[Record]:
     Raises JournalBroken where the file is damaged, ValueError as `wanted` does.
     """
     value = wanted(kind, value)
-    streams = {f"account/{value}"} if kind == ACCOUNT else set[str]()
+    streams = {f"{kind}/{value}"} if kind in _ITSELF else set[str]()
+    if kind == EAB:
+        streams |= {f"account/{row[0]}" for row in database.typed(*_BOUND, (value,))}
     for order_id in _orders(database, kind, value):
         streams |= _streams_of(order_id)
         streams |= {f"{_CAMPAIGN}{row[0]}" for row in database.typed(*_RENEWALS, (order_id,))}
@@ -145,7 +155,12 @@ _ORDERS = {
 }
 
 
+_BOUND = (Columns("accounts", id=str), "SELECT id FROM accounts WHERE eab = ?")
+
+
 def _orders(database: Database, kind: str, value: str) -> list[str]:
+    if kind not in _ORDERS:
+        return []
     columns, query = _ORDERS[kind]
     return [row[0] for row in database.typed(columns, query, (value,))]
 

@@ -17,6 +17,7 @@ from events.certificates import (
     CertificateRevoked,
     RenewalRequested,
 )
+from events.eab import EabCreated, EabRevoked, EabUsed
 from events.nodes import (
     AuthorityCertificateSeen,
     ClockSetBack,
@@ -86,7 +87,19 @@ def _registered(fact: NodeRegistered) -> str:
 
 def _account_created(fact: AccountCreated) -> str:
     contact = "with a contact" if fact.contact else "without a contact"
-    return f"registered an account {contact}, key {fact.thumbprint}"
+    bound = f", bound with the external account key {fact.eab}" if fact.eab else ""
+    return f"registered an account {contact}, key {fact.thumbprint}{bound}"
+
+
+def _eab_created(fact: EabCreated) -> str:
+    uses = f"for {fact.max_uses} accounts" if fact.max_uses else "for any number of accounts"
+    bounds = [f"until {fact.expires}"] if fact.expires else []
+    bounds += [f"under policy {fact.policy}"] if fact.policy else []
+    bounds += [f"of profile {fact.profile}"] if fact.profile else []
+    bounds += [f"for names {', '.join(fact.allow)}"] if fact.allow else []
+    bounds += ["which need no proof"] if fact.prevalidated else []
+    bounds += [f"proven by {', '.join(fact.challenges)}"] if fact.challenges else []
+    return ", ".join([f"made the external account key {fact.kid}, {uses}", *bounds])
 
 
 def _caa_checked(fact: OrderCaaChecked) -> str:
@@ -189,6 +202,9 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     AccountKeyChanged: lambda f: f"gave up key {f.previous} for key {f.thumbprint}",
     AccountDeactivated: lambda _: "closed the account",
     AccountRecovered: lambda f: f"an account of a lost line (position {f.position}) is known again",
+    EabCreated: _eab_created,
+    EabUsed: lambda f: f"account {f.account_id} was bound with the external account key {f.kid}",
+    EabRevoked: lambda f: f"took the external account key {f.kid} back: its accounts end with it",
     OrderCreated: _order_created,
     ChallengeAccepted: _challenge_accepted,
     ChallengeValidated: _challenge_validated,

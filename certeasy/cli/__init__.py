@@ -23,6 +23,11 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "Compare the tables with the log, export them, or fold them anew.",
     ),
     "node": ("certeasy.cli.node", "node", "Look after the nodes and their keys."),
+    "eab": (
+        "certeasy.cli.eab",
+        "eab",
+        "Make, list and take back keys for external account bindings.",
+    ),
     "journal": ("certeasy.cli.journal", "journal", "Mend a node's journal."),
     "renew-all": (
         "certeasy.cli.renewal",

@@ -139,7 +139,8 @@ def show_(
     journals: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Show who did what, when and why, about an order, a serial, a name or an account.
+    """Show who did what, when and why, about an order, a serial, a name, an account, or an eab
+    key with the accounts that were bound with it.
 
     Exit codes: 0 shown, 1 nothing found or not readable, 2 the command line is wrong.
     """

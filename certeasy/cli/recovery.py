@@ -33,6 +33,7 @@ from certeasy.commit.probe import ProbeRefused
 from certeasy.commit.reconcile import Anew, ReconcileRefused
 from certeasy.commit.restore import Restored, RestoreRefused
 from certeasy.commit.restore import restore as put_back
+from certeasy.decide import eab
 from certeasy.decide.decision import Decision, Reader
 from certeasy.ids import Ids, RandomIds
 from certeasy.settings import Settings
@@ -43,6 +44,8 @@ from events.registry import Event, name_of
 from events.signing import PublicKey, read_key_set
 from journal.breaks import JournalBroken, Line
 from journal.lines import NoJournal, read_journal, segments
+from projections.eab import VALID
+from projections.fold import VERSION
 
 FACTS_AT_ONCE = 500
 _file = click.Path(path_type=Path)
@@ -198,12 +201,27 @@ def _tell_secrets(settings: Settings, store: Store, restored: Restored, ids: Ids
                 " backup has it, and the server does not start without it. Restore the newest"
                 " backup and run this command again, or configure an authority under another name"
             )
+    _tell_bindings(store)
     if restored.keyless:
         click.echo(
             f"subject keys: {restored.keyless} of {restored.subjects} are not in the database;"
             " contacts, addresses and names sealed with them stay unreadable unless a backup has"
             " them (those that were erased stay erased)"
         )
+
+
+def _tell_bindings(store: Store) -> None:
+    """Tell which keys for external account bindings are lost: nobody can be bound with them."""
+    if store.head().projections != VERSION:
+        return  # the next start folds the tables anew; 'certeasy eab list' tells then
+    for key in store.eab_keys():
+        name = eab.secret_name(key.kid)
+        if key.status == VALID and store.secret(name) is None:
+            click.echo(
+                f"secret {name}: not in the database; nobody can be bound with this key any more"
+                " unless a backup has it, and accounts that are go on. Make another one for those"
+                " who are to register ('certeasy eab create')"
+            )
 
 
 def _record(settings: Settings, fact: LogRestored, ids: Ids, *, known: bool) -> None:

@@ -50,10 +50,14 @@ class Secrets:
         known = self.get(name)
         if known is not None:
             return known
-        nonce = self._ids.random(NONCE_LENGTH)
         with self._store.repeatable() as transaction:
-            transaction.keep_secret(name, nonce + self._cipher.encrypt(nonce, new, name.encode()))
+            transaction.keep_secret(name, self.wrap(name, new))
         return new
+
+    def wrap(self, name: str, secret: bytes) -> bytes:
+        """Return a secret as it is stored under this name, by the change that makes it."""
+        nonce = self._ids.random(NONCE_LENGTH)
+        return nonce + self._cipher.encrypt(nonce, secret, name.encode())
 
 
 def unlock(store: Store, key_file: Path, ids: Ids) -> Secrets:

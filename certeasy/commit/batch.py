@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from certeasy.commit.command import (
+    Command,
     Committed,
     GuardFailed,
     NonceUsed,
@@ -70,6 +71,8 @@ class Batch:
         self.nonces: dict[str, int] = {}
         self.subject_keys: list[tuple[str, bytes]] = []
         self.erased: set[str] = set()
+        self.secrets: dict[str, bytes] = {}
+        self.dropped: list[str] = []
         self._transaction = transaction
         self._server_id = server_id
         self._key = key
@@ -105,7 +108,15 @@ class Batch:
         if records:  # a subject that nothing is said about needs no key
             self._forget(command.erased)
             self.subject_keys.extend(command.subject_keys)
+            self._keep_secrets(command)
         return Committed(records, states, self._current)
+
+    def _keep_secrets(self, command: Command) -> None:
+        """Have secrets kept, and others destroyed: those that this batch would keep, too."""
+        self.secrets.update(command.secrets)
+        for name in command.dropped:
+            self.secrets.pop(name, None)
+            self.dropped.append(name)
 
     def _forget(self, erased: Sequence[str]) -> None:
         """Have keys destroyed: those that are stored, and those that this batch would store."""

@@ -27,7 +27,7 @@ class Command(msgspec.Struct, frozen=True):
     events.
 
     The keys of `erased` subjects are destroyed; one that is among `subject_keys`, too, has that key
-    from then on.
+    from then on. `secrets` are kept by name, wrapped; `dropped` ones are destroyed.
     """
 
     decide: Decide
@@ -35,6 +35,8 @@ class Command(msgspec.Struct, frozen=True):
     nonce: UsedNonce | None = None
     subject_keys: tuple[tuple[str, bytes], ...] = ()
     erased: tuple[str, ...] = ()
+    secrets: tuple[tuple[str, bytes], ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 class GuardFailed(Exception):

@@ -410,6 +410,10 @@ class Committer:
         transaction.store(changes)
         transaction.drop_subjects(batch.erased)
         transaction.keep_subjects(batch.subject_keys)
+        for name in batch.dropped:
+            transaction.drop_secret(name)
+        for name, wrapped in batch.secrets.items():
+            transaction.keep_secret(name, wrapped)
         new = (batch.end.seq, batch.end.prev)
         place = self._place
         mine = changes.get(NODES, {}).get((place.server_id,))

@@ -27,6 +27,7 @@ from events.accounts import (
     AccountKeyChanged,
 )
 from events.certificates import CertificateIssued, CertificateRevoked
+from events.eab import EabCreated, EabRevoked, EabUsed
 from events.envelope import BrokenLine, Record, parse
 from events.nodes import AuthorityCertificateSeen
 from events.recovery import AccountRecovered, CertificateRecovered, LogForked
@@ -34,8 +35,11 @@ from events.registry import Event
 from events.subjects import SubjectErased
 from projections.accounts import ACCOUNTS, VALID
 from projections.certificates import CERTIFICATES, ISSUERS
+from projections.eab import EAB_KEYS
+from projections.eab import VALID as GOOD
 
 ID_LENGTH = 26
+_ANY = 1 << 62  # uses of a key that may be used any number of times
 Facts = list[tuple[str, Event]]
 
 
@@ -130,8 +134,9 @@ class Anew:
         self._ids: dict[str, str] = {}  # of recovered certificates, by the id of their order
         self._ended: set[str] = set()
         self._issuers: set[str] = set()
+        self._eab_keys: dict[str, int | None] = {}  # how many accounts each may still bind
 
-    def take(self, record: Record) -> None:  # noqa: C901 - a type of event a line
+    def take(self, record: Record) -> None:  # noqa: C901, PLR0912 - a type of event a line
         """Take a lost line."""
         position = record.envelope.position
         match record.event:
@@ -154,6 +159,12 @@ class Anew:
                 told = self._revocation(fact)
             case AuthorityCertificateSeen() as fact:
                 told = self._issuer(fact)
+            case EabCreated() as fact:
+                told = self._eab(fact)
+            case EabUsed() as fact:
+                told = self._eab_use(fact)
+            case EabRevoked() as fact:
+                told = self._eab_revocation(fact)
             case SubjectErased() as fact:
                 told = self._erasure(fact.subject)
             case _:
@@ -207,6 +218,40 @@ class Anew:
         self.facts.append((f"certificate/{id_}", replace(fact, order_id=id_)))
         return True
 
+    def _eab(self, fact: EabCreated) -> bool:
+        """Know a key again, so that its accounts may do no more than before; the key is lost."""
+        if fact.kid in self._eab_keys or self._store.get(EAB_KEYS, fact.kid) is not None:
+            return False
+        self._eab_keys[fact.kid] = fact.max_uses or _ANY
+        self.facts.append((f"eab/{fact.kid}", fact))
+        return True
+
+    def _eab_use(self, fact: EabUsed) -> bool:
+        """Count an account that is known again; others have taken the place of one that is not."""
+        left = self._uses_left(fact.kid)
+        if fact.account_id not in self._accounts or not left:
+            return False
+        self._eab_keys[fact.kid] = left - 1
+        self.facts.append((f"eab/{fact.kid}", fact))
+        return True
+
+    def _eab_revocation(self, fact: EabRevoked) -> bool:
+        if self._uses_left(fact.kid) is None:
+            return False
+        self._eab_keys[fact.kid] = None
+        self.facts.append((f"eab/{fact.kid}", fact))
+        return True
+
+    def _uses_left(self, kid: str) -> int | None:
+        """Return how many accounts a key may still bind; None: it is not known, or was revoked."""
+        if kid not in self._eab_keys:
+            key = self._store.get(EAB_KEYS, kid)
+            good = key is not None and key.status == GOOD
+            self._eab_keys[kid] = (
+                max((key.max_uses or _ANY) - key.uses, 0) if key is not None and good else None
+            )
+        return self._eab_keys[kid]
+
     def _erasure(self, subject: str) -> bool:
         if subject in self.erased or self._store.subject_key(subject) is None:
             return False
@@ -223,7 +268,13 @@ class Anew:
 
 def _account(fact: AccountCreated, position: int) -> AccountRecovered:
     return AccountRecovered(
-        position, fact.account_id, fact.thumbprint, fact.jwk, fact.terms_agreed, fact.contact
+        position,
+        fact.account_id,
+        fact.thumbprint,
+        fact.jwk,
+        fact.terms_agreed,
+        fact.contact,
+        fact.eab,
     )
 
 

@@ -1,5 +1,8 @@
 """What may happen to an account (RFC 8555 section 7.3)."""
 
+from datetime import datetime
+
+from certeasy.decide import eab as bindings
 from certeasy.decide.decision import Decision, KeyUnused, Reader
 from certeasy.decide.problems import Problem, Refused
 from events.accounts import (
@@ -37,17 +40,24 @@ def signed_by(rows: Reader, account_id: str, thumbprint: str) -> Account:
 
 
 def create(
-    _rows: Reader,
+    rows: Reader,
+    now: datetime,
     *,
     account_id: str,
     thumbprint: str,
     jwk: dict[str, str],
     contact: Sealed | None,
     terms_agreed: bool,
+    eab: str = "",
 ) -> Decision:
-    """Register a key. The guard fails if an account has it: then that one is the answer."""
-    fact = AccountCreated(account_id, thumbprint, jwk, terms_agreed, contact)
-    return Decision(((stream(account_id), fact),), (KeyUnused(thumbprint),))
+    """Register a key. The guard fails if an account has it: then that one is the answer.
+
+    `eab` is the key of an external account binding that was verified before. Raises Refused
+    (unauthorized) where that one binds nobody any more.
+    """
+    use = bindings.use(rows, now, kid=eab, account_id=account_id)
+    fact = AccountCreated(account_id, thumbprint, jwk, terms_agreed, contact, eab)
+    return Decision(((stream(account_id), fact), *use), (KeyUnused(thumbprint),))
 
 
 def change_contact(

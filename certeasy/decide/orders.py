@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from certeasy.decide import renewal
+from certeasy.decide import eab, renewal
 from certeasy.decide.accounts import signed_by
 from certeasy.decide.addresses import kind
 from certeasy.decide.challenges import proving
@@ -176,9 +176,10 @@ def new_order(
     fresh challenge tokens. The names were held against the policy before. What is `known`, by name,
     is not to be proven again. `replaces` is the id of the certificate whose successor is ordered,
     if there is one. A `preauthorization` is for one name, and will never be more than its
-    authorization.
+    authorization. Raises Refused (unauthorized) for an account whose external account binding was
+    taken back.
     """
-    signed_by(rows, account_id, thumbprint)
+    eab.key_of(rows, signed_by(rows, account_id, thumbprint))
     if replaces:
         renewal.check_predecessor(rows, replaces, account_id=account_id, names=names)
     authorizations = tuple(_offer(name, challenges, tokens) for name in names)

@@ -65,6 +65,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     website: str | None = None
     caa_identities: tuple[str, ...] = ()
     """Names by which CAA records mean this CA; RFC 8659."""
+    external_account_required: bool = False
+    """New accounts need an external account binding (`certeasy eab create`)."""
 
 
 class AdminSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

@@ -203,6 +203,7 @@ class Statements:
         )
         self.projections = made(sa.update(head).values(projections=sa.bindparam("version")))
         self.secret = made(sa.insert(schema.secrets))
+        self.drop_secret = made(sa.delete(schema.secrets).where(_equal(schema.secrets.c.name)))
         self.keys = made(sa.insert(schema.subject_keys))
         self.erase = made(
             sa.delete(schema.subject_keys).where(_equal(schema.subject_keys.c.subject))

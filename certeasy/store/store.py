@@ -43,6 +43,7 @@ from certeasy.store.statements import LEASE_SECONDS, Prepared, Statements
 from certeasy.store.transaction import Head, Server, Transaction, as_line
 from projections.accounts import ACCOUNTS, Account
 from projections.certificates import CERTIFICATES, ISSUERS, Certificate, Issuer
+from projections.eab import EAB_KEYS, EabKey
 from projections.fold import VERSION
 from projections.jobs import JOBS, Job
 from projections.orders import ORDER_NAMES, ORDERS, Order
@@ -448,6 +449,18 @@ class Store:
         table = schema.projected[JOBS]
         rows = self._all(sa.select(*table.c).order_by(table.c.position), {})
         return [JOBS.to_state(row) for row in rows]
+
+    def eab_keys(self) -> list[EabKey]:
+        """Return all keys for external account bindings, oldest first."""
+        table = schema.projected[EAB_KEYS]
+        rows = self._all(sa.select(*table.c).order_by(table.c.kid), {})
+        return [EAB_KEYS.to_state(row) for row in rows]
+
+    def accounts_bound(self) -> dict[str, int]:
+        """Return how many accounts each key for external account bindings has bound."""
+        eab = schema.projected[ACCOUNTS].c.eab
+        counted = sa.select(eab, sa.func.count()).where(eab != "").group_by(eab)
+        return {str(kid): int(count) for kid, count in self._all(counted, {})}
 
     def head(self) -> Head:
         """Return the end of the log; raises DatabaseUnavailable."""

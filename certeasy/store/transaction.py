@@ -261,6 +261,10 @@ class Transaction:
         """Store a wrapped secret under a name that is not in use yet."""
         self._run(self._statements.secret, {"name": name, "wrapped": wrapped})
 
+    def drop_secret(self, name: str) -> None:
+        """Destroy a secret; nothing happens if it is not there."""
+        self._run(self._statements.drop_secret, {"value": name})
+
 
 def event_row(record: Record) -> dict[str, object]:
     """Return the row of `events` for a line: what is looked up by, and the line itself."""

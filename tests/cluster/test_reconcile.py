@@ -25,6 +25,7 @@ from certeasy.settings import Settings
 from certeasy.store import Store
 from events.accounts import AccountCreated, AccountDeactivated, AccountKeyChanged
 from events.certificates import CertificateIssued, CertificateRevoked
+from events.eab import EabCreated, EabRevoked, EabUsed
 from events.envelope import parse
 from events.nodes import NodeEndorsed
 from events.orders import (
@@ -42,6 +43,7 @@ from journal.breaks import JournalBroken
 from journal.lines import read_journal, segments
 from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES
+from projections.eab import EAB_KEYS
 from tests.make.configs import a_config
 from tests.make.node import ANode, a_node, command, order_command
 from tests.make.workdirs import refused, sql
@@ -221,6 +223,74 @@ def test_the_lost_lines_are_kept_and_what_they_told_is_known(forked: Two, tmp_pa
     forked.serve(forked.one, lambda node: node.an_order())
     forked.serve(forked.two, lambda node: node.an_order())
     forked.is_proven()
+
+
+def bound(account: str, kid: str) -> Callable[[ANode], object]:
+    """Register an account that is bound with a key."""
+    created = AccountCreated(account, f"{account}-key", {"kty": "OKP"}, eab=kid)
+    facts = [(f"account/{account}", created), (f"eab/{kid}", EabUsed(kid, account))]
+    return lambda node: node.submit(command(*facts))
+
+
+def a_key(kid: str, uses: int = 0) -> Callable[[ANode], object]:
+    fact = EabCreated(kid, max_uses=uses, policy="p")
+    return lambda node: node.submit(command((f"eab/{kid}", fact)))
+
+
+def taken_back(kid: str) -> Callable[[ANode], object]:
+    return lambda node: node.submit(command((f"eab/{kid}", EabRevoked(kid))))
+
+
+def test_keys_for_bindings_are_known_again_and_bind_and_bound_no_more_than_before(
+    tmp_path: Path,
+) -> None:
+    """What a lost account was bound to holds for it; what was taken back stays so."""
+    both = Two(tmp_path)
+    both.serve(both.one, a_key("early"), a_key("once", uses=1), a_key("given up"), a_key("ended"))
+    both.serve(both.two)
+    both.serve(both.one, endorse(both.two), taken_back("ended"))
+    sql(both.database, "SELECT 1")
+    replica = shutil.copy(both.database, tmp_path / "replica.sqlite")
+    lost = [
+        a_key("late", uses=2),
+        bound("of late", "late"),
+        bound("of early", "early"),
+        bound("of once", "once"),
+        taken_back("given up"),
+        a_key("short"),
+        taken_back("short"),
+    ]
+    both.serve(both.one, *lost)
+    for path in both.database.parent.glob("db.sqlite-*"):
+        path.unlink()
+    shutil.copy(replica, both.database)
+    both.serve(both.two, bound("another", "once"))
+
+    done = both.run("journal", "reconcile")
+    assert done.exit_code == 0, done.output
+    for told in ("2 eab.created", "2 eab.used", "2 eab.revoked", "3 account.recovered"):
+        assert f"recorded anew: {told}" in done.output
+    assert "left as it is: 1 eab.used" in done.output
+    store = Store.sqlite(both.database)
+    keys = {key.kid: (key.status, key.uses) for key in store.eab_keys()}
+    assert keys == {
+        "early": ("valid", 1),
+        "ended": ("revoked", 0),
+        "given up": ("revoked", 0),
+        "late": ("valid", 1),
+        "once": ("valid", 1),
+        "short": ("revoked", 0),
+    }
+    late = store.get(EAB_KEYS, "late")
+    assert late is not None
+    assert (late.policy, late.max_uses) == ("p", 2)
+    for account, kid in (("of late", "late"), ("of early", "early"), ("of once", "once")):
+        row = store.get(ACCOUNTS, account)
+        assert row is not None
+        assert row.eab == kid
+    store.close()
+    both.is_proven()
+    assert "nothing to reconcile" in both.run("journal", "reconcile").output
 
 
 def test_a_reconcile_that_was_interrupted_is_run_again(forked: Two) -> None:

@@ -587,6 +587,20 @@ class StoreContract:
         store.scrub([b"key 1", b"key 2"])
         assert store.subject_key("account/2") == b"key 3"
 
+    def test_a_secret_is_dropped_and_others_stay(self, store: Store) -> None:
+        with store.transaction() as transaction:
+            transaction.keep_secret("eab/1", b"1")
+            transaction.keep_secret("eab/2", b"2")
+        with store.transaction() as transaction:
+            transaction.drop_secret("eab/1")
+            transaction.drop_secret("eab/3")
+        assert store.secret("eab/1") is None
+        assert store.secret("eab/2") == b"2"
+        with store.transaction() as transaction:
+            transaction.drop_secret("eab/2")
+            transaction.keep_secret("eab/2", b"3")
+        assert store.secret("eab/2") == b"3"
+
     def test_a_secret_is_kept_under_its_name(self, store: Store) -> None:
         with store.transaction() as transaction:
             transaction.keep_secret("nonces", b"\0wrapped")

@@ -162,6 +162,8 @@ _STEPS = {
     "UPDATE servers SET seq": "advance",
     "UPDATE log_head SET position": "move",
     "DELETE FROM subject_keys": "keys",
+    "INSERT INTO secrets": "secret",
+    "DELETE FROM secrets": "secret",
 }
 
 

@@ -1,10 +1,13 @@
 """`certeasy serve` as an administrator starts it: a config.yml, a work directory, a process."""
 
+import functools
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from tests.fakes.dns_server import DnsServer
 from tests.fakes.txt_folder import TxtFolder
@@ -92,11 +95,14 @@ def certeasy(folder: Path) -> Iterator[AcmeServer]:
         config.write_text(CONFIG.format(folder=folder, zone=ZONE, **ports))
         with running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED):
             url = f"https://127.0.0.1:{port}/acme/directory"
-            yield AcmeServer(url, root_pem, http01_port, tls_alpn01_port, txt, no_binding)
+            binding = functools.partial(new_binding, config)
+            yield AcmeServer(url, root_pem, http01_port, tls_alpn01_port, txt, binding)
     run([CERTEASY, "audit", "verify", "-f", config], cwd=folder)
     run([CERTEASY, "projections", "check", "-f", config], cwd=folder)
 
 
-def no_binding() -> tuple[str, str]:
-    """Say that there are none yet."""
-    raise AssertionError("this server does not bind accounts yet")
+def new_binding(config: Path) -> tuple[str, str]:
+    """Have the running server make a key for one account, as an administrator does."""
+    command = [CERTEASY, "eab", "create", "-f", config, "--max-uses", "1", "--json"]
+    made = msgspec.json.decode(run(command, cwd=config.parent))
+    return made["kid"], made["hmac_key"]

@@ -73,16 +73,18 @@ class World:
         self._ids += 1
         return f"{self._ids:026d}"
 
-    def account(self, thumbprint: str | None = None) -> Account:
+    def account(self, thumbprint: str | None = None, *, eab: str = "") -> Account:
         """Return a new account."""
         account_id = self.new_id()
         self.decide(
             accounts.create,
+            self.now,
             account_id=account_id,
             thumbprint=thumbprint or f"key-of-{account_id}",
             jwk={"kty": "EC"},
             contact=None,
             terms_agreed=True,
+            eab=eab,
         )
         account = self.rows.get(ACCOUNTS, account_id)
         assert account is not None

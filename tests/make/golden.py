@@ -23,7 +23,16 @@ from events.nodes import (
 from events.orders import CaaCheck, OrderCaaChecked, OrderFinalized
 from events.recovery import LogRestored
 from events.subjects import SubjectErased
-from tests.make.journals import ALog, a_campaign, a_log, a_loss, a_recovery, a_rotation, every_story
+from tests.make.journals import (
+    ALog,
+    a_campaign,
+    a_log,
+    a_loss,
+    a_recovery,
+    a_rotation,
+    bindings,
+    every_story,
+)
 
 
 def golden_log() -> ALog:
@@ -181,6 +190,17 @@ def caa_log() -> ALog:
     return log
 
 
+def eab_log() -> ALog:
+    """Return a log with external account bindings, and an account with one that was lost."""
+    log = a_log(nodes=2)
+    bindings(log)
+    kid = log.an_eab_key(max_uses=1)
+    lost = a_loss(log, lambda: log.an_account(eab=kid, by=1), by=1)
+    log.a_start()
+    a_recovery(log, lost, by=1)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -194,6 +214,7 @@ GOLDEN = {
     "golden-campaign": campaign_log,
     "golden-ends": ends_log,
     "golden-caa": caa_log,
+    "golden-eab": eab_log,
 }
 
 

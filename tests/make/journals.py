@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -28,6 +29,7 @@ from events.certificates import (
     CertificateRevoked,
     RenewalRequested,
 )
+from events.eab import EabCreated, EabRevoked, EabUsed
 from events.envelope import (
     VERSION,
     ZERO_HASH,
@@ -229,14 +231,38 @@ class ALog:
         sealed = self.sealed(f"account/{account_id}", clear)
         return Actor("account", account_id, sealed, key_of(account_id))
 
-    def an_account(self, *, contact: str | None = "mailto:ops@corp.internal", by: int = 0) -> str:
-        """Let somebody register; return the account's id."""
+    def an_eab_key(self, **bounds: Any) -> str:
+        """Let an administrator make a key for external account bindings; return its id."""
+        kid = self.new_id()
+        self.say(EabCreated(kid, **bounds), f"eab/{kid}", actor=self.an_administrator())
+        return kid
+
+    def an_eab_revocation(self, kid: str) -> None:
+        """Let an administrator take such a key back."""
+        self.say(EabRevoked(kid), f"eab/{kid}", actor=self.an_administrator())
+
+    def an_administrator(self) -> Actor:
+        """Return somebody at the keyboard."""
+        return Actor("administrator", sealed=self.sealed("administrator/1", "admin"))
+
+    def an_account(
+        self,
+        *,
+        contact: str | None = "mailto:ops@corp.internal",
+        by: int = 0,
+        eab: str = "",
+    ) -> str:
+        """Let somebody register, with a key for external account bindings or without; return the
+        account's id."""
         account = self.new_id()
         x = key_of(account)
         seal = self.sealed(f"account/{account}", [contact]) if contact else None
         jwk = {"kty": "OKP", "crv": "Ed25519", "x": x}
-        created = AccountCreated(account, x, jwk, terms_agreed=True, contact=seal)
+        created = AccountCreated(account, x, jwk, terms_agreed=True, contact=seal, eab=eab)
         self.say(created, f"account/{account}", by=by, actor=self.actor(account))
+        if eab:
+            used = EabUsed(eab, account)
+            self.say(used, f"eab/{eab}", by=by, actor=self.actor(account))
         return account
 
     def a_new_order(
@@ -468,7 +494,9 @@ def a_recovery(log: ALog, lost: list[Record], *, by: int = 0) -> None:
     for record in lost:
         place, fact = record.envelope.position, record.event
         if isinstance(fact, AccountCreated):
-            again = AccountRecovered(place, fact.account_id, fact.thumbprint, fact.jwk)
+            again = AccountRecovered(
+                place, fact.account_id, fact.thumbprint, fact.jwk, eab=fact.eab
+            )
             log.say(again, f"account/{fact.account_id}", by=by)
         if isinstance(fact, CertificateIssued):
             names = CertificateRecovered.__struct_fields__[2:]
@@ -555,3 +583,22 @@ def later_stories(log: ALog) -> None:
     log.a_given_up_order("up.corp.internal", account=account)
     log.an_expired_order("late.corp.internal", "later.corp.internal", account=account)
     log.a_key_change(account)
+    bindings(log)
+
+
+def bindings(log: ALog) -> None:
+    """Let keys for external account bindings be made, used and taken back."""
+    log.an_account(eab=log.an_eab_key())
+    kid = log.an_eab_key(
+        expires="2026-12-24T12:00:00Z",
+        max_uses=2,
+        policy="lab",
+        profile="short",
+        allow=(".corp.internal/2", "=corp.internal"),
+        challenges=("http-01",),
+        prevalidated=True,
+        comment="the shops",
+    )
+    log.an_account(eab=kid)
+    log.an_account(eab=kid, contact=None)
+    log.an_eab_revocation(kid)

@@ -12,7 +12,7 @@ from events.registry import TYPES
 from journal.breaks import JournalBroken
 from tests.make.databases import a_database
 from tests.make.golden import GOLDEN
-from tests.make.journals import ALog, a_campaign, a_log, a_renewal
+from tests.make.journals import ALog, a_campaign, a_log, a_loss, a_recovery, a_renewal
 
 
 class Told:
@@ -26,6 +26,10 @@ class Told:
         self.failed = log.a_failed_order("down.corp.internal", account=self.account, by=1)
         self.address = log.an_order("10.1.2.3", "2001:db8::7", by=1)
         log.a_revocation(self.order)
+        self.kid = log.an_eab_key(max_uses=5)
+        self.bound = [log.an_account(eab=self.kid), log.an_account(eab=self.kid, by=1)]
+        log.an_account(eab=log.an_eab_key())
+        log.an_eab_revocation(self.kid)
         self.serial = next(
             record.event.serial
             for record in log.records
@@ -100,6 +104,28 @@ def test_an_account_is_shown_with_all_its_orders(told, given):
 )
 def test_what_the_log_does_not_know_is_not_shown(given, kind, value):
     assert listed(given, kind, value) == []
+
+
+def test_a_key_for_bindings_is_shown_with_the_accounts_bound_with_it(told, given):
+    entries = listed(given, "eab", told.kid)
+    streams = [f"eab/{told.kid}", *(f"account/{account}" for account in told.bound)]
+    assert [entry.position for entry in entries] == positions(told.log, *streams)
+    assert [entry.type for entry in entries] == [
+        "eab.created",
+        *(["account.created", "eab.used"] * 2),
+        "eab.revoked",
+    ]
+    assert f"bound with the external account key {told.kid}" in entries[1].what
+
+
+def test_a_recovered_account_is_shown_with_its_key(tmp_path):
+    log = a_log(nodes=2)
+    kid = log.an_eab_key()
+    lost = a_loss(log, lambda: log.an_account(eab=kid, by=1), by=1)
+    log.a_start()
+    a_recovery(log, lost, by=1)
+    entries = listed(Given([[path] for path in log.write(tmp_path)]), "eab", kid)
+    assert "account.recovered" in [entry.type for entry in entries]
 
 
 def test_a_serial_is_a_number(given):

@@ -19,6 +19,7 @@ def test_a_key_registers_itself_if_no_account_has_it() -> None:
     world = World()
     decision = accounts.create(
         world.rows,
+        world.now,
         account_id="a",
         thumbprint="t",
         jwk={"kty": "EC"},

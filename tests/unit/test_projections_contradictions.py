@@ -9,6 +9,7 @@ from events.accounts import (
     AccountKeyChanged,
 )
 from events.certificates import CertificateReplaced, CertificateRevoked
+from events.eab import EabCreated, EabUsed
 from events.nodes import NodeKeyRotated, NodeRetired
 from events.orders import (
     AuthorizationDeactivated,
@@ -64,6 +65,33 @@ def changed_after_the_end(log: ALog) -> None:
     account = log.an_account()
     log.say(AccountDeactivated(account), f"account/{account}")
     log.say(AccountContactsChanged(account), f"account/{account}")
+
+
+def bound_with_a_key_that_nobody_made(log: ALog) -> None:
+    log.an_account(eab=log.new_id())
+
+
+def bound_more_often_than_may_be(log: ALog) -> None:
+    kid = log.an_eab_key(max_uses=1)
+    log.an_account(eab=kid)
+    log.an_account(eab=kid)
+
+
+def bound_after_the_key_was_taken_back(log: ALog) -> None:
+    kid = log.an_eab_key()
+    log.an_eab_revocation(kid)
+    log.say(EabUsed(kid, "a"), f"eab/{kid}")
+
+
+def key_taken_back_twice(log: ALog) -> None:
+    kid = log.an_eab_key()
+    log.an_eab_revocation(kid)
+    log.an_eab_revocation(kid)
+
+
+def key_made_twice(log: ALog) -> None:
+    kid = log.an_eab_key()
+    log.say(EabCreated(kid), f"eab/{kid}")
 
 
 def ready_with_nothing_proven(log: ALog) -> None:
@@ -194,6 +222,11 @@ def signed_with_another_key(log: ALog) -> None:
         (registered_again, "created a second time"),
         (ordered_again, "created a second time"),
         (changed_after_the_end, "although it is deactivated"),
+        (bound_with_a_key_that_nobody_made, "eab.used for eab key .* before it was created"),
+        (bound_more_often_than_may_be, "more often than it may be"),
+        (bound_after_the_key_was_taken_back, "eab.used for eab key .* although it is revoked"),
+        (key_taken_back_twice, "although it is revoked"),
+        (key_made_twice, "created a second time"),
         (ready_with_nothing_proven, "not all of it was proven"),
         (finalized_before_it_was_ready, "although it is pending"),
         (proven_before_it_was_tried, "which is pending"),

@@ -15,6 +15,7 @@ from events.orders import OrderReady
 from events.registry import TYPES
 from projections.accounts import ACCOUNTS, DEACTIVATED, VALID
 from projections.certificates import CERTIFICATES, ISSUERS
+from projections.eab import EAB_KEYS
 from projections.fold import FOLDS, TABLES, fold
 from projections.jobs import ISSUE, JOBS, VALIDATE
 from projections.nodes import INSTALLATION, NODES
@@ -225,6 +226,35 @@ def test_a_campaign_is_known_of_each_certificate_and_the_latest_counts():
     assert (one.successor, other.successor) == (second, "")
     assert other.campaign == latest != one.campaign
     assert other.start < other.end
+
+
+def test_a_key_for_bindings_counts_its_accounts_and_ends():
+    log = a_log()
+    kid = log.an_eab_key(max_uses=3, allow=(".corp.internal/1",), comment="the shops")
+    account = log.an_account(eab=kid)
+    log.an_account(eab=kid)
+    stored = folded(log.records)
+    key = state(stored, EAB_KEYS, kid)
+    assert (key.status, key.uses, key.max_uses, key.comment) == ("valid", 2, 3, "the shops")
+    assert state(stored, ACCOUNTS, account).eab == kid
+    log.an_eab_revocation(kid)
+    key = state(folded(log.records), EAB_KEYS, kid)
+    assert (key.status, key.uses, key.allow) == ("revoked", 2, (".corp.internal/1",))
+    assert key.revoked == log.records[-1].envelope.at
+
+
+def test_a_recovered_account_is_bound_as_before():
+    log = a_log(nodes=2)
+    kid = log.an_eab_key()
+    lost = a_loss(log, lambda: log.an_account(eab=kid, by=1), by=1)
+    log.a_start()
+    a_recovery(log, lost, by=1)
+    [account] = [
+        state(folded(log.records), ACCOUNTS, record.event.account_id)
+        for record in log.records
+        if record.envelope.type == "account.recovered"
+    ]
+    assert account.eab == kid
 
 
 def test_nodes_are_registered_and_endorsed():

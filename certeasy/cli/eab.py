@@ -1,0 +1,251 @@
+"""`certeasy eab`: keys for external account bindings, handed out to those who may register."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import click
+import msgspec
+
+from certeasy.admin.eab import LONGEST_COMMENT, MOST_USES, CreateEab, EabMade, RevokeEab
+from certeasy.cli.administration import carry_out, refusals_told
+from certeasy.cli.at_rest import existing_store
+from certeasy.cli.options import fail, read, told, with_config
+from certeasy.clock import SystemClock
+from certeasy.config.forms import duration
+from certeasy.decide import eab as deciding
+from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
+from journal.breaks import printable
+from projections.eab import REVOKED, EabKey
+from projections.fold import VERSION
+
+
+class ListedKey(msgspec.Struct, frozen=True):
+    """A key as `eab list` shows it; times are RFC 3339 in UTC, an empty text means none.
+
+    `accounts` were bound with it, `max_uses` may be (0: any number). `status` is valid, expired,
+    used-up, revoked, or lost: its MAC key is not in the database.
+    """
+
+    kid: str
+    status: str
+    created: str
+    expires: str
+    accounts: int
+    max_uses: int
+    policy: str
+    profile: str
+    allow: tuple[str, ...]
+    challenges: tuple[str, ...]
+    prevalidated: bool
+    comment: str
+    revoked: str
+
+
+def _valid(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> timedelta | None:
+    if value is None:
+        return None
+    try:
+        return duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} {error}") from None
+
+
+def _comment(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if len(value) > LONGEST_COMMENT or not value.isprintable():
+        raise click.BadParameter(f"has at most {LONGEST_COMMENT} characters, on one line")
+    return value
+
+
+@click.group()
+def eab() -> None:
+    """Make, list and take back keys for external account bindings (RFC 8555 section 7.3.4)."""
+
+
+@eab.command(
+    epilog="Example: certeasy eab create -f config.yml --expires 7d --max-uses 1"
+    " --allow .shop.corp.example/1"
+)
+@with_config
+@click.option("--expires", metavar="DURATION", callback=_valid, help="How long it can be used.")
+@click.option(
+    "--max-uses",
+    type=click.IntRange(1, MOST_USES),
+    help="How many accounts may be bound with it; without: any number.",
+)
+@click.option("--policy", default="", help="The one policy that its accounts order under.")
+@click.option("--profile", default="", help="The one profile that its accounts order.")
+@click.option(
+    "--allow",
+    metavar="RULE",
+    multiple=True,
+    help="Names that its accounts may order, such as .zone/2 or =name. May be repeated.",
+)
+@click.option(
+    "--challenge",
+    "challenges",
+    metavar="TYPE",
+    multiple=True,
+    help="How its accounts may prove control. May be repeated.",
+)
+@click.option("--prevalidated", is_flag=True, help="Names that --allow covers need no proof.")
+@click.option(
+    "--comment", default="", callback=_comment, help="What it is for; it is recorded in clear."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@refusals_told
+def create(
+    config_file: Path,
+    expires: timedelta | None,
+    max_uses: int | None,
+    policy: str,
+    profile: str,
+    allow: tuple[str, ...],
+    challenges: tuple[str, ...],
+    comment: str,
+    *,
+    prevalidated: bool,
+    as_json: bool,
+) -> None:
+    """Make a key, and print it, this once, with what to type for common clients.
+
+    With the server running or stopped. What is left out restricts nothing. Exit codes: 0 made, 1
+    refused or failed, 2 the command line is wrong.
+    """
+    wish = CreateEab(
+        valid=expires,
+        max_uses=max_uses or 0,
+        policy=policy,
+        profile=profile,
+        allow=allow,
+        challenges=challenges,
+        prevalidated=prevalidated,
+        comment=comment,
+    )
+    made = carry_out(config_file, wish)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(made), indent=2))
+        return
+    click.echo(_ready_lines(made))
+
+
+def _ready_lines(made: EabMade) -> str:
+    kid, key, directory = made.kid, made.hmac_key, made.directory
+    until = f", until {made.expires}" if made.expires else ""
+    return f"""\
+kid       {kid}
+hmac key  {key}
+
+The key is printed this once. It is base64url without padding: clients decode it themselves.
+What to type{until}:
+
+certbot
+  certbot register --server {directory} \\
+    --eab-kid {kid} \\
+    --eab-hmac-key {key}
+
+lego
+  lego --server {directory} --accept-tos \\
+    --email EMAIL --domains NAME --http \\
+    --eab --kid {kid} \\
+    --hmac {key} run
+
+acme.sh
+  acme.sh --register-account --server {directory} \\
+    --eab-kid {kid} \\
+    --eab-hmac-key {key}
+
+cert-manager
+  kubectl create secret generic certeasy-eab \\
+    --from-literal=secret={key}
+  # in the issuer, under spec:
+  acme:
+    server: {directory}
+    externalAccountBinding:
+      keyID: {kid}
+      keySecretRef:
+        name: certeasy-eab
+        key: secret"""
+
+
+@eab.command("list", epilog="Example: certeasy eab list -f config.yml --json")
+@with_config
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@told(DatabaseUnavailable, DatabaseUnfit)
+def list_(config_file: Path, *, as_json: bool) -> None:
+    """List the keys, oldest first, without what only their holders know. May be run beside the
+    server.
+
+    Exit codes: 0 listed, 1 the database cannot be read.
+    """
+    store = existing_store(read(config_file).database)
+    try:
+        if store.is_empty() or store.head().projections != VERSION:
+            fail("the database's tables are of another version, or none: start the server once")
+        now = SystemClock().now()
+        bound = store.accounts_bound()
+        listed = [_listed(store, key, now, bound.get(key.kid, 0)) for key in store.eab_keys()]
+    finally:
+        store.close()
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(listed), indent=2))
+        return
+    for each in listed:
+        click.echo(printable(_line(each)))
+
+
+def _listed(store: Store, key: EabKey, now: datetime, accounts: int) -> ListedKey:
+    return ListedKey(
+        kid=key.kid,
+        status=_status(store, key, now),
+        created=key.created,
+        expires=key.expires,
+        accounts=accounts,
+        max_uses=key.max_uses,
+        policy=key.policy,
+        profile=key.profile,
+        allow=key.allow,
+        challenges=key.challenges,
+        prevalidated=key.prevalidated,
+        comment=key.comment,
+        revoked=key.revoked,
+    )
+
+
+def _status(store: Store, key: EabKey, now: datetime) -> str:
+    if key.status == REVOKED:
+        return "revoked"
+    if deciding.has_expired(key.expires, now):
+        return "expired"
+    if key.max_uses and key.uses >= key.max_uses:
+        return "used-up"
+    return key.status if store.secret(deciding.secret_name(key.kid)) else "lost"
+
+
+def _line(key: ListedKey) -> str:
+    parts = [key.kid, key.status, f"{key.accounts} of {key.max_uses or 'any number of'} accounts"]
+    parts += [f"until {key.expires}"] if key.expires else []
+    parts += [f"policy {key.policy}"] if key.policy else []
+    parts += [f"profile {key.profile}"] if key.profile else []
+    parts += [f"names {' '.join(key.allow)}"] if key.allow else []
+    parts += ["prevalidated"] if key.prevalidated else []
+    parts += [f"by {' '.join(key.challenges)}"] if key.challenges else []
+    parts += [key.comment] if key.comment else []
+    return "  ".join(parts)
+
+
+@eab.command(epilog="Example: certeasy eab revoke KID -f config.yml")
+@click.argument("kid")
+@with_config
+@refusals_told
+def revoke(kid: str, config_file: Path) -> None:
+    """Take a key back: it binds nobody any more, and the accounts bound with it order nothing more.
+
+    Certificates that they have stay good until they expire or are revoked. With the server running
+    or stopped. Exit codes: 0 done, or it was revoked already; 1 refused or failed.
+    """
+    if carry_out(config_file, RevokeEab(kid)).anew:
+        click.echo(f"key {kid} is revoked: accounts bound with it order nothing more")
+    else:
+        click.echo(f"key {kid} was revoked already")
