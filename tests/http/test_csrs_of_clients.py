@@ -42,7 +42,7 @@ def certificate(client: Client, csr: bytes) -> x509.Certificate:
 
 
 @pytest.mark.parametrize("made", CLIENTS.values(), ids=CLIENTS)
-def test_the_csr_of_a_client_becomes_a_certificate_for_a_server_and_nothing_else(
+def test_pitfall_37_the_csr_of_a_client_becomes_a_certificate_for_a_server_and_nothing_else(
     lab: Lab, tmp_path: Path, made: Callable[[Path], bytes]
 ) -> None:
     client = lab.client()

@@ -32,36 +32,36 @@ def refusal(do: Callable[[], object]) -> str:
     return refused.value.detail
 
 
-def test_the_csr_of_certbot_is_taken() -> None:
+def test_pitfall_37_the_csr_of_certbot_is_taken() -> None:
     """Pitfall 37: no subject, a SAN."""
     request = taken(by.by_certbot(NAME, OTHER), copied=True)
     assert request.subject == ()
     taken(by.by_certbot(NAME, IP), NAME, IP, copied=True)
 
 
-def test_must_staple_of_certbot_is_the_policys_choice() -> None:
+def test_pitfall_37_must_staple_of_certbot_is_the_policys_choice() -> None:
     """Pitfall 37: the TLS feature extension (RFC 7633)."""
     der = by.by_certbot(NAME, OTHER, must_staple=True)
     assert "must-staple), which the policy does not take" in refusal(lambda: taken(der))
     taken(der, rules=STAPLE, copied=True)
 
 
-def test_the_csr_of_lego_and_traefik_is_taken() -> None:
+def test_pitfall_37_the_csr_of_lego_and_traefik_is_taken() -> None:
     """Pitfall 37: a common name, a SAN."""
     assert taken(by.by_lego(NAME, OTHER), copied=True).common_names == (NAME,)
 
 
-def test_the_csr_of_caddy_is_taken() -> None:
+def test_pitfall_37_the_csr_of_caddy_is_taken() -> None:
     """Pitfall 37: no subject, a SAN."""
     taken(by.by_caddy(NAME, OTHER), copied=True)
 
 
-def test_the_csr_of_simple_acme_is_taken() -> None:
+def test_pitfall_37_the_csr_of_simple_acme_is_taken() -> None:
     """Pitfall 37: a common name, a SAN."""
     taken(by.by_simple_acme(NAME, OTHER), copied=True)
 
 
-def test_the_csr_of_acme_sh_is_taken(tmp_path: Path) -> None:
+def test_pitfall_37_the_csr_of_acme_sh_is_taken(tmp_path: Path) -> None:
     """Pitfall 37: clientAuth is asked for by every one of them, and not given."""
     der = by.by_acme_sh(tmp_path, NAME, OTHER)
     taken(der, copied=True)
@@ -72,14 +72,14 @@ def test_the_csr_of_acme_sh_is_taken(tmp_path: Path) -> None:
     )
 
 
-def test_must_staple_of_acme_sh_is_the_policys_choice(tmp_path: Path) -> None:
+def test_pitfall_37_must_staple_of_acme_sh_is_the_policys_choice(tmp_path: Path) -> None:
     """Pitfall 37: beside basic constraints with CA:FALSE."""
     der = by.by_acme_sh(tmp_path, NAME, OTHER, must_staple=True)
     assert "must-staple" in refusal(lambda: taken(der))
     taken(der, rules=STAPLE)
 
 
-def test_the_csr_of_acme_sh_for_an_address_has_an_organisation(tmp_path: Path) -> None:
+def test_pitfall_37_the_csr_of_acme_sh_for_an_address_has_an_organisation(tmp_path: Path) -> None:
     """Pitfall 37: `O=acme.sh`, which is passed over unless the authority would copy it."""
     der = by.by_acme_sh(tmp_path, IP)
     taken(der, IP)
@@ -92,14 +92,14 @@ def test_the_csr_of_acme_sh_for_an_address_has_an_organisation(tmp_path: Path) -
     )
 
 
-def test_the_csr_of_posh_acme_is_taken() -> None:
+def test_pitfall_37_the_csr_of_posh_acme_is_taken() -> None:
     """Pitfall 37: basic constraints with CA:FALSE, a critical key usage, a key identifier."""
     taken(by.by_posh_acme(NAME, OTHER), copied=True)
 
 
 @pytest.mark.parametrize("common_name", [False, True])
 @pytest.mark.parametrize("usages", [False, True])
-def test_the_csr_of_cert_manager_is_taken(common_name: bool, usages: bool) -> None:
+def test_pitfall_37_the_csr_of_cert_manager_is_taken(common_name: bool, usages: bool) -> None:
     """Pitfall 37: a critical SAN where the subject is empty, a key usage, perhaps an EKU."""
     der = by.by_cert_manager(NAME, OTHER, common_name=common_name, usages=usages)
     request = taken(der, copied=True)
@@ -107,7 +107,9 @@ def test_the_csr_of_cert_manager_is_taken(common_name: bool, usages: bool) -> No
     assert san.critical is not common_name
 
 
-def test_a_csr_made_by_hand_is_taken_where_nobody_copies_its_subject(tmp_path: Path) -> None:
+def test_pitfall_37_a_csr_made_by_hand_is_taken_where_nobody_copies_its_subject(
+    tmp_path: Path,
+) -> None:
     """Pitfall 37: any distinguished name."""
     der = by.by_hand(tmp_path, NAME, OTHER)
     taken(der)
@@ -115,7 +117,7 @@ def test_a_csr_made_by_hand_is_taken_where_nobody_copies_its_subject(tmp_path: P
     assert said == "The CSR's subject has C='DE', and the CA would copy it; leave it out"
 
 
-def test_a_common_name_without_a_san_counts_as_a_name_of_the_order() -> None:
+def test_pitfall_35_a_common_name_without_a_san_counts_as_a_name_of_the_order() -> None:
     """Pitfall 35: legal by RFC 8555 section 7.4; where it is copied, the SAN has to be there."""
     alone = a_csr(subject=cn(NAME))
     taken(alone, NAME)
@@ -125,7 +127,7 @@ def test_a_common_name_without_a_san_counts_as_a_name_of_the_order() -> None:
     assert "common name 'web.corp.test' is not in the order" in refusal(lambda: taken(alone, OTHER))
 
 
-def test_a_common_name_may_be_missing_but_not_empty_and_no_address() -> None:
+def test_pitfall_36_a_common_name_may_be_missing_but_not_empty_and_no_address() -> None:
     """Pitfall 36."""
     taken(by.by_certbot(NAME), NAME)
     empty = a_raw_csr(asking_for(raw_san(NAME)), subject=raw_cn(by.UTF8, b""))
