@@ -83,6 +83,11 @@ def _issuing(settings: Settings) -> Iterator[str]:
             what = "only its profiles are served" if policy.name in offered else "nothing is issued"
             yield f'policy "{policy.name}" is bound to no authority: {what} under it'
         yield from _unprovable(policy)
+        if "dns-persist-01" in policy.challenges:
+            yield (
+                f'policy "{policy.name}" offers dns-persist-01, a draft: who has an account key has'
+                " its certificates, for as long as the record is there"
+            )
         if policy.csr.allowed_extra_eku:
             extra = ", ".join(policy.csr.allowed_extra_eku)
             yield f'policy "{policy.name}" allows more than serverAuth: {extra}'

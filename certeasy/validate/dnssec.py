@@ -39,6 +39,11 @@ Kind = dns.rdatatype.RdataType
 Fetch = Callable[[dns.name.Name, Kind], dns.message.Message]
 """Asks for records with their signatures. Raises Unresolved."""
 
+ALGORITHMS = frozenset({8, 10, 13, 14, 15, 16})
+"""RSA with SHA-256 and SHA-512, ECDSA P-256 and P-384, Ed25519, Ed448. RFC 9904; what is older is
+broken, and what is private (253, 254) is somebody else's form to read."""
+MAX_KEY = 1100
+"""Bytes of a public key: RSA of 8192 bits and its exponent."""
 MAX_SIGNATURES = 4
 MAX_KEYS = 16
 MAX_FETCHES = 64
@@ -154,12 +159,12 @@ class Chain:
         rrset = reply.get_rrset(reply.answer, zone, dns.rdataclass.IN, dns.rdatatype.DNSKEY)
         if rrset is None:
             raise Bogus(f"the zone {shown(zone)} has no keys")
-        if len(rrset) > MAX_KEYS:
-            raise Bogus(f"the zone {shown(zone)} has more than {MAX_KEYS} keys")
+        if len(rrset) > MAX_KEYS or any(len(key.key) > MAX_KEY for key in rrset):
+            raise Bogus(f"the zone {shown(zone)} has more keys, or larger ones, than are tried")
         good = [key for key in rrset if _is_vouched(zone, key, vouched)]
         for signature in _signatures(reply.answer, rrset)[:MAX_SIGNATURES]:
             keys = dns.rdataset.from_rdata_list(rrset.ttl, good) if good else None
-            if keys is None or signature.signer != zone:
+            if keys is None or signature.signer != zone or not _may_sign(signature, rrset):
                 continue
             try:
                 dns.dnssec.validate_rrsig(rrset, signature, {zone: keys})
@@ -191,8 +196,13 @@ def _signatures(section: list[dns.rrset.RRset], rrset: dns.rrset.RRset) -> list[
 
 
 def _may_sign(signature: RRSIG, rrset: dns.rrset.RRset) -> bool:
-    """Tell whether the signer is a zone that the RRset can be in. RFC 4035 section 5.3.1."""
+    """Tell whether the algorithm counts, and the signer is a zone that the RRset can be in.
+
+    RFC 4035 section 5.3.1.
+    """
     if not rrset.name.is_subdomain(signature.signer):
+        return False
+    if signature.algorithm not in ALGORITHMS:
         return False
     # A DS is its parent's to say.
     return rrset.rdtype != dns.rdatatype.DS or signature.signer != rrset.name
@@ -202,6 +212,8 @@ def _is_vouched(zone: dns.name.Name, key: dns.rdata.Rdata, vouched: tuple[DS, ..
     """Tell whether a DS record is that of a key which may sign. RFC 4035 section 5.2."""
     assert isinstance(key, dns.rdtypes.ANY.DNSKEY.DNSKEY)
     if not key.flags & ZONE_KEY or key.flags & REVOKED:
+        return False
+    if key.algorithm not in ALGORITHMS or len(key.key) > MAX_KEY:
         return False
     tag = dns.dnssec.key_id(key)
     for ds in vouched:

@@ -41,7 +41,8 @@ def a_signed_zone(
 ) -> tuple[dns.zone.Zone, str]:
     """Return a zone, signed from `began` ago for `lasts` from now, and its DS as text."""
     zone = dns.zone.Zone(dns.name.from_text(origin), relativize=False)
-    everything = {"@": [f"SOA ns.{origin}. admin.{origin}. 1 60 60 60 60"], **records}
+    soa = f"SOA ns.{origin}. admin.{origin}. 1 60 60 60 60"
+    everything = {**records, "@": [soa, *records.get("@", ())]}
     with zone.writer() as writer:
         for name, texts in everything.items():
             owner = dns.name.from_text(name, zone.origin) if name != "@" else zone.origin

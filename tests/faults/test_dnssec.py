@@ -1,20 +1,29 @@
 """What is signed, and what is not quite: zones signed here, over real packets."""
 
+import copy
 import datetime as dt
+import ipaddress
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import dns.dnssec
+import dns.message
 import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
+import dns.rrset
 import dns.zone
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from certeasy.decide.problems import Problem
-from certeasy.settings import DnsProfile, DnsZone
+from certeasy.settings import DnsProfile, DnsZone, IpPolicy
 from certeasy.validate import Asked, Failed, Validated
 from certeasy.validate.ask import Seen
 from certeasy.validate.dns01 import Dns01Validator
-from certeasy.validate.dnssec import ROOT, Bogus, anchors
+from certeasy.validate.dnssec import MAX_KEYS, ROOT, Bogus, Chain, anchors
 from certeasy.validate.resolve import Found, Resolver
 from tests.fakes.dns_server import DnsServer
 from tests.fakes.signed_zone import DAY, a_signed_zone
@@ -236,6 +245,85 @@ def test_an_unsigned_zone_is_refused():
             resolver.look_up(PLACE, "TXT", Seen())
 
 
+# What is made to cost time, or to break the one who reads it
+
+
+def a_key(algorithm: int, key: bytes) -> dns.rdata.Rdata:
+    wire = struct.pack("!HBB", 257, 3, algorithm) + key
+    return dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.DNSKEY, wire, 0, len(wire))
+
+
+def a_signature(kind: int, algorithm: int, tag: int, signature: bytes) -> dns.rdata.Rdata:
+    """A signature of lab.test that is in time."""
+    fields = struct.pack("!HBBIIIH", kind, algorithm, 3, 300, 2**31 - 1, 1, tag)
+    wire = fields + dns.name.from_text("lab.test").to_wire() + signature
+    return dns.rdata.from_wire(dns.rdataclass.IN, dns.rdatatype.RRSIG, wire, 0, len(wire))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    algorithm=st.integers(0, 255),
+    key=st.binary(max_size=300),
+    signature=st.binary(max_size=200),
+    digest=st.sampled_from((1, 2, 4)),
+)
+def test_keys_and_signatures_of_any_bytes_are_bogus_and_nothing_else(
+    algorithm: int, key: bytes, signature: bytes, digest: int
+):
+    """Whoever has a zone writes its keys."""
+    zone = dns.name.from_text("lab.test")
+    theirs = a_key(algorithm, key)
+    tag = dns.dnssec.key_id(theirs)
+    reply = dns.message.Message()
+    answers: dict[int, list[dns.rdata.Rdata]] = {}
+    for kind, record in ((48, theirs), (16, dns.rdata.from_text("IN", "TXT", "right"))):
+        answers[kind] = [record, a_signature(kind, algorithm, tag, signature)]
+    for kind, records in answers.items():
+        for record in records:
+            reply.answer.append(dns.rrset.from_rdata(zone, 300, record))
+        reply.answer[-1].covers = dns.rdatatype.RdataType.make(kind)
+    length = {1: 20, 2: 32, 4: 48}[digest]
+    vouched = dns.rdata.from_text("IN", "DS", f"{tag} {algorithm} {digest} {'ab' * length}")
+    chain = Chain({zone: (vouched,)}, lambda _name, _kind: reply, Seen())
+    (text,) = (each for each in reply.answer if each.rdtype == dns.rdatatype.TXT)
+    with pytest.raises(Bogus):
+        chain.check(reply, text)
+    assert not chain.denies(reply, zone, dns.rdatatype.CAA)
+
+
+def test_a_zone_with_more_keys_than_anybody_needs_is_refused():
+    """KeyTrap, CVE-2023-50387: keys and signatures that are all alike, each to be tried."""
+    zone, anchor = lab()
+    keys = zone.find_rdataset(zone.origin, "DNSKEY").copy()
+    for n in range(MAX_KEYS):
+        keys.add(a_key(13, bytes([n]) * 64))
+    zone.replace_rdataset(zone.origin, keys)
+    assert "more keys" in bogus(PLACE, "TXT", zone, anchor=anchor)
+
+
+def test_a_key_larger_than_anybody_needs_is_refused():
+    zone, anchor = lab()
+    keys = zone.find_rdataset(zone.origin, "DNSKEY").copy()
+    keys.add(a_key(8, b"\x03\x01\x00\x01" + b"\xff" * 4096))
+    zone.replace_rdataset(zone.origin, keys)
+    assert "larger ones" in bogus(PLACE, "TXT", zone, anchor=anchor)
+
+
+def test_few_signatures_are_tried():
+    zone, anchor = lab()
+    place = dns.name.from_text(PLACE)
+    right = zone.find_rdataset(place, "RRSIG", "TXT")
+    many = right.copy()
+    many.clear()
+    for n in range(20):
+        many.add(a_signature(16, 13, n, b"x" * 64))
+    zone.replace_rdataset(place, many)
+    with a_resolver(zone, anchor=anchor) as (resolver, server):
+        with pytest.raises(Bogus):
+            resolver.look_up(PLACE, "TXT", Seen())
+        assert len(server.asked) <= 3
+
+
 # That there is nothing
 
 
@@ -311,3 +399,39 @@ def test_an_anchor_of_the_root_replaces_those_that_are_known():
     text = ". 12345 13 2 " + "ab" * 32
     (found,) = anchors((text,)).values()
     assert [ds.key_tag for ds in found] == [12345]
+
+
+# Together with the zone's own servers
+
+
+def test_the_zones_own_servers_are_believed_only_with_signatures():
+    """A server that forges is passed over, one that does not is enough."""
+    right, ds = a_signed_zone(
+        "lab.test",
+        {
+            "@": ["NS ns1.lab.test.", "NS ns2.lab.test."],
+            "ns1": ["A 127.0.0.2"],
+            "ns2": ["A 127.0.0.3"],
+            "_acme-challenge.web": ["TXT right"],
+        },
+    )
+    forged = copy.deepcopy(right)
+    replace(forged, PLACE, "TXT", "forged")
+    with (
+        DnsServer({}, signed=[right]) as first,
+        DnsServer({}, signed=[forged], at="127.0.0.2", authoritative=True) as liar,
+        DnsServer({}, signed=[right], at="127.0.0.3", port=liar.port, authoritative=True) as honest,
+    ):
+        profile = DnsProfile(
+            name="lab",
+            timeout=dt.timedelta(seconds=10),
+            zones=(DnsZone(dns_server=(first.endpoint,), authoritative=True, dnssec=True),),
+            trust_anchors=(f"lab.test {ds}",),
+            resolved_ip_policy=IpPolicy(allow_cidrs=(ipaddress.ip_network("127.0.0.0/8"),)),
+        )
+        resolver = Resolver(profile, port=liar.port)
+        found = resolver.look_up(PLACE, "TXT", Seen())
+        assert [record.to_text() for record in found.records] == ['"right"']
+        honest.signed = [forged]
+        with pytest.raises(Bogus):
+            resolver.look_up(PLACE, "TXT", Seen())

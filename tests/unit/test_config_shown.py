@@ -80,6 +80,13 @@ def test_what_is_permitted_and_cannot_be_proven_is_warned_of(tmp_path, rules, ch
     assert not said or said[0].startswith(f'policy "{policy.name}" {warning}')
 
 
+def test_a_proof_that_lasts_is_warned_of(tmp_path):
+    server = "{url: [https://a.test], tls: false, caa-identities: [ca.test]}"
+    policy = "[{name: p, dns: {allow: [.corp.test/2]}, challenges: [dns-persist-01]}]"
+    given = warnings(load(a_config(tmp_path, server=server, issuance_policies=policy)))
+    assert any("offers dns-persist-01, a draft" in line for line in given), given
+
+
 def test_a_challenge_of_the_dns_where_nobody_can_be_asked_is_warned_of(tmp_path):
     profile = (
         "[{name: d, resolved-ip-policy: {allow-cidrs: [10.0.0.0/8]},"
