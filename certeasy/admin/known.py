@@ -6,7 +6,7 @@ from certeasy.admin.clock import AcceptClock
 from certeasy.admin.eab import CreateEab, RevokeEab
 from certeasy.admin.instructions import Instruction
 from certeasy.admin.journal import RotateJournal
-from certeasy.admin.nodes import EndorseNode, InviteNode
+from certeasy.admin.nodes import EndorseNode, InviteNode, RetireNode
 from certeasy.admin.privacy import EraseSubjects
 from certeasy.admin.renewal import RequestRenewal
 
@@ -18,5 +18,6 @@ KNOWN: tuple[type[Instruction[Any]], ...] = (
     InviteNode,
     RequestRenewal,
     RevokeEab,
+    RetireNode,
     RotateJournal,
 )

@@ -3,14 +3,14 @@
 import re
 import sys
 import uuid
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import click
 import msgspec
 
-from certeasy.admin.nodes import EndorseNode, InviteNode
-from certeasy.cli.administration import carry_out, refusals_told
+from certeasy.admin.nodes import EndorseNode, InviteNode, RetireNode
+from certeasy.cli.administration import carry_out, carry_out_with, refusals_told
 from certeasy.cli.at_rest import AtRest, at_rest, existing_store
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
@@ -22,11 +22,11 @@ from certeasy.commit.command import PoisonousCommand, Unavailable
 from certeasy.commit.gone import write_journal
 from certeasy.config.forms import duration
 from certeasy.decide import nodes
-from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.nodes import NodeRefused
 from certeasy.ids import RandomIds
+from certeasy.settings import Settings
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
-from events.nodes import NodeRegistered, NodeRetired
+from events.nodes import NodeRegistered
 from events.signing import KEY_LENGTH, SigningKey
 from journal.breaks import printable
 from projections.fold import VERSION
@@ -258,29 +258,32 @@ def rotate_key(config_file: Path) -> None:
     type=click.Path(path_type=Path),
     help="Write that node's journal, from the database.",
 )
-@_refusals
+@refusals_told
 def retire(server_id: str, config_file: Path, export: Path | None) -> None:
     """Tell, on another node, that a node is gone for good: it never writes again.
 
-    Stop the server first. With --export its journal is written from the database, line by line as
-    it was signed, before anything is recorded; also later, for a node that is retired already. Exit
-    codes: 0 done, or it was retired already; 1 refused or failed; 2 the command line is wrong.
+    With the server of this node running or stopped. With --export its journal is written from the
+    database, line by line as it was signed, before anything is recorded; also later, for a node
+    that is retired already. Exit codes: 0 done, or it was retired already; 1 refused or failed; 2
+    the command line is wrong.
     """
-    with at_rest(config_file) as here:
-        gone = here.store.server(server_id)
-        fact = NodeRetired(server_id, gone.seq if gone else 0, gone.hash if gone else "")
+    settings = read(config_file)
+    if export is not None:
+        # What would be refused is not exported.
+        last_seq = carry_out_with(settings, RetireNode(server_id, only_ask=True)).last_seq
+        _export(settings, server_id, last_seq, export)
+    told = carry_out_with(settings, RetireNode(server_id))
+    if told.anew:
+        click.echo(f"node {server_id} is retired: its last line is seq {told.last_seq}")
+    else:
+        click.echo(f"node {server_id} was retired already at {told.at} by node {told.by}")
 
-        def decide(rows: Reader, _now: datetime) -> Decision:
-            return nodes.retire(rows, by=here.server_id, fact=fact)
 
-        here.would(decide)  # what is refused is not exported
-        if export is not None:
-            with progress_bar("exporting", fact.last_seq) as progress:
-                path = write_journal(here.store, server_id, export, progress)
-            click.echo(f"{path}: seq 1 to {fact.last_seq} of node {server_id}")
-        if here.commit(decide):
-            click.echo(f"node {server_id} is retired: its last line is seq {fact.last_seq}")
-        else:
-            row = here.store.get(NODES, server_id)
-            when = f" at {row.retired} by node {row.retired_by}" if row else ""
-            click.echo(f"node {server_id} was retired already{when}")
+def _export(settings: Settings, server_id: str, last_seq: int, export: Path) -> None:
+    store = existing_store(settings.database)
+    try:
+        with progress_bar("exporting", last_seq) as progress:
+            path = write_journal(store, server_id, export, progress)
+    finally:
+        store.close()
+    click.echo(f"{path}: seq 1 to {last_seq} of node {server_id}")

@@ -128,6 +128,37 @@ def test_what_was_done_before_is_told_and_recorded_once(place: Place) -> None:
         assert place.types().count("node.endorsed") == 1
 
 
+@pytest.mark.parametrize("how", ["running", "stopped"])
+def test_a_node_is_retired_and_its_journal_written_beside_the_server(
+    place: Place, tmp_path: Path, how: str
+) -> None:
+    with a_lab(place.workdir):
+        token = place.run("node", "invite").strip()
+    other = tmp_path / "other"
+    other.mkdir()
+    config = a_config(
+        other,
+        database=f'{{path: "{place.workdir / "db.sqlite"}"}}',
+        secrets=f'{{key-file: "{place.workdir / "secret.key"}"}}',
+    )
+    joined = CliRunner().invoke(group, ["node", "join", "-f", str(config)], input=token)
+    assert joined.exit_code == 0, joined.output
+    gone = (other / "work" / "server_id").read_text().strip()
+    with standing(place, how):
+        kept = tmp_path / "gone.log"
+        said = place.run("node", "retire", gone, "--export", str(kept))
+        assert f"seq 1 to 1 of node {gone}" in said
+        assert f"node {gone} is retired: its last line is seq 1" in said
+        assert kept.read_bytes() == (other / "work" / "audit.log").read_bytes()
+        assert "was retired already at" in place.run("node", "retire", gone)
+        own = (place.workdir / "server_id").read_text().strip()
+        refused = tmp_path / "refused.log"
+        said = place.run("node", "retire", own, "--export", str(refused), code=1)
+        assert "cannot retire itself" in said
+        assert not refused.exists()
+        assert place.types().count("node.retired") == 1
+
+
 def test_a_journal_without_a_line_is_not_closed_beside_the_server(place: Place) -> None:
     with standing(place, "running"):
         place.run("journal", "rotate")
