@@ -10,6 +10,7 @@ from msgspec import Meta
 from certeasy.admin.desk import Desk, InstructionRefused
 from certeasy.admin.instructions import Instruction
 from certeasy.decide import eab
+from certeasy.ids import Ids
 from certeasy.settings import IssuancePolicy, Settings
 from events.eab import EabCreated
 from events.signing import base64url
@@ -49,7 +50,7 @@ class CreateEab(Instruction[EabMade], frozen=True, tag="eab-create"):
         """Make it; its MAC key goes into the database's secrets in the same moment."""
         office = desk.office
         _check(self, office.settings)
-        kid, secret = office.ids.new(), office.ids.random(KEY_LENGTH)
+        kid, secret = office.ids.new(), _a_key(office.ids)
         expires = ""
         if self.valid is not None:
             expires = f"{office.clock.now() + self.valid:%Y-%m-%dT%H:%M:%SZ}"
@@ -91,6 +92,13 @@ class RevokeEab(Instruction[EabTaken], frozen=True, tag="eab-revoke"):
             dropped=(eab.secret_name(self.kid),),
         )
         return EabTaken(anew=committed is not None)
+
+
+def _a_key(ids: Ids) -> bytes:
+    """Return 32 random bytes whose text no command line takes for an option."""
+    while base64url(secret := ids.random(KEY_LENGTH)).startswith("-"):
+        pass
+    return secret
 
 
 def _check(wish: CreateEab, settings: Settings) -> None:

@@ -135,7 +135,19 @@ def _listed(store: Store, server_id: str) -> ListedNode:
     )
 
 
-@node.command(epilog="Example: certeasy node endorse SERVER_ID KID -f config.yml")
+class _WithKid(click.Command):
+    """A command whose last argument is a key's id, which may begin with a hyphen."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what has the form of a key's id for one, and for no option."""
+        kids = [word for word in args if word.startswith("-") and _KID.fullmatch(word)]
+        others = [word for word in args if word not in kids]
+        return super().parse_args(
+            ctx, [*others, "--", *kids] if kids and "--" not in args else args
+        )
+
+
+@node.command(cls=_WithKid, epilog="Example: certeasy node endorse SERVER_ID KID -f config.yml")
 @with_server_id
 @click.argument("kid", callback=_kid)
 @with_config

@@ -159,6 +159,16 @@ def test_a_node_is_retired_and_its_journal_written_beside_the_server(
         assert place.types().count("node.retired") == 1
 
 
+def test_a_key_s_id_that_begins_with_a_hyphen_is_no_option(place: Place) -> None:
+    kid = "-f" + "A" * 41
+    with standing(place, "running"):
+        assert f"with key {kid}" in place.run("node", "endorse", SERVER_ID, kid)
+        words = ["node", "endorse", "-f", str(place.config), SERVER_ID, kid]
+        again = CliRunner().invoke(group, words)
+        assert "already" in again.output
+        assert "No such option" in place.run("node", "endorse", SERVER_ID, "-x", code=2)
+
+
 def test_a_journal_without_a_line_is_not_closed_beside_the_server(place: Place) -> None:
     with standing(place, "running"):
         place.run("journal", "rotate")

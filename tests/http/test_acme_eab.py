@@ -14,9 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from certeasy.admin import eab as making
 from certeasy.admin.client import ask
 from certeasy.admin.desk import InstructionRefused
 from certeasy.admin.eab import CreateEab, EabMade, RevokeEab
+from certeasy.clock import SystemClock
+from certeasy.ids import RandomIds
 from certeasy.settings import CertificateProfile
 from events.envelope import parse
 from projections.eab import EAB_KEYS
@@ -130,6 +133,25 @@ def test_pitfall_16_a_key_is_32_bytes_of_unpadded_base64url(lab: Lab) -> None:
         assert len(unpadded(key.hmac_key)) == 32
         assert len(key.hmac_key) == 43
         assert not set(key.hmac_key) & set("+/= ")
+
+
+class Given(RandomIds):
+    """Ids whose next random bytes are given."""
+
+    def __init__(self, *given: bytes) -> None:
+        super().__init__(SystemClock())
+        self.given = list(given)
+
+    def random(self, length: int) -> bytes:
+        return self.given.pop(0) if self.given and length == 32 else super().random(length)
+
+
+def test_pitfall_16_no_command_line_takes_a_key_for_an_option(lab: Lab) -> None:
+    """Pitfall 16: a key is pasted behind an option, where a hyphen would begin another one."""
+    given = [b"\xf8" + bytes(31), b"\xfb" * 32, b"\x00" * 32]
+    assert [b64(each)[0] for each in given] == ["-", "-", "A"]
+    assert making._a_key(Given(*given)) == given[-1]
+    assert not any(a_key(lab).hmac_key.startswith("-") for _ in range(20))
 
 
 def test_pitfall_16_the_same_account_with_a_binding_again_is_found(lab: Lab) -> None:
