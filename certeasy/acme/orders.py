@@ -97,11 +97,9 @@ class NewOrderResource:
             self._desk.site.refused(actor, "policy", refused.detail, names)
 
     def _chosen(self, names: tuple[str, ...], profile: str | None, key: EabKey | None) -> Rules:
-        policies = self._desk.policies
-        wanted = eab.profile(key, profile)
-        if key is not None and key.policy:
-            return policies.check(key.policy, names, wanted or "")
-        return policies.choose(names, wanted)
+        wanted = eab.profile(key, profile or None)
+        only = "" if key is None else key.policy
+        return self._desk.policies.choose(names, wanted, policy=only)
 
     def _placed(
         self,

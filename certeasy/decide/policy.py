@@ -141,15 +141,17 @@ class Policies:
         """Whether any policy permits an IP address."""
         return any(rules.ip_allow for rules in self._all())
 
-    def choose(self, names: Sequence[str], profile: str | None = None) -> Rules:
+    def choose(
+        self, names: Sequence[str], profile: str | None = None, *, policy: str = ""
+    ) -> Rules:
         """Return what holds for an order of these names: canonical, wildcards with their `*.`,
         addresses among them.
 
-        `profile` is the one that was asked for. Raises Refused: invalidProfile, naming those that
-        there are; rejectedIdentifier, naming each name that is not permitted, and why.
+        `profile` is the one that was asked for, `policy` the only one that counts; empty: all do.
+        Raises Refused: invalidProfile, naming those that there are; rejectedIdentifier, naming each
+        name that is not permitted, and why; unauthorized if the only policy is not in force.
         """
-        wanted = profile or self._default
-        offered = self._rules.values() if wanted is None else (self._profile(wanted),)
+        offered = self._offered(profile, policy)
         for rules in offered:
             if all(_obstacle(rules, name) is None for name in names):
                 return rules
@@ -183,16 +185,30 @@ class Policies:
         rules = self._profiles.get(profile)
         return rules if rules is not None and rules.policy == policy else None
 
-    def _profile(self, name: str) -> Rules:
-        """Return what a profile stands for. Raises Refused (invalidProfile) with the list."""
-        if (rules := self._profiles.get(name)) is not None:
-            return rules
-        known = ", ".join(sorted(self._profiles)[:_SHOWN])
-        others = f"; choose one of: {known}" if known else ", nor any other here"
-        raise Refused(Problem.INVALID_PROFILE, f'There is no profile "{show(name)}"{others}')
+    def _offered(self, profile: str | None, policy: str) -> Iterable[Rules]:
+        """Return what an order may fall under, in the order in which it is tried."""
+        known = {name: one for name, one in self._profiles.items() if policy in {"", one.policy}}
+        wanted = profile or (self._default if self._default in known else None)
+        if wanted is not None:
+            return (_wanted(known, wanted),)
+        if not policy:
+            return self._rules.values()
+        if policy not in self._rules:
+            detail = f'The policy "{policy}", the only one for this account, is not in force'
+            raise Refused(Problem.UNAUTHORIZED, detail)
+        return (self._rules[policy],)
 
     def _all(self) -> Iterable[Rules]:
         return (*self._rules.values(), *self._profiles.values())
+
+
+def _wanted(known: Mapping[str, Rules], name: str) -> Rules:
+    """Return what a profile stands for. Raises Refused (invalidProfile) with the list."""
+    if (rules := known.get(name)) is not None:
+        return rules
+    listed = ", ".join(sorted(known)[:_SHOWN])
+    others = f"; choose one of: {listed}" if listed else ", nor any other here"
+    raise Refused(Problem.INVALID_PROFILE, f'There is no profile "{show(name)}"{others}')
 
 
 def _refusal(names: Sequence[str], offered: Iterable[Rules]) -> Refused:

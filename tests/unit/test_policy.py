@@ -305,3 +305,27 @@ def test_in_turn_each_authority_gets_its_share_of_the_orders() -> None:
 def test_a_request_is_looked_at_as_the_strictest_of_the_authorities_needs_it() -> None:
     mixed = bound_to("first_available", Signer("a"), Signer("b", copies_request=True))
     assert mixed.choose(["a.corp.test"]).copied
+
+
+def test_where_one_policy_counts_its_profiles_do_and_no_others() -> None:
+    offered = with_profiles(
+        a_profile("short"), a_profile("labs", "lab", authority="ca"), default="labs"
+    )
+    assert offered.choose(["a.lab.test"]).profile == "labs"
+    # The default profile is of another policy: what counts is the policy itself.
+    assert offered.choose(["a.corp.test"], policy="web").profile == ""
+    assert offered.choose(["a.corp.test"], "short", policy="web").profile == "short"
+    with pytest.raises(Refused, match="choose one of: short") as caught:
+        offered.choose(["a.corp.test"], "labs", policy="web")
+    assert caught.value.problem is Problem.INVALID_PROFILE
+    with pytest.raises(Refused, match="covered by any allow rule"):
+        offered.choose(["a.lab.test"], policy="web")
+    with pytest.raises(Refused, match="the only one for this account, is not in force") as caught:
+        offered.choose(["a.lab.test"], policy="gone")
+    assert caught.value.problem is Problem.UNAUTHORIZED
+    assert (
+        with_profiles(a_profile("short"), default="short")
+        .choose(["a.corp.test"], policy="web")
+        .profile
+        == "short"
+    )
