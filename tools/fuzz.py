@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TARGETS = (
-    "jws", "signed-request", "json", "csr", "csr-text", "signed-csr", "csr-subject", "name",
+    "jws", "signed-request", "json", "csr", "csr-text", "signed-csr", "csr-subject",
+    "csr-extension", "name",
     "address", "contact", "cert-id", "issue-value", "http-answer", "alpn-certificate",
     "alpn-extension",
 )  # fmt: skip

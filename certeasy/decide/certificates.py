@@ -27,6 +27,7 @@ from msgspec import Struct
 from certeasy.decide import chains, csr, distinguished_names, public_keys, purposes
 from certeasy.decide.addresses import address
 from certeasy.decide.chains import Mismatch, chain_pem
+from certeasy.decide.unreadable import UNREADABLE, told
 from certeasy.settings import CsrRules
 from certeasy.settings.names import lowered
 
@@ -156,8 +157,8 @@ def _extensions(leaf: x509.Certificate) -> x509.Extensions:
         extensions = leaf.extensions
     except x509.DuplicateExtension as error:
         raise Mismatch(f"has the extension {error.oid.dotted_string} twice") from None
-    except (ValueError, x509.UnsupportedGeneralNameType) as error:
-        raise Mismatch(f"has extensions that cannot be read: {error}") from None
+    except UNREADABLE as error:
+        raise Mismatch(f"has extensions that cannot be read: {told(error)}") from None
     for extension in extensions:
         oid = extension.oid.dotted_string
         if oid in _DANGEROUS:

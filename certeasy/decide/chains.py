@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from msgspec import Struct
 
 from certeasy.decide import distinguished_names
+from certeasy.decide.unreadable import UNREADABLE
 
 MAX_LENGTH = 8
 """Issuers above a leaf; nobody has more, and a ring of cross-certificates must end somewhere."""
@@ -125,7 +126,7 @@ def read_issuer(der: bytes) -> Issuer | None:
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
+    except UNREADABLE:
         return None
     constraints = value(extensions, x509.BasicConstraints)
     usage = value(extensions, x509.KeyUsage)

@@ -38,6 +38,7 @@ from certeasy.decide.csr_readings import EXTENSION_REQUESTS
 from certeasy.decide.distinguished_names import COMMON_NAME, SHORT_NAMES
 from certeasy.decide.problems import Problem, Refused
 from certeasy.decide.public_keys import CURVES, PublicKey, UnsoundKey
+from certeasy.decide.unreadable import UNREADABLE, told
 from certeasy.settings import CsrRules, SignatureRules
 from certeasy.settings.names import lowered
 
@@ -303,8 +304,8 @@ def _extensions(request: x509.CertificateSigningRequest) -> tuple[x509.Extension
         return tuple(request.extensions)
     except x509.DuplicateExtension as error:
         raise bad(f"The CSR has the extension {error.oid.dotted_string} twice") from None
-    except (ValueError, x509.UnsupportedGeneralNameType) as error:
-        raise bad(f"The CSR's extensions cannot be read: {error}") from None
+    except UNREADABLE as error:
+        raise bad(f"The CSR's extensions cannot be read: {told(error)}") from None
 
 
 # ---------------------------------------------------------------- check

@@ -20,6 +20,7 @@ from msgspec import Struct
 from certeasy.decide import chains
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem, Refused
+from certeasy.decide.unreadable import UNREADABLE
 from certeasy.settings import RenewalInfoSettings
 from events.certificates import RenewalRequested
 from projections.certificates import CERTIFICATES, Certificate
@@ -104,7 +105,7 @@ def key_id(certificate: bytes) -> bytes | None:
     try:
         leaf = x509.load_der_x509_certificate(certificate)
         identifier = chains.value(leaf.extensions, x509.AuthorityKeyIdentifier)
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
+    except UNREADABLE:
         return None
     return identifier.key_identifier if identifier else None
 

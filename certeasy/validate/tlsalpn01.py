@@ -23,10 +23,11 @@ import socket
 import ssl
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 
 from certeasy.decide.addresses import address
 from certeasy.decide.problems import Problem
+from certeasy.decide.unreadable import UNREADABLE
 from certeasy.settings import DnsProfile
 from certeasy.validate import Asked, Evidence, Failed, Validated, wire
 from certeasy.validate.reach import Reach, Resolves, Stop, Trail
@@ -35,15 +36,6 @@ PROTOCOL = "acme-tls/1"
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 OCTETS_32 = b"\x04\x20"
 """How an OCTET STRING of 32 octets begins."""
-UNREADABLE = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-"""What the library says of certificates that are none, or have what it does not know."""
 NO_PROTOCOL = "no application protocol"
 """The alert of a server that does not speak the protocol (RFC 7301 section 3.2), in OpenSSL's
 words; the reason's name is not known to every version of the library around it."""

@@ -184,6 +184,10 @@ def test_the_protocol_has_to_be_chosen(tmp_path: Path, protocols: tuple[str, ...
 
 
 SAN = x509.ObjectIdentifier("2.5.29.17")
+FEATURE_WITHOUT_A_NAME, NO_FEATURE = (
+    x509.UnrecognizedExtension(x509.TLSFeature.oid, value)
+    for value in (b"\x30\x03\x02\x01\x63", b"\x30\x00")
+)
 EDI_PARTY = b"\x30\x0d\xa5\x0b\xa1\x09\x0c\x07hunter2"
 """A kind of name that the library does not read."""
 PROVEN = (proof(KEY_AUTHORIZATION), True)
@@ -218,6 +222,8 @@ IS_NAME = (san(NAME), False)
             "acmeIdentifier is no SHA-256",
         ),
         ([(x509.UnrecognizedExtension(SAN, EDI_PARTY), False), PROVEN], "that cannot be read"),
+        ([IS_NAME, PROVEN, (FEATURE_WITHOUT_A_NAME, False)], "that cannot be read (KeyError)"),
+        ([IS_NAME, PROVEN, (NO_FEATURE, False)], "that cannot be read (TypeError)"),
     ],
 )
 def test_a_wrong_certificate_says_what_is_wrong_with_it(

@@ -23,7 +23,8 @@ from certeasy.acme.jws import AccountKey
 from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
 from certeasy.acme.requests import Door, KnownAccount
 from certeasy.acme.urls import Urls
-from certeasy.decide import contacts, csr, identifiers
+from certeasy.decide import chains, contacts, csr, identifiers
+from certeasy.decide import renewal as renewals
 from certeasy.decide.problems import Refused
 from certeasy.settings import CsrRules, SignatureRules
 from certeasy.settings.names import canonical, fault
@@ -33,12 +34,15 @@ from tests.fakes.clocks import HeldClock
 from tests.make import alpn
 from tests.make.csrs import (
     MICROSOFT_EXTENSION_REQUEST,
+    SUBJECT_ALT_NAME,
     a_csr,
     a_raw_csr,
     asking_for,
     cn,
     raw_cn,
+    raw_extension,
     raw_san,
+    san,
     tlv,
 )
 from tests.make.signers import Signer, b64
@@ -53,6 +57,14 @@ NONCE = b"$NONCE"
 """Stands in a protected header for a nonce that is good."""
 NAMES = ("web.corp.test", "mail.corp.test")
 KEY_AUTHORIZATION = f"{'t' * 43}.{'k' * 43}"
+EXTENSIONS = (
+    SUBJECT_ALT_NAME, "2.5.29.15", "2.5.29.19", "2.5.29.37", "2.5.29.14", "2.5.29.35", "2.5.29.30",
+    "2.5.29.31", "2.5.29.32", "2.5.29.36", "2.5.29.54", "2.5.29.9", "1.3.6.1.5.5.7.1.1",
+    "1.3.6.1.5.5.7.1.11", "1.3.6.1.5.5.7.1.24", "1.3.6.1.4.1.311.20.2", "1.3.6.1.4.1.311.21.7",
+    "1.3.6.1.4.1.11129.2.4.2", "1.3.6.1.5.5.7.48.1.5", "2.5.29.16", "1.3.36.8.3.3",
+)  # fmt: skip
+"""Those that the library makes something of, and one or two that it does not."""
+FEATURES = [b"\x0e" + tlv(0x30, tlv(2, b"\5")), b"\x0e" + tlv(0x30), b"\x0e\x30\x03\x02\x01\x63"]
 SENT_AT_ONCE = 32 * 1024
 SLOWEST = 10
 """Seconds that one input may take."""
@@ -260,7 +272,9 @@ def http_answer(data: bytes) -> bool:
 
 
 def alpn_certificate(data: bytes) -> bool:
-    """Take bytes for the certificate that a TLS server shows for tls-alpn-01."""
+    """Take bytes for the certificate that a TLS server shows for tls-alpn-01, or a CA hands out."""
+    chains.read_issuer(data)
+    renewals.key_id(data)
     try:
         tlsalpn01._check(data, NAMES[0], KEY_AUTHORIZATION)
     except reach.Stop as stop:
@@ -275,12 +289,19 @@ def alpn_certificate(data: bytes) -> bool:
 
 
 def alpn_extension(data: bytes) -> bool:
-    """Take bytes for the names in such a certificate, which is signed as it must be."""
-    names = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, data)
-    made = alpn.alpn_certificate(
-        (names, False), (alpn.proof(KEY_AUTHORIZATION), True), key=the_key()
-    )
+    """Take bytes for an extension of such a certificate (the first says which), signed as it is."""
+    which = EXTENSIONS[data[0] % len(EXTENSIONS)] if data else EXTENSIONS[0]
+    extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(which), data[1:])
+    proof = (alpn.proof(KEY_AUTHORIZATION), True)
+    names = () if which == SUBJECT_ALT_NAME else ((san(NAMES[0]), False),)
+    made = alpn.alpn_certificate((extension, False), proof, *names, key=the_key())
     return alpn_certificate(made.public_bytes(serialization.Encoding.DER))
+
+
+def csr_extension(data: bytes) -> bool:
+    """Take bytes for an extension of a request (the first says which), and sign that."""
+    which = EXTENSIONS[data[0] % len(EXTENSIONS)] if data else EXTENSIONS[0]
+    return signed_csr(asking_for(raw_san(*NAMES), raw_extension(which, data[1:])))
 
 
 def planted(data: bytes) -> bool:
@@ -298,6 +319,7 @@ TARGETS: dict[str, Target] = {
     "csr-text": csr_text,
     "signed-csr": signed_csr,
     "csr-subject": csr_subject,
+    "csr-extension": csr_extension,
     "name": name,
     "address": address,
     "contact": contact,
@@ -350,7 +372,8 @@ def seeds(target: str) -> list[bytes]:
                 serialization.Encoding.DER
             )
         ],
-        "alpn-extension": [tlv(0x30, tlv(0x82, NAMES[0].encode()))],
+        "alpn-extension": [b"\0" + tlv(0x30, tlv(0x82, NAMES[0].encode())), *FEATURES],
+        "csr-extension": [b"\2" + tlv(0x30), *FEATURES],
         "planted": [b"bud"],
     }  # fmt: skip
     return made[target]

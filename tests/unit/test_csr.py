@@ -40,6 +40,7 @@ from tests.make.csrs import (
     with_an_unused_bit,
 )
 
+TLS_FEATURE = "1.3.6.1.5.5.7.1.24"
 NAME = "web.corp.test"
 OTHER = "mail.corp.test"
 RULES = SignatureRules()
@@ -540,6 +541,14 @@ def on_curve(curve: bytes) -> bytes:
         ),
         (a_raw_csr(asking_for(raw_extension("2.5.29.17", b"\x30\x02\x82"))), "cannot be read"),
         (a_raw_csr(asking_for(raw_extension("2.5.29.17", tlv(0x30, tlv(0xA3))))), "cannot be read"),
+        (
+            a_raw_csr(asking_for(raw_extension(TLS_FEATURE, tlv(0x30)))),
+            "extensions cannot be read: features must be a list",
+        ),
+        (
+            a_raw_csr(asking_for(raw_extension(TLS_FEATURE, tlv(0x30, tlv(2, b"\x63"))))),
+            "extensions cannot be read: a value without a name, 99",
+        ),
         (a_csr(NAME, attributes=[("1.2.840.113549.1.9.7", b"secret")]), "has a challenge password"),
         (
             a_csr(NAME, attributes=[("1.3.6.1.4.1.311.13.2.1", b"x")]),

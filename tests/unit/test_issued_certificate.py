@@ -9,7 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certeasy.decide import chains, distinguished_names
+from certeasy.decide import chains, distinguished_names, renewal
 from certeasy.decide.certificates import IssuedFacts, Mismatch, chain_pem, check_issued
 from certeasy.settings import CsrRules
 from tests.make.csrs import (
@@ -27,6 +27,7 @@ from tests.make.csrs import (
 )
 
 NAME = "web.corp.test"
+TLS_FEATURE = "1.3.6.1.5.5.7.1.24"
 NOW = datetime(2026, 11, 2, 9, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -285,10 +286,20 @@ def test_the_certificates_made_by_hand_are_well_made():
         (raw(extensions=[raw_san(NAME), raw_san(NAME)]), "has the extension 2.5.29.17 twice"),
         (raw(extensions=[raw_extension("2.5.29.17", b"\x30\x02\x82")]), "cannot be read"),
         (raw(extensions=[raw_extension("2.5.29.17", tlv(0x30, tlv(0xA3)))]), "cannot be read"),
+        (raw(extensions=[raw_extension(TLS_FEATURE, tlv(0x30))]), "cannot be read"),
+        (raw(extensions=[raw_extension(TLS_FEATURE, tlv(0x30, tlv(2, b"c")))]), "cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_a_mismatch(leaf, said):
     assert said in mismatch(leaf)
+
+
+@pytest.mark.parametrize("value", [tlv(0x30), tlv(0x30, tlv(2, b"c"))])
+def test_a_certificate_whose_extensions_cannot_be_read_signs_nothing_and_names_no_issuer(value):
+    """What reads it says so, and raises nothing: the library has more ways than it tells."""
+    der = raw(extensions=[raw_extension(TLS_FEATURE, value)])
+    assert chains.read_issuer(der) is None
+    assert renewal.key_id(der) is None
 
 
 @pytest.mark.parametrize("serial", [b"\x91", b"\x00", b"\x80" + bytes(200)])
