@@ -59,6 +59,17 @@ def test_the_shipped_example_is_in_order():
     assert settings.tls_certificate_manager.bundles[1].key == settings.source.parent / "tls/key.pem"
 
 
+def test_the_policies_of_the_guide_are_in_order(tmp_path):
+    _, _, rest = Path("docs/policies.md").read_text().partition("```yaml\n")
+    example, _, _ = rest.partition("```")
+    authorities = "[{name: ca-1, type: embedded}, {name: ca-2, type: embedded}]"
+    path = a_config(tmp_path, authorities=authorities, issuance_policies=None)
+    path.write_text(path.read_text() + example)
+    settings = load(path)
+    assert [policy.name for policy in settings.issuance_policies] == ["servers", "legacy"]
+    assert settings.policy_bindings[0].strategy == "round_robin"
+
+
 def keys_of(kind, prefix=""):
     """Every key that the structs know, as `section.key`; list positions left out."""
     for field in fields(kind):
