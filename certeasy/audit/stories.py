@@ -114,6 +114,8 @@ def _order_created(fact: OrderCreated) -> str:
     names = ", ".join(identifier.value for identifier in fact.identifiers)
     instead = f", to replace that of order {fact.replaces}" if fact.replaces else ""
     what = f"ordered a certificate for {names}{instead}"
+    if fact.preauthorization:
+        what = f"asked to prove {names} ahead of any order"
     under = f"policy {fact.policy}" + (f", profile {fact.profile}" if fact.profile else "")
     return f"{what} under {under}, from {fact.authority}"
 

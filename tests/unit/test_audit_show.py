@@ -7,7 +7,13 @@ from certeasy.audit.stories import story
 from certeasy.audit.verifying import Given
 from events.certificates import RenewalRequested
 from events.envelope import seal_line
-from events.orders import IssuanceFailed
+from events.orders import (
+    Identifier,
+    IssuanceFailed,
+    OfferedAuthorization,
+    OfferedChallenge,
+    OrderCreated,
+)
 from events.registry import TYPES
 from journal.breaks import JournalBroken
 from tests.make.databases import a_database
@@ -238,3 +244,13 @@ def test_a_campaign_says_what_it_is_about():
     assert told() == "asked for 2 certificates, listed by serial, to be renewed from then to later"
     assert ", valid since before noon, " in told(before="noon")
     assert ", from lab and valid since before noon, " in told(authority="lab", before="noon")
+
+
+def test_a_proof_ahead_of_an_order_is_told_as_none():
+    identifier = Identifier("dns", "web.corp.internal")
+    offered = (OfferedAuthorization(identifier, (OfferedChallenge("http-01", "t"),)),)
+    named = {"expires": "2026-12-01T00:00:00Z", "policy": "p", "authority": "lab"}
+    fact = OrderCreated("o", "a", (identifier,), offered, **named, preauthorization=True)
+    assert story(fact) == (
+        "asked to prove web.corp.internal ahead of any order under policy p, from lab"
+    )
