@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tests.fuzz import nearby
 from tests.http.test_hostile_requests import Right
-from tests.make.doors import DOORS, Owner
-from tests.make.lab import URL, Lab, Result, a_lab, problem
+from tests.make.doors import DOORS, Owner, a_hostile_lab
+from tests.make.lab import URL, Lab, Result, problem
 
 PATHS = st.sampled_from(sorted(DOORS))
 PARTS = st.sampled_from(
@@ -27,7 +27,7 @@ METHODS = st.sampled_from("GET HEAD POST PUT PATCH DELETE OPTIONS TRACE".split()
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with a_lab(tmp_path_factory.mktemp("lab"), max_body_bytes=32 * 1024) as made:
+    with a_hostile_lab(tmp_path_factory.mktemp("lab"), max_body_bytes=32 * 1024) as made:
         yield made
 
 

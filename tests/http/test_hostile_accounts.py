@@ -4,15 +4,17 @@ The table is generated from the application's own router (`tests/make/doors.py`)
 nobody has said a word about fails the first test, and all others are tried by a stranger.
 """
 
+import base64
 from collections.abc import Iterator
 
 import falcon
 import falcon.inspect
 import pytest
+from cryptography import x509
 
-from tests.make.doors import DOORS, Owner, Payload, routes, sent
-from tests.make.lab import Lab, Result, a_lab, problem
-from tests.make.signers import a_signer
+from tests.make.doors import DOORS, SHOWN, Owner, Payload, a_hostile_lab, routes, sent
+from tests.make.lab import URL, Lab, Result, problem
+from tests.make.signers import a_signer, b64
 
 ASKED = [(path, way) for path, door in DOORS.items() for way in door.strangers]
 
@@ -31,7 +33,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with a_lab(tmp_path_factory.mktemp("lab")) as lab:
+    with a_hostile_lab(tmp_path_factory.mktemp("lab")) as lab:
         made = World(lab)
         yield made
         # After all of that each account still has what it had.
@@ -52,10 +54,13 @@ def assert_kept(result: Result, owner: Owner, told: str) -> None:
 
 def test_somebody_has_said_what_stands_at_every_route(world: World) -> None:
     app = world.lab.server.acme
-    unknown = set(routes(app)) - set(DOORS)
+    unknown = set(routes(app)) - set(DOORS) - SHOWN
     assert not unknown, f"say in tests/make/doors.py what stands at {sorted(unknown)}"
-    gone = set(DOORS) - set(routes(app))
+    gone = (set(DOORS) | SHOWN) - set(routes(app))
     assert not gone, f"tests/make/doors.py speaks of {sorted(gone)}, which there is no more"
+    # What is shown to everybody cannot be changed by anybody.
+    for path in SHOWN:
+        assert routes(app)[path] <= {"GET", "HEAD"}
     # Whatever is reached without a route would be in no table.
     assert falcon.inspect.inspect_sinks(app) == []
     assert falcon.inspect.inspect_static_routes(app) == []
@@ -133,3 +138,48 @@ def test_one_account_that_is_closed_opens_nothing_any_more(world: World) -> None
             result = sent(door, closed, about, door.strangers[way](about))
             assert problem(result)[:2] == (403, "unauthorized"), path
     assert world.position() == before
+
+
+def test_the_list_of_ones_orders_has_no_others_whatever_the_cursor(world: World) -> None:
+    """RFC 8555 section 7.1.2.1: the cursor is part of the url that is signed."""
+    one, other = world.one, world.other
+    for order in (other.order, other.ready, other.valid):
+        cursor = order.rpartition("/")[2]
+        url = f"{one.account}/orders?cursor={cursor}"
+        path, _, query = url.removeprefix(URL).partition("?")
+        body = one.client.signed(url)
+        result = world.lab.wire.simulate_post(
+            path, body=body, query_string=query, headers={"Content-Type": "application/jose+json"}
+        )
+        assert result.status_code == 200
+        assert set(result.json["orders"]) <= {one.order, one.ready, one.valid}
+        assert_kept(result, other, cursor)
+
+
+@pytest.mark.parametrize(
+    ("signed", "asked"), [("", "cursor=x"), ("?cursor=x", ""), ("?x=1", "x=2")]
+)
+def test_what_is_asked_behind_the_path_is_signed_too(world: World, signed: str, asked: str) -> None:
+    """RFC 8555 section 6.4: nobody changes the question on its way."""
+    where = f"{world.one.account}/orders"
+    body = world.one.client.signed(where + signed)
+    headers = {"Content-Type": "application/jose+json"}
+    result = world.lab.wire.simulate_post(
+        where.removeprefix(URL), body=body, query_string=asked, headers=headers
+    )
+    assert problem(result)[:2] == (403, "unauthorized")
+
+
+def test_another_accounts_certificate_is_not_replaced(world: World) -> None:
+    """RFC 9773 section 5: the order of one account replaces no certificate of another's."""
+    thief, owner = world.one, world.other
+    leaf = x509.load_der_x509_certificate(base64.urlsafe_b64decode(owner.der + "=="))
+    aki = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    serial = leaf.serial_number.to_bytes(leaf.serial_number.bit_length() // 8 + 1, "big")
+    assert aki.key_identifier is not None
+    replaces = f"{b64(aki.key_identifier)}.{b64(serial)}"
+    before = world.position()
+    result = thief.client.order(owner.names[2], replaces=replaces)
+    assert problem(result)[:2] in ((400, "malformed"), (403, "unauthorized"))
+    assert world.position() == before
+    assert_kept(result, owner, f"{replaces} {owner.names[2]}")

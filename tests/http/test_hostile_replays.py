@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from certeasy.settings import NameRules
-from tests.make.doors import DOORS, Owner, sent
-from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
+from tests.make.doors import DOORS, Owner, a_hostile_lab, sent
+from tests.make.lab import URL, Client, Lab, Result, problem
 from tests.make.server import a_server, lab_settings
 
 AT_ONCE = 12
@@ -21,7 +21,7 @@ AT_ONCE = 12
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with a_lab(tmp_path_factory.mktemp("lab")) as made:
+    with a_hostile_lab(tmp_path_factory.mktemp("lab")) as made:
         yield made
 
 

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     encode_dss_signature,
 )
 
-from tests.make.doors import DOORS, Door, Owner
-from tests.make.lab import URL, Lab, Result, a_lab, problem
+from tests.make.doors import DOORS, Door, Owner, a_hostile_lab
+from tests.make.lab import URL, Lab, Result, problem
 from tests.make.signers import ALGORITHMS, Signer, a_signer, b64, the_signer
 
 MAX_BODY = 32 * 1024
@@ -475,7 +475,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with a_lab(tmp_path_factory.mktemp("lab"), max_body_bytes=MAX_BODY) as lab:
+    with a_hostile_lab(tmp_path_factory.mktemp("lab"), max_body_bytes=MAX_BODY) as lab:
         made = World(lab)
         yield made
         assert made.owner.client.certificate("after.lab.test").startswith(b"-----BEGIN CERTIFICATE")

@@ -11,8 +11,10 @@ adds a line here and says what kind of thing it leads to:
 The generated tests (test_hostile_accounts, test_hostile_requests) do the rest.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import falcon.inspect
@@ -20,8 +22,8 @@ import joserfc.jwk
 
 from certeasy.acme.app import App
 from tests.make.csrs import a_csr, p256
-from tests.make.lab import URL, Client, Lab
-from tests.make.signers import b64
+from tests.make.lab import URL, Client, Lab, a_lab
+from tests.make.signers import a_signer, b64
 
 Payload = bytes | dict[str, Any]
 
@@ -120,6 +122,12 @@ def _next_key(owner: Owner) -> Payload:
     return signer.request(payload, url=f"{URL}/acme/key-change", header={"nonce": None})
 
 
+def _another_next_key(owner: Owner) -> Payload:
+    """Return what a thief's new key wants: to be the key of the owner's account."""
+    payload = {"account": owner.account, "oldKey": owner.client.signer.jwk}
+    return a_signer().request(payload, url=f"{URL}/acme/key-change", header={"nonce": None})
+
+
 DOORS: dict[str, Door] = {
     "/": Open("/"),
     "/directory": Open("/directory"),
@@ -128,6 +136,9 @@ DOORS: dict[str, Door] = {
     "/acme/new-nonce": Open("/acme/new-nonce"),
     "/acme/new-account": Making("/acme/new-account", lambda _: {}, by_key=True),
     "/acme/new-order": Making("/acme/new-order", lambda o: _identifiers(o.names[0])),
+    "/acme/new-authz": Making(
+        "/acme/new-authz", lambda o: {"identifier": {"type": "dns", "value": o.names[0]}}
+    ),
     "/acme/acct/{account_id:id}": Owned(
         lambda o: o.account,
         see=_empty,
@@ -142,13 +153,20 @@ DOORS: dict[str, Door] = {
         finalize=lambda o: o.csr,
         with_another_name=lambda _: {"csr": b64(a_csr("thief.lab.test"))},
     ),
-    "/acme/authz/{place:authorization}": Owned(lambda o: o.authorization, see=_empty),
+    "/acme/authz/{place:authorization}": Owned(
+        lambda o: o.authorization,
+        see=_empty,
+        give_up=lambda _: {"status": "deactivated"},
+        touch=lambda _: {},
+    ),
     "/acme/challenge/{place:challenge}": Owned(
         lambda o: o.challenge["url"], see=_empty, accept=lambda _: {}
     ),
     "/acme/cert/{order_id:id}": Owned(lambda o: o.certificate, see=_empty),
     "/acme/cert/{order_id:id}/{chain:chain}": Owned(lambda o: f"{o.certificate}/0", see=_empty),
-    "/acme/key-change": Naming("/acme/key-change", take_over=_next_key),
+    "/acme/key-change": Naming(
+        "/acme/key-change", take_over=_next_key, take_over_by_a_new_key=_another_next_key
+    ),
     "/acme/revoke-cert": Naming(
         "/acme/revoke-cert",
         revoke=lambda o: {"certificate": o.der},
@@ -157,17 +175,23 @@ DOORS: dict[str, Door] = {
 }
 
 
-def routes(app: App) -> dict[str, set[str]]:
-    """Return the routes of an application, each with the methods that it takes.
+SHOWN = {"/acme/renewal-info/{place:path}"}
+"""Routes that nobody signs a request for: what they tell is everybody's. RFC 9773 section 4.1."""
 
-    Without those that nobody signs a request for: what they tell is everybody's, as renewal
-    information is (RFC 9773 section 4.1).
-    """
-    found = {
+
+@contextmanager
+def a_hostile_lab(folder: Path, **server: Any) -> Iterator[Lab]:
+    """Open a lab that has every route there is, those that are off by default too."""
+    with a_lab(folder, pre_authorization=True, **server) as lab:
+        yield lab
+
+
+def routes(app: App) -> dict[str, set[str]]:
+    """Return the routes of an application, each with the methods that it takes."""
+    return {
         route.path: {method.method for method in route.methods if not method.internal}
         for route in falcon.inspect.inspect_routes(app)
     }
-    return {path: methods for path, methods in found.items() if "POST" in methods}
 
 
 def sent(door: Door, who: Owner, about: Owner, payload: Payload, **spoiled: Any) -> Any:
