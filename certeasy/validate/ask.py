@@ -126,9 +126,10 @@ def ask(
     said: list[str] = []
     while left:
         for server in tuple(left):
-            if _is_over(deadline):
+            time_left = _left(deadline)
+            if not time_left:
                 raise _unanswered(question, said)
-            outcome = exchange(question, server, deadline.left(patience), seen)
+            outcome = exchange(question, server, min(time_left, patience), seen)
             if outcome is None:
                 continue
             if isinstance(outcome, str):
@@ -147,11 +148,16 @@ def ask_each(
     seen: Seen,
     patience: float = PATIENCE,
 ) -> Iterator[tuple[Server, dns.message.Message]]:
-    """Yield the answer of each of some servers, each asked once; fewer if the time runs out."""
-    for server in servers:
-        if _is_over(deadline):
+    """Yield the answer of each of some servers, each asked once; fewer if the time runs out.
+
+    None is waited for longer than its share of the time that is left: a silent one is no reason
+    not to ask those after it.
+    """
+    for n, server in enumerate(servers):
+        share = _left(deadline) / (len(servers) - n)
+        if not share:
             return
-        outcome = exchange(question, server, deadline.left(patience), seen)
+        outcome = exchange(question, server, min(share, patience), seen)
         if isinstance(outcome, dns.message.Message):
             yield server, outcome
 
@@ -200,12 +206,12 @@ def _exchanged(question: Question, server: Server, deadline: Deadline) -> dns.me
     return dns.query.tcp(query, server.address, timeout=deadline.left(), port=server.port)
 
 
-def _is_over(deadline: Deadline) -> bool:
+def _left(deadline: Deadline) -> float:
+    """Return the seconds left, none once it is over."""
     try:
-        deadline.left()
+        return deadline.left()
     except TimeoutError:
-        return True
-    return False
+        return 0.0
 
 
 def _unanswered(question: Question, said: Iterable[str]) -> Unresolved:

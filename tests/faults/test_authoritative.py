@@ -85,6 +85,16 @@ def test_one_server_in_trouble_harms_nobody(trouble: str):
         assert net.look_up()[0] == ('"fresh"',)
 
 
+def test_silent_servers_leave_time_for_the_others():
+    names = [f"ns{n}" for n in range(1, 7)]
+    finds: dict[str, Records] = {"lab.test": [f"NS {name}.lab.test." for name in names]}
+    finds |= {f"{name}.lab.test": [f"A 127.0.0.{n}"] for n, name in enumerate(names, start=2)}
+    own: dict[str, dict[str, Records]] = {name: {NAME: ["SILENCE"]} for name in names}
+    own["ns6"] = {NAME: ["TXT fresh"]}
+    with a_net(finds, **own) as net:
+        assert net.look_up(seconds=0.6)[0] == ('"fresh"',)
+
+
 @pytest.mark.parametrize("trouble", ["SILENCE", "SERVFAIL"])
 def test_if_none_answers_it_may_pass(trouble: str):
     words = "none of the 2 servers of the zone lab"
