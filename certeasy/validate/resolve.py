@@ -138,6 +138,7 @@ class Resolver:
             while self._zone(met[-1]) is zone and (alias := answer.alias(met[-1])) is not None:
                 if alias in met or len(met) > MAX_ALIASES:
                     raise Unresolved(f"{shown(name)} is an alias of an alias without end")
+                seen.step(f"{shown(met[-1])} is an alias of {shown(alias)}")
                 met.append(alias)
                 if zone.only_its_own:
                     break

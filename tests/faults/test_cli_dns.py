@@ -104,6 +104,17 @@ def test_every_type_of_challenge_is_gone_through_step_by_step(bench: Bench) -> N
     ]
 
 
+def test_aliases_are_told_one_by_one(bench: Bench) -> None:
+    bench.dns.records |= {
+        "_acme-challenge.web.lab.test": ["CNAME a.lab.test."],
+        "a.lab.test": ["CNAME b.lab.test."],
+        "b.lab.test": ["TXT x"],
+    }
+    lines = bench.run("web.lab.test", "--challenge", "dns-01").stdout.splitlines()
+    at = lines.index("  _acme-challenge.web.lab.test is an alias of a.lab.test")
+    assert lines[at + 1] == "  a.lab.test is an alias of b.lab.test"
+
+
 def test_nobody_listening_yet_is_told_and_not_held_against_anybody(bench: Bench) -> None:
     result = bench.run("web.lab.test", "--challenge", "http-01")
     assert result.exit_code == 0
