@@ -98,6 +98,16 @@ def test_acme_sh_proves_by_tls_alpn(acme_sh: AcmeSh, told: Callable[..., None]):
     assert_certificate(*acme_sh.stored(name), [name])
 
 
+def test_acme_sh_binds_its_account(acme_sh: AcmeSh, tmp_path: Path, told: Callable[..., None]):
+    told("http-01", "EAB")
+    kid, key = acme_sh.server.new_binding()
+    name = acme_sh.server.name("acme-sh-eab")
+    acme_sh("--register-account", "--eab-kid", kid, "--eab-hmac-key", key)
+    with webroot(tmp_path / "www", acme_sh.server.http01_port):
+        acme_sh("--issue", "-d", name, "-w", tmp_path / "www", "--keylength", "ec-256")
+    assert_certificate(*acme_sh.stored(name), [name])
+
+
 def test_acme_sh_says_what_a_renewal_replaces(
     acme_sh: AcmeSh, tmp_path: Path, told: Callable[..., None]
 ):

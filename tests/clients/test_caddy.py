@@ -34,7 +34,7 @@ CADDYFILE = """\
 """
 
 
-@pytest.mark.parametrize("challenge", ["http-01", "tls-alpn-01"])
+@pytest.mark.parametrize("challenge", ["http-01", "tls-alpn-01", "http-01 with a binding"])
 def test_caddy_gets_its_own_certificate_and_serves_with_it(
     acme_server: AcmeServer, tmp_path: Path, exercised: Callable[..., None], challenge: str
 ):

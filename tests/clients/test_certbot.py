@@ -54,6 +54,14 @@ def test_certbot_proves_a_zone_and_all_below_it_by_dns(certbot: Certbot, told: C
     assert_certificate(*certbot.stored(), names)
 
 
+def test_certbot_binds_its_account(certbot: Certbot, told: Callable[..., None]):
+    told("http-01", "EAB")
+    kid, key = certbot.server.new_binding()
+    name = certbot.server.name("certbot-eab")
+    certbot.certonly(name, more=["--eab-kid", kid, "--eab-hmac-key", key])
+    assert_certificate(*certbot.stored(), [name])
+
+
 def test_certbot_renews_when_renewal_information_says_so(
     certbot: Certbot, told: Callable[..., None]
 ):

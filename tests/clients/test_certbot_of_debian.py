@@ -49,3 +49,11 @@ def test_an_old_certbot_proves_a_zone_and_all_below_it_by_dns(
     names = [certbot.server.name("old-certbot-dns"), "*." + certbot.server.name("old-certbot-dns")]
     certbot.by_dns(*names)
     assert_certificate(*certbot.stored(), names)
+
+
+def test_an_old_certbot_binds_its_account(certbot: Certbot, told: Callable[..., None]):
+    told("http-01", "EAB")
+    kid, key = certbot.server.new_binding()
+    name = certbot.server.name("old-certbot-eab")
+    certbot.certonly(name, more=["--eab-kid", kid, "--eab-hmac-key", key])
+    assert_certificate(*certbot.stored(), [name])

@@ -84,3 +84,16 @@ def test_dehydrated_proves_a_zone_and_all_below_it_by_dns(
     dehydrated("--register", "--accept-terms")
     dehydrated("--cron", "--domain", " ".join(names))
     assert_certificate(*dehydrated.stored(names[0]), names)
+
+
+@pytest.mark.usefixtures("web")
+def test_dehydrated_binds_its_account(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "EAB")
+    kid, key = acme_server.new_binding()
+    dehydrated = Dehydrated(acme_server, tmp_path, f"EAB_KID={kid}\nEAB_HMAC_KEY={key}")
+    name = acme_server.name("dehydrated-eab")
+    dehydrated("--register", "--accept-terms")
+    dehydrated("--cron", "--domain", name)
+    assert_certificate(*dehydrated.stored(name), [name])

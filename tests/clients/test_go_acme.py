@@ -21,7 +21,8 @@ def issuer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program that uses the library, built from its sources in Debian."""
     folder = tmp_path_factory.mktemp("go")
     places = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off", "GOCACHE": str(folder / "cache")}
-    output([program("go"), "build", "-o", folder / "issue", SOURCE], env=QUIET_ENV | places)
+    alone = {"CGO_ENABLED": "0"}  # a C compiler need not be there
+    output([program("go"), "build", "-o", folder / "issue", SOURCE], env=QUIET_ENV | places | alone)
     return folder / "issue"
 
 
@@ -54,6 +55,13 @@ def test_go_acme_goes_through_the_life_of_an_account(
     issue(issuer, acme_server, tmp_path, "http-01", *names)
 
 
+def test_go_acme_changes_its_key(
+    issuer: Path, acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "key change")
+    issue(issuer, acme_server, tmp_path, "http-01", acme_server.name("go-key"), ChangeKey=True)
+
+
 def test_go_acme_proves_a_zone_and_all_below_it_by_dns(
     issuer: Path, acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
 ):
@@ -67,3 +75,12 @@ def test_go_acme_proves_by_tls_alpn(
 ):
     told("tls-alpn-01", "order")
     issue(issuer, acme_server, tmp_path, "tls-alpn-01", acme_server.name("go-alpn"))
+
+
+def test_go_acme_binds_its_account(
+    issuer: Path, acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "EAB")
+    kid, mac = acme_server.new_binding()
+    name = acme_server.name("go-eab")
+    issue(issuer, acme_server, tmp_path, "http-01", name, KeyID=kid, MAC=mac)

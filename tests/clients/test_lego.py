@@ -65,3 +65,14 @@ def test_lego_proves_by_tls_alpn(
     how = ["--tls", "--tls.port", f"127.0.0.1:{acme_server.tls_alpn01_port}", "--domains", name]
     lego(acme_server, tmp_path, *how, "run")
     assert_certificate(*stored(tmp_path, name), [name])
+
+
+def test_lego_binds_its_account(
+    acme_server: AcmeServer, tmp_path: Path, exercised: Callable[..., None]
+):
+    exercised("lego", debian_version("lego"), "http-01", "EAB")
+    name = acme_server.name("lego-eab")
+    kid, key = acme_server.new_binding()
+    how = ["--http", "--http.port", f"127.0.0.1:{acme_server.http01_port}", "--domains", name]
+    lego(acme_server, tmp_path, "--eab", "--kid", kid, "--hmac", key, *how, "run")
+    assert_certificate(*stored(tmp_path, name), [name])

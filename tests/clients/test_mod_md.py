@@ -79,6 +79,7 @@ def folder(acme_server: AcmeServer) -> Iterator[Path]:
         ("http-01", "order"),
         ("tls-alpn-01", "order"),
         ("dns-01", "wildcard and its zone"),
+        ("http-01", "EAB"),
     ],
 )
 def test_mod_md_gets_a_certificate_and_serves_with_it(

@@ -45,6 +45,13 @@ def test_npm_acme_client_goes_through_the_life_of_an_account(
     issue(acme_server, tmp_path, "http-01", acme_server.name("npm"), acme_server.name("www.npm"))
 
 
+def test_npm_acme_client_changes_its_key(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "key change")
+    issue(acme_server, tmp_path, "http-01", acme_server.name("npm-key"), changeKey=True)
+
+
 def test_npm_acme_client_proves_a_zone_and_all_below_it_by_dns(
     acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
 ):
@@ -58,3 +65,12 @@ def test_npm_acme_client_proves_by_tls_alpn(
 ):
     told("tls-alpn-01", "order")
     issue(acme_server, tmp_path, "tls-alpn-01", acme_server.name("npm-alpn"))
+
+
+def test_npm_acme_client_binds_its_account(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "EAB")
+    kid, key = acme_server.new_binding()
+    binding = {"kid": kid, "hmacKey": key}
+    issue(acme_server, tmp_path, "http-01", acme_server.name("npm-eab"), binding=binding)

@@ -39,6 +39,15 @@ def test_ruby_acme_client_goes_through_the_life_of_an_account(
         issue(acme_server, tmp_path, "http-01", challenges, *names)
 
 
+def test_ruby_acme_client_changes_its_key(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "key change")
+    with webroot(tmp_path / "www", acme_server.http01_port) as challenges:
+        name = acme_server.name("ruby-key")
+        issue(acme_server, tmp_path, "http-01", challenges, name, CHANGE_KEY="yes")
+
+
 def test_ruby_acme_client_proves_a_zone_and_all_below_it_by_dns(
     acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
 ):

@@ -56,6 +56,18 @@ def test_uacme_goes_through_the_life_of_an_account(
     uacme(acme_server, tmp_path, "deactivate")
 
 
+def test_uacme_changes_its_key(acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]):
+    told("http-01", "key change")
+    name = acme_server.name("uacme-key")
+    uacme(acme_server, tmp_path, "new", "admin@corp.example")
+    before = (tmp_path / "uacme/private/key.pem").read_bytes()
+    uacme(acme_server, tmp_path, "newkey")
+    assert (tmp_path / "uacme/private/key.pem").read_bytes() != before
+    with webroot(tmp_path / "www", acme_server.http01_port):
+        uacme(acme_server, tmp_path, "issue", name)
+    assert_certificate(*stored(tmp_path, name), [name])
+
+
 def test_uacme_proves_a_zone_and_all_below_it_by_dns(
     acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
 ):
@@ -64,6 +76,18 @@ def test_uacme_proves_a_zone_and_all_below_it_by_dns(
     uacme(acme_server, tmp_path, "new", "admin@corp.example")
     uacme(acme_server, tmp_path, "issue", *names, hook=TXT_HOOK)
     assert_certificate(*stored(tmp_path, names[0]), names)
+
+
+def test_uacme_binds_its_account(
+    acme_server: AcmeServer, tmp_path: Path, told: Callable[..., None]
+):
+    told("http-01", "EAB")
+    kid, key = acme_server.new_binding()
+    name = acme_server.name("uacme-eab")
+    uacme(acme_server, tmp_path, "--eab", f"{kid}:{key}", "new", "admin@corp.example")
+    with webroot(tmp_path / "www", acme_server.http01_port):
+        uacme(acme_server, tmp_path, "issue", name)
+    assert_certificate(*stored(tmp_path, name), [name])
 
 
 def test_uacme_gets_a_certificate_for_an_address(
