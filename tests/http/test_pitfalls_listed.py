@@ -38,6 +38,6 @@ def test_every_difference_has_a_section_and_a_reason() -> None:
     assert len(rows) > 20
     for row in rows:
         section, what, why, _test = row.strip("| ").split(" | ")
-        assert re.match(r"\d+\.\d", section), row
+        assert re.match(r"(RFC )?\d+[ .]\d", section), row
         assert what.endswith("."), row
         assert why.endswith("."), row
