@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from certeasy.decide import eab
 from certeasy.decide.accounts import signed_by
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.issuance import certificate_stream
@@ -38,12 +39,14 @@ def by_account(
     """Revoke on the word of the account that ordered the certificate, or that controls its names.
 
     `proven` are orders in which another account than the certificate's may have proven them: it
-    revokes if it has a valid authorization for every one.
+    revokes if it has a valid authorization for every one, and not if the key of its external
+    account binding was taken back: then it ends its own certificates only.
     """
-    signed_by(rows, account_id, thumbprint)
+    account = signed_by(rows, account_id, thumbprint)
     certificate = _present(rows, certificate_id)
     if certificate.account_id == account_id:
         return _revoke(certificate, reason, "account")
+    eab.key_of(rows, account)
     names = _controlled(rows, now, account_id, proven)
     if not names.issuperset(certificate.names):
         raise Refused(

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certeasy.admin import eab as making
 from certeasy.admin.client import ask
@@ -425,6 +427,25 @@ def test_a_binding_stays_when_the_account_changes_its_key(lab: Lab) -> None:
     assert problem(client.order("web.lab.test"))[1] == "rejectedIdentifier"
     revoked(lab, key)
     assert problem(client.order("www.lab.test"))[1] == "unauthorized"
+
+
+def revocation(client: Client, chain: bytes) -> Result:
+    """Ask for the first certificate of a chain to be revoked."""
+    leaf = x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.DER)
+    return client.post(f"{URL}/acme/revoke-cert", {"certificate": b64(leaf)})
+
+
+def test_accounts_of_a_revoked_key_end_their_own_certificates_and_nobody_elses(lab: Lab) -> None:
+    """RFC 8555 section 7.6: who holds authorizations for all names revokes; not with a lost key."""
+    other = lab.client()
+    other.register()
+    theirs = [other.certificate("a.shop.lab.test") for _ in range(2)]
+    client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+    own = client.certificate("a.shop.lab.test")
+    assert revocation(client, theirs[0]).status_code == 200
+    revoked(lab, key)
+    assert problem(revocation(client, theirs[1]))[:2] == (403, "unauthorized")
+    assert revocation(client, own).status_code == 200
 
 
 def test_a_key_without_prevalidation_leaves_the_proof_to_the_client(lab: Lab) -> None:
