@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 TARGETS = (
-    "jws", "signed-request", "json", "csr", "csr-text", "signed-csr", "csr-subject",
+    "jws", "signed-request", "json", "binding", "csr", "csr-text", "signed-csr", "csr-subject",
     "csr-extension", "name",
     "address", "contact", "cert-id", "issue-value", "http-answer", "alpn-certificate",
     "alpn-extension",

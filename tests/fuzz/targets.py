@@ -7,6 +7,7 @@ must not be. The property-based tests and the coverage-guided run use the same t
 
 import datetime as dt
 import functools
+import hmac
 import re
 import socket
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certeasy.acme import messages, renewal
+from certeasy.acme import bindings, messages, renewal
 from certeasy.acme.jws import AccountKey
 from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
 from certeasy.acme.requests import Door, KnownAccount
@@ -56,6 +57,7 @@ KID = f"{URL}/acme/acct/{ACCOUNT}"
 NONCE = b"$NONCE"
 """Stands in a protected header for a nonce that is good."""
 NAMES = ("web.corp.test", "mail.corp.test")
+SECRET = bytes(range(32))
 KEY_AUTHORIZATION = f"{'t' * 43}.{'k' * 43}"
 EXTENSIONS = (
     SUBJECT_ALT_NAME, "2.5.29.15", "2.5.29.19", "2.5.29.37", "2.5.29.14", "2.5.29.35", "2.5.29.30",
@@ -145,6 +147,25 @@ def json_payload(data: bytes) -> bool:
             # What was read can be written down: no half characters, no NUL.
             assert b"\\u0000" not in msgspec.json.encode(value)
     return read
+
+
+def binding(data: bytes) -> bool:
+    """Take bytes for the header and the payload of an external account binding, as `signed_request`
+    does, with the right MAC."""
+    header, _, payload = data.partition(b"\n")
+    first, second = b64(header), b64(payload)
+    mac = hmac.digest(SECRET, f"{first}.{second}".encode(), "sha256")
+    made = messages.Binding(first, second, b64(mac))
+    key = AccountKey.from_jwk(_HOUSE.signer.jwk)
+    try:
+        kid = bindings.verified(
+            made, url=URL + PATH, key=key, mac_key=lambda kid: SECRET if kid == "k1" else None
+        )
+    except Refused as refused:
+        return assert_proper(refused)
+    assert kid == "k1"
+    assert AccountKey.from_jwk(payload).thumbprint == key.thumbprint
+    return True
 
 
 def csr_text(data: bytes) -> bool:
@@ -315,6 +336,7 @@ TARGETS: dict[str, Target] = {
     "jws": jws,
     "signed-request": signed_request,
     "json": json_payload,
+    "binding": binding,
     "csr": csr_der,
     "csr-text": csr_text,
     "signed-csr": signed_csr,
@@ -345,6 +367,11 @@ def seeds(target: str) -> list[bytes]:
     made = {
         "jws": [signer.request(order, url=URL + PATH, nonce="AAAA", kid=KID), signer.request()],
         "signed-request": [by_kid + b"\n" + order, by_jwk + b"\n{}", by_kid + b"\n"],
+        "binding": [
+            msgspec.json.encode({"alg": "HS256", "kid": "k1", "url": URL + PATH})
+            + b"\n"
+            + msgspec.json.encode(signer.jwk)
+        ],
         "json": [
             order,
             b'{"contact":["mailto:a@b.test"],"termsOfServiceAgreed":true,"onlyReturnExisting":false}',
