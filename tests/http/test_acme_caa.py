@@ -12,7 +12,7 @@ from tests.fakes.clocks import HeldClock
 from tests.fakes.dns_server import DnsServer
 from tests.make.csrs import a_csr, p256
 from tests.make.dns_lab import a_dns_lab, lines_of
-from tests.make.lab import Client, Lab, problem
+from tests.make.lab import URL, Client, Lab, problem
 
 HOUR = 3600
 SERVER = {"caa_identities": ("ca.lab.test",)}
@@ -186,3 +186,32 @@ def test_records_that_take_too_long_are_no_refusal(
         dns.records["web.lab.test"] = ["SILENCE"]
         result = client.finalize(order, a_csr("web.lab.test", key=p256(1)))
         assert problem(result)[0] == 503
+
+
+def test_what_was_known_before_there_was_an_order_is_looked_at_when_it_is_finalized(
+    tmp_path, dns: DnsServer
+) -> None:
+    server = SERVER | {"pre_authorization": True}
+    with a_dns_lab(tmp_path, dns, ("dns-01",), server=server, caa="strict") as made:
+        client = made.client()
+        client.register()
+        dns.records["lab.test"] = [LET]
+        known = client.post(
+            f"{URL}/acme/new-authz", {"identifier": {"type": "dns", "value": "web.lab.test"}}
+        )
+        (challenge,) = known.json["challenges"]
+        shown = digest(client.key_authorization(challenge["token"])).decode()
+        dns.records["_acme-challenge.web.lab.test"] = [f"TXT {shown}"]
+        client.post(challenge["url"], {})
+        client.wait(known.headers["location"], "valid", "invalid")
+        order = client.placed("web.lab.test")
+        assert client.see(order)["status"] == "ready"
+        dns.records["lab.test"] = [NOBODY]
+        csr = a_csr("web.lab.test", key=p256(1))
+        assert problem(client.finalize(order, csr))[:2] == (403, "caa")
+        dns.records["lab.test"] = [LET]
+        assert client.finalize(order, csr).status_code == 200
+        (line,) = lines_of(made, "order.caa-checked")
+        assert line["data"]["checks"] == [
+            {"authorization": 0, "verdict": "permits", "at": "lab.test"}
+        ]
