@@ -1,7 +1,7 @@
 """One server per test process, for real ACME clients to speak to.
 
 `CERTEASY_TEST_SERVER=pebble` drives the same clients against Pebble: where one fails against both,
-it is our driver that is wrong.
+it is our driver that is wrong. Debian's Pebble knows no renewal information and no profiles.
 """
 
 import os

@@ -11,6 +11,9 @@ from tests.make.acme_server import AcmeServer
 from tests.make.certbot import Certbot
 from tests.make.client_matrix import version_of
 
+# Each run of certbot is a new process, and some tests need five.
+pytestmark = pytest.mark.timeout(180)
+
 CERTBOT = Path(sys.executable).with_name("certbot")
 
 
