@@ -111,7 +111,7 @@ class Log:
         pin = self._pin
         if self.last is None:
             raise JournalBroken(
-                f"the log is empty, but a head was pinned at position {pin.position}", file="-"
+                f"is empty, but a head was pinned at position {pin.position}", file="the log"
             )
         line, record = self.last
         raise broken_at(

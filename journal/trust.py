@@ -106,7 +106,7 @@ class Trust:
         that a given key must have begun is not there."""
         if (self._given or self._begun_by) and not self.signers:
             raise JournalBroken(
-                "the log is empty, but a key was given that must have begun it", file="-"
+                "is empty, but a key was given that must have begun it", file="the log"
             )
         if self._waiting is not None:
             line, record = self._waiting

@@ -79,9 +79,8 @@ class Replay:
         found = as_of(self._last, VERSION)
         if self._position is not None and found.position < self._position:
             raise JournalBroken(
-                f"the log ends at position {found.position}, position {self._position} was asked"
-                " for",
-                file="-",
+                f"ends at position {found.position}, position {self._position} was asked for",
+                file="the log",
             )
         self._state.finish(found)
         return Replayed(self.folded, found)

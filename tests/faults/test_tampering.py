@@ -186,7 +186,7 @@ def test_a_cut_tail_is_found_by_a_pinned_head(folder):
 
 
 def test_a_journal_that_vanished_whole_is_found_by_a_pinned_head(folder):
-    with pytest.raises(JournalBroken, match="the log is empty, but a head was pinned"):
+    with pytest.raises(JournalBroken, match="the log: is empty, but a head was pinned"):
         check(one_node(), [b""], folder, [head_of(one_node().records[-1])])
 
 

@@ -216,7 +216,7 @@ def test_an_empty_journal_is_not_what_a_given_key_has_begun(folder, log, tmp_pat
         for command in (("verify",), ("verify", "--json")):
             result = run(*command, "--journal", empty, *option)
             assert (result.exit_code, result.stdout) == (1, "")
-            assert "the log is empty, but a key was given that must have begun it" in result.stderr
+            assert "the log: is empty, but a key was given that must have begun it" in result.stderr
     replayed = tmp_path / "replayed.sqlite"
     arguments = ("--journal", empty, "--keys", folder / "keys.json", "--output", replayed)
     assert run("replay", *arguments).exit_code == 1
