@@ -92,7 +92,8 @@ def _account_created(fact: AccountCreated) -> str:
 
 
 def _eab_created(fact: EabCreated) -> str:
-    uses = f"for {fact.max_uses} accounts" if fact.max_uses else "for any number of accounts"
+    accounts = "account" if fact.max_uses == 1 else "accounts"
+    uses = f"for {fact.max_uses or 'any number of'} {accounts}"
     bounds = [f"until {fact.expires}"] if fact.expires else []
     bounds += [f"under policy {fact.policy}"] if fact.policy else []
     bounds += [f"of profile {fact.profile}"] if fact.profile else []

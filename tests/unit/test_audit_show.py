@@ -6,6 +6,7 @@ from certeasy.audit.listing import show as listed
 from certeasy.audit.stories import story
 from certeasy.audit.verifying import Given
 from events.certificates import RenewalRequested
+from events.eab import EabCreated
 from events.envelope import seal_line
 from events.orders import (
     Identifier,
@@ -122,6 +123,13 @@ def test_a_key_for_bindings_is_shown_with_the_accounts_bound_with_it(told, given
         "eab.revoked",
     ]
     assert f"bound with the external account key {told.kid}" in entries[1].what
+
+
+@pytest.mark.parametrize(
+    ("uses", "told"), [(0, "for any number of accounts"), (1, "for 1 account"), (2, "2 accounts")]
+)
+def test_a_key_for_bindings_says_how_many_it_binds(uses, told):
+    assert story(EabCreated("k", max_uses=uses)).endswith(told)
 
 
 def test_a_recovered_account_is_shown_with_its_key(tmp_path):
