@@ -28,6 +28,7 @@ from certeasy.settings import Settings
 from events.certificates import CertificateIssued
 from events.envelope import Actor
 from events.nodes import SettingsLoaded
+from projections.orders import ORDERS, Order
 
 EVENTS_PER_ORDER = 7
 ORDERS_PER_ACCOUNT = 500
@@ -41,6 +42,13 @@ class Door(Protocol):
     def submit(self, command: Command) -> object:
         """Return once what was decided is recorded."""
         ...
+
+
+def _row(rows: Reader, order_id: str) -> Order:
+    order = rows.get(ORDERS, order_id)
+    if order is None:
+        raise LookupError("an order that was just there is gone")
+    return order
 
 
 class Historian:
@@ -109,24 +117,27 @@ class Historian:
                 lifetime=timedelta(days=7),
                 policy="lab",
                 authority="lab-ca",
+                key=None,
             ),
             client,
         )
         self._commit(lambda rows, now: orders.accept_challenge(rows, now, **who, n=0, m=0), client)
         evidence: dict[str, object] = {"address": "127.0.0.1", "port": 80, "status": 200}
         system = Actor("system", "history")
-        asked = validation.Asked(name, token, thumbprint)
-        self._commit(
-            lambda rows, _now: validation.validated(rows, order_id, 0, 0, asked, evidence), system
-        )
+
+        def validated(rows: Reader, _now: datetime) -> Decision:
+            asked = validation.Asked.of(_row(rows, order_id), 0, 0, thumbprint)
+            return validation.validated(rows, order_id, 0, 0, asked, evidence)
+
+        self._commit(validated, system)
         self._commit(
             lambda rows, now: orders.finalize(
-                rows, now, **who, csr=csr, names=[name], submit_to="lab-ca", caa=()
+                rows, now, **who, csr=csr, held=_row(rows, order_id), submit_to="lab-ca", caa=()
             ),
             client,
         )
         fact = self._certificate(order_id, account_id, name)
-        self._commit(lambda rows, _now: issuance.issued(rows, order_id, fact), system)
+        self._commit(lambda rows, _now: issuance.issued(rows, _row(rows, order_id), fact), system)
 
     def _certificate(self, order_id: str, account_id: str, name: str) -> CertificateIssued:
         made_up = self._ids.random(CERTIFICATE_SIZE)

@@ -148,6 +148,7 @@ class NewOrderResource:
                 lifetime=lifetime,
                 policy=rules.policy,
                 authority=authority,
+                key=key,
                 replaces=replaces,
                 profile=rules.profile,
                 known=known(rows, now),
@@ -263,7 +264,7 @@ class FinalizeResource:
                 thumbprint=signed.key.thumbprint,
                 order_id=order.id,
                 csr=der,
-                names=[identifier.value for identifier in order.identifiers],
+                held=order,
                 submit_to=signer.name if signer.in_process else None,
                 caa=caa,
             )

@@ -114,6 +114,19 @@ def key_of(rows: Reader, account: Account | None) -> EabKey | None:
     return key
 
 
+def check_same(held: EabKey | None, true: EabKey | None) -> None:
+    """Return if the key that an order was held against says what the log's does.
+
+    What a key is bound to never changes; but tables are only shown, and the log counts. Raises
+    Refused (serverInternal).
+    """
+    if _bounds(held) != _bounds(true):
+        raise Refused(
+            Problem.SERVER_INTERNAL,
+            "The account's external account binding is not what the order was held against",
+        )
+
+
 def check_names(key: EabKey | None, names: Sequence[str]) -> None:
     """Return if an account bound with this key may order these names, wildcards with their `*.`.
 
@@ -174,6 +187,13 @@ def prevalidated(key: EabKey | None, names: Sequence[str]) -> dict[str, str]:
     if key is None or not key.prevalidated:
         return {}
     return {name: f"eab {key.kid}" for name in names if _allowed(key, name)}
+
+
+def _bounds(key: EabKey | None) -> tuple[object, ...]:
+    """Return what accounts that were bound with a key are held to."""
+    if key is None:
+        return ()
+    return (key.kid, key.policy, key.profile, key.allow, key.challenges, key.prevalidated)
 
 
 def _allowed(key: EabKey, name: str) -> bool:

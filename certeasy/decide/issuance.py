@@ -27,10 +27,15 @@ def submit(rows: Reader, order_id: str, authority: str, *, after: int) -> Decisi
     return Decision(((stream(order_id), fact),))
 
 
-def issued(rows: Reader, order_id: str, fact: CertificateIssued) -> Decision:
-    """Record a certificate that is what was ordered, and that its predecessor is replaced."""
+def issued(rows: Reader, held: Order, fact: CertificateIssued) -> Decision:
+    """Record a certificate that is what was ordered, and that its predecessor is replaced.
+
+    `held` is the order as the certificate was held against it; if it is another one, nothing is
+    recorded.
+    """
+    order_id = held.id
     order = _processing(rows, order_id)
-    if order is None:
+    if order is None or _ordered(order) != _ordered(held):
         return Decision()
     facts: list[tuple[str, Event]] = [(certificate_stream(order_id), fact)]
     before = rows.get(CERTIFICATES, order.replaces) if order.replaces else None
@@ -83,6 +88,11 @@ def _ended(
     if error is not None:
         facts.append((stream(order_id), OrderInvalidated("authority", error)))
     return Decision(tuple(facts))
+
+
+def _ordered(order: Order) -> tuple[object, ...]:
+    """Return what a certificate is held against."""
+    return order.account_id, order.policy, order.profile, order.identifiers, order.csr_sha256
 
 
 def _processing(rows: Reader, order_id: str) -> Order | None:

@@ -31,6 +31,7 @@ from events.orders import (
 )
 from events.orders import Problem as Told
 from events.registry import Event
+from projections.eab import EabKey
 from projections.orders import (
     EXPIRED,
     INVALID,
@@ -164,6 +165,7 @@ def new_order(
     lifetime: timedelta,
     policy: str,
     authority: str,
+    key: EabKey | None,
     known: Mapping[str, Known] = NOTHING_KNOWN,
     replaces: str = "",
     profile: str = "",
@@ -176,10 +178,11 @@ def new_order(
     fresh challenge tokens. The names were held against the policy before. What is `known`, by name,
     is not to be proven again. `replaces` is the id of the certificate whose successor is ordered,
     if there is one. A `preauthorization` is for one name, and will never be more than its
-    authorization. Raises Refused (unauthorized) for an account whose external account binding was
+    authorization. `key` is the one of the account's external account binding that names, policy and
+    what is known were held against. Raises Refused (unauthorized) for an account whose binding was
     taken back.
     """
-    eab.key_of(rows, signed_by(rows, account_id, thumbprint))
+    eab.check_same(key, eab.key_of(rows, signed_by(rows, account_id, thumbprint)))
     if replaces:
         renewal.check_predecessor(rows, replaces, account_id=account_id, names=names)
     authorizations = tuple(_offer(name, challenges, tokens) for name in names)
@@ -263,11 +266,11 @@ def finalize(
     thumbprint: str,
     order_id: str,
     csr: bytes,
-    names: Sequence[str],
+    held: Order,
     submit_to: str | None,
     caa: Sequence[CaaCheck] = (),
 ) -> Decision:
-    """Take a request (DER) that was held against the order's `names` and the policy before.
+    """Take a request (DER) that was held against the order as it was seen, `held`, before.
 
     The same request again is answered with the order as it stands; another one is refused, as is
     one for an order that is not ready (orderNotReady). With `submit_to` the first submission to
@@ -281,7 +284,7 @@ def finalize(
         return Decision()
     check_ready(order, now)
     renewal.check_still_first(rows, order)
-    if [identifier.value for identifier in order.identifiers] != list(names):
+    if order != held:
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
     facts: list[tuple[str, Event]] = []
     if caa:

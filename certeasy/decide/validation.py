@@ -8,6 +8,7 @@ from certeasy.decide.problems import Problem as Refusal
 from events.orders import (
     ChallengeFailed,
     ChallengeValidated,
+    Identifier,
     OrderInvalidated,
     OrderReady,
     Problem,
@@ -19,11 +20,31 @@ from projections.orders import ORDERS, PENDING, PROCESSING, VALID, Order
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """What was looked at: whose name, for which token, for the holder of which key."""
+    """What was looked at: for which account, under which policy, what, how, and for the holder of
+    which key."""
 
-    name: str
+    account_id: str
+    policy: str
+    identifier: Identifier
+    wildcard: bool
+    type: str
     token: str
     thumbprint: str
+
+    @classmethod
+    def of(cls, order: Order, n: int, m: int, thumbprint: str) -> "Asked":
+        """Return what is looked at for a challenge."""
+        authorization = order.authorizations[n]
+        challenge = authorization.challenges[m]
+        return cls(
+            order.account_id,
+            order.policy,
+            authorization.identifier,
+            authorization.wildcard,
+            challenge.type,
+            challenge.token,
+            thumbprint,
+        )
 
 
 CLOSED = Problem(Refusal.UNAUTHORIZED.urn, "The account was closed", Refusal.UNAUTHORIZED.status)
@@ -39,8 +60,8 @@ def validated(
 ) -> Decision:
     """Record that control was proven; the last proof makes the order ready in the same moment.
 
-    It counts only for what the order says: this name, this token, this account's key. An account
-    that was closed meanwhile gets nothing any more (RFC 8555 section 7.3.6).
+    It counts only for what the order says: this name, in this way, this account and its key. An
+    account that was closed meanwhile gets nothing any more (RFC 8555 section 7.3.6).
     """
     order = _awaiting(rows, order_id, n, m, asked)
     if order is None:
@@ -85,8 +106,6 @@ def _awaiting(rows: Reader, order_id: str, n: int, m: int, asked: Asked) -> Orde
     order = rows.get(ORDERS, order_id)
     if order is None or order.status != PENDING:
         return None
-    authorization = order.authorizations[n]
-    challenge = authorization.challenges[m]
-    if (authorization.identifier.value, challenge.token) != (asked.name, asked.token):
+    if Asked.of(order, n, m, asked.thumbprint) != asked:
         return None
-    return order if challenge.status == PROCESSING else None
+    return order if order.authorizations[n].challenges[m].status == PROCESSING else None

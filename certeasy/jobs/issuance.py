@@ -78,10 +78,7 @@ class Issuance:
         order = self._committer.get(ORDERS, job.order_id)
         if order is None or order.status != PROCESSING:
             return
-        rules = self._policies.today(order.policy, order.profile)
-        if rules is None:
-            what = f"profile {order.profile!r} of " if order.profile else ""
-            raise TryAgain(f"{what}policy {order.policy!r} is not in the settings")
+        rules = self._rules(order)
         # What was submitted and has no outcome is asked of the authority that it went to.
         name = order.authority if order.in_doubt else self._choice(order, rules)
         authority = self._authorities.get(name)
@@ -89,6 +86,13 @@ class Issuance:
             raise TryAgain(f"authority {name!r} is not in the settings")
         last = attempt >= self._max_attempts
         self._go_on(order, authority, rules, fresh=fresh, last=last)
+
+    def _rules(self, order: Order) -> Rules:
+        rules = self._policies.today(order.policy, order.profile)
+        if rules is None:
+            what = f"profile {order.profile!r} of " if order.profile else ""
+            raise TryAgain(f"{what}policy {order.policy!r} is not in the settings")
+        return rules
 
     def _choice(self, order: Order, rules: Rules) -> str:
         return rules.signer(order.id, self._breakers.available).name
@@ -101,6 +105,7 @@ class Issuance:
             outcome = _recovered(authority, self._submission(order, rules))
         if outcome is None and (not order.in_doubt or not fresh):
             order = self._submitted(order, authority)
+            rules = self._rules(order)  # it was read from a table before; now it is the log's
         if outcome is None:
             outcome = self._answer(order, authority, rules, last=last)
         match outcome:
@@ -191,7 +196,7 @@ class Issuance:
         issued = _issued_fact(order, outcome, facts)
 
         def decide(rows: Reader, _now: datetime) -> Decision:
-            decision = deciding.issued(rows, order.id, issued)
+            decision = deciding.issued(rows, order, issued)
             return (
                 _with_issuers(rows, decision, order.authority, facts)
                 if decision.facts

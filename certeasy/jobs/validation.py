@@ -57,7 +57,7 @@ class Validation:
         if validator is None:
             raise TryAgain(f"no policy {order.policy!r} in the settings validates {challenge.type}")
         identifier = authorization.identifier
-        asked = deciding.Asked(identifier.value, challenge.token, account.thumbprint)
+        asked = deciding.Asked.of(order, n, m, account.thumbprint)
         result = validator.validate(
             Asked(
                 name=identifier.value,

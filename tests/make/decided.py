@@ -21,6 +21,7 @@ from events.orders import CaaCheck
 from events.registry import Event, encode_data, name_of
 from projections import fold
 from projections.accounts import ACCOUNTS, Account
+from projections.eab import EAB_KEYS
 from projections.orders import ORDERS, Order
 from projections.tables import WorkingRows
 
@@ -114,6 +115,7 @@ class World:
             lifetime=timedelta(days=7),
             policy=policy,
             authority="ca",
+            key=self.rows.get(EAB_KEYS, account.eab) if account.eab else None,
             known=known,
             replaces=replaces,
             preauthorization=preauthorization,
@@ -149,9 +151,7 @@ class World:
         order = self.row(order_id)
         account = self.rows.get(ACCOUNTS, order.account_id)
         assert account is not None
-        authorization = order.authorizations[n]
-        token = authorization.challenges[m].token
-        return validation.Asked(authorization.identifier.value, token, account.thumbprint)
+        return validation.Asked.of(order, n, m, account.thumbprint)
 
     def finalize(
         self,
@@ -161,6 +161,7 @@ class World:
         *,
         submit_now: bool = False,
         caa: Sequence[CaaCheck] = (),
+        held: Order | None = None,
     ) -> list[str]:
         """Send a certificate request."""
         return self.decide(
@@ -170,7 +171,7 @@ class World:
             thumbprint=account.thumbprint,
             order_id=order_id,
             csr=csr,
-            names=[identifier.value for identifier in self.row(order_id).identifiers],
+            held=self.row(order_id) if held is None else held,
             submit_to="ca" if submit_now else None,
             caa=caa,
         )
@@ -189,7 +190,7 @@ class World:
 
     def issue(self, order_id: str) -> list[str]:
         """Let the authority answer an order that is processing."""
-        return self.decide(issuance.issued, order_id, self.issued_fact(order_id))
+        return self.decide(issuance.issued, self.row(order_id), self.issued_fact(order_id))
 
     def issued(self, *names: str, account: Account, replaces: str = "") -> str:
         """Return the id of an order that has its certificate."""

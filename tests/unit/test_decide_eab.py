@@ -1,7 +1,9 @@
 """What a key for external account bindings lets accounts do, and when no more."""
 
 from datetime import timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
 from certeasy.decide import accounts, eab
@@ -210,6 +212,28 @@ def test_a_name_that_the_ways_of_a_key_cannot_prove_is_refused(world: World) -> 
     free = a_key(world, "1" * 26)
     with pytest.raises(Refused, match="cannot be proven by http-01"):
         eab.challenges(free, ("http-01",), ("*.web.test",))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"policy": "lax"},
+        {"profile": "lax"},
+        {"allow": ()},
+        {"challenges": ()},
+        {"prevalidated": True},
+    ],
+)
+def test_an_order_is_held_against_the_key_that_the_log_has(
+    world: World, other: dict[str, Any]
+) -> None:
+    key = a_key(world, allow=(".shop.test/1",), challenges=("dns-01",))
+    eab.check_same(msgspec.structs.replace(key, uses=3, position=9), key)
+    eab.check_same(None, None)
+    for seen in (None, msgspec.structs.replace(key, **other)):
+        with pytest.raises(Refused) as caught:
+            eab.check_same(seen, key)
+        assert caught.value.problem is Problem.SERVER_INTERNAL
 
 
 def test_accounts_of_a_key_order_its_profile(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from certeasy.decide import accounts, authorizations, issuance, revocation
@@ -39,18 +40,27 @@ def test_an_order_that_was_finalized_is_submitted(world: World, account: Account
 def test_what_was_issued_makes_the_order_valid(world: World, account: Account) -> None:
     order_id = world.processing("a.test", account=account)
     fact = world.issued_fact(order_id)
-    assert world.decide(issuance.issued, order_id, fact) == ["certificate.issued"]
+    assert world.decide(issuance.issued, world.row(order_id), fact) == ["certificate.issued"]
     assert world.facts[-1][0] == f"certificate/{order_id}"
     assert world.row(order_id).status == VALID
     assert world.rows.get(JOBS, order_id) is None
     assert world.rows.get(CERTIFICATES, order_id) is not None
 
 
+@pytest.mark.parametrize("other", [{"policy": "lax"}, {"profile": "lax"}, {"account_id": NO_ID}])
+def test_a_certificate_held_against_another_order_is_not_recorded(
+    world: World, account: Account, other: dict[str, str]
+) -> None:
+    order_id = world.processing("a.test", account=account)
+    seen = msgspec.structs.replace(world.row(order_id), **other)
+    assert world.decide(issuance.issued, seen, world.issued_fact(order_id)) == []
+
+
 def test_one_order_has_one_certificate(world: World, account: Account) -> None:
     order_id = world.processing("a.test", account=account)
     fact = world.issued_fact(order_id)
-    world.decide(issuance.issued, order_id, fact)
-    assert world.decide(issuance.issued, order_id, fact) == []
+    world.decide(issuance.issued, world.row(order_id), fact)
+    assert world.decide(issuance.issued, world.row(order_id), fact) == []
     assert world.decide(issuance.submit, order_id, "ca", after=1) == []
     assert world.decide(issuance.refused, order_id, "ca", "late", DENIED, attempt=1) == []
     assert world.decide(issuance.attempt_failed, order_id, "ca", "late", attempt=1) == []
@@ -112,7 +122,7 @@ def test_an_order_that_never_was_has_no_outcome(world: World) -> None:
 @pytest.fixture
 def issued(world: World, account: Account) -> str:
     order_id = world.processing("a.test", account=account)
-    world.decide(issuance.issued, order_id, world.issued_fact(order_id))
+    world.decide(issuance.issued, world.row(order_id), world.issued_fact(order_id))
     return order_id
 
 
@@ -199,7 +209,7 @@ def with_proof(world: World, account: Account, *names: str) -> str:
 def test_who_controls_all_names_of_a_certificate_revokes_it(world: World, account: Account) -> None:
     issued = with_proof(world, account, "a.test", "*.a.test")
     world.finalize(account, issued, submit_now=True)
-    world.decide(issuance.issued, issued, world.issued_fact(issued))
+    world.decide(issuance.issued, world.row(issued), world.issued_fact(issued))
     other = world.account()
     apex, wildcard = (with_proof(world, other, name) for name in ("a.test", "*.a.test"))
     strangers = with_proof(world, world.account(), "*.a.test")

@@ -92,7 +92,9 @@ class AnOrdersLife(RuleBasedStateMachine):
     def issue(self) -> None:
         fact = self.world.issued_fact(self.order_id)
         if self.world.row(self.order_id).in_doubt:
-            self.ask(lambda: self.world.decide(issuance.issued, self.order_id, fact))
+            self.ask(
+                lambda: self.world.decide(issuance.issued, self.world.row(self.order_id), fact)
+            )
 
     @rule()
     def attempt_failed(self) -> None:

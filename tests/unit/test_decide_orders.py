@@ -1,13 +1,14 @@
 """What may happen to an order on its client's request, and what validation makes of it."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from certeasy.decide import accounts, authorizations, issuance, orders, validation
 from certeasy.decide.problems import Problem, Refused
-from events.orders import CaaCheck
+from events.orders import CaaCheck, Identifier
 from events.orders import Problem as Told
 from projections.accounts import Account
 from projections.jobs import JOBS
@@ -265,7 +266,7 @@ def test_the_same_request_again_changes_nothing() -> None:
     account = world.account()
     order_id = world.processing("a.test", account=account)
     assert world.finalize(account, order_id) == []
-    world.decide(issuance.issued, order_id, world.issued_fact(order_id))
+    world.decide(issuance.issued, world.row(order_id), world.issued_fact(order_id))
     assert world.finalize(account, order_id) == []
 
 
@@ -278,7 +279,7 @@ def test_an_order_that_is_not_ready_takes_no_request(state: str) -> None:
     else:
         order_id = world.processing("a.test", account=account)
     if state == "valid":
-        world.decide(issuance.issued, order_id, world.issued_fact(order_id))
+        world.decide(issuance.issued, world.row(order_id), world.issued_fact(order_id))
     if state == "invalid":
         world.decide(issuance.refused, order_id, "ca", "denied", WRONG, attempt=1)
     assert world.row(order_id).status == state
@@ -337,15 +338,12 @@ def test_who_left_places_nothing_and_moves_nothing_on() -> None:
         assert caught.value.problem is Problem.UNAUTHORIZED
 
 
-def test_an_outcome_counts_only_for_the_name_token_and_key_that_were_looked_at() -> None:
+def test_an_outcome_counts_only_for_the_key_that_was_looked_at() -> None:
     world = World()
     account = world.account()
     order_id = world.order("web.corp.test", account=account)
     world.accept(account, order_id)
     asked = world.asked(order_id)
-    for other in (replace(asked, name="mine.corp.test"), replace(asked, token="another")):
-        assert world.decide(validation.validated, order_id, 0, 0, other, {}) == []
-        assert world.decide(validation.failed, order_id, 0, 0, other, WRONG, {}) == []
     mine = replace(asked, thumbprint="my-own-key")
     assert world.decide(validation.validated, order_id, 0, 0, mine, {}) == [
         "challenge.failed",
@@ -369,22 +367,46 @@ def test_an_account_that_was_closed_meanwhile_proves_nothing() -> None:
     assert "closed" in error.detail
 
 
-def test_a_request_held_against_other_names_finalizes_nothing() -> None:
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"identifiers": (Identifier("dns", "victim.corp.test"),)},
+        {"policy": "lax"},
+        {"profile": "lax"},
+        {"account_id": NO_ID},
+    ],
+)
+def test_a_request_held_against_another_order_finalizes_nothing(other: dict[str, Any]) -> None:
     world = World()
     account = world.account()
     order_id = world.ready("web.corp.test", account=account)
+    seen = replace(world.row(order_id), **other)
     with pytest.raises(Refused) as refusal:
-        world.decide(
-            orders.finalize,
-            world.now,
-            account_id=account.id,
-            thumbprint=account.thumbprint,
-            order_id=order_id,
-            csr=b"csr",
-            names=["victim.corp.test"],
-            submit_to="ca",
-        )
+        world.finalize(account, order_id, held=seen)
     assert refusal.value.status == 500
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"account_id": NO_ID},
+        {"policy": "lax"},
+        {"identifier": Identifier("dns", "mine.corp.test")},
+        {"identifier": Identifier("ip", "web.corp.test")},
+        {"wildcard": True},
+        {"type": "dns-01"},
+        {"token": "another"},
+    ],
+)
+def test_a_proof_of_something_else_proves_nothing(other: dict[str, Any]) -> None:
+    """What was looked at is what the order says: whose, under which policy, what, and how."""
+    world = World()
+    account = world.account()
+    order_id = world.order("web.corp.test", account=account)
+    world.accept(account, order_id)
+    asked = replace(world.asked(order_id), **other)
+    assert world.decide(validation.validated, order_id, 0, 0, asked, {}) == []
+    assert world.decide(validation.failed, order_id, 0, 0, asked, WRONG, {}) == []
 
 
 def test_what_is_known_already_is_not_to_be_proven() -> None:
@@ -461,7 +483,7 @@ def test_an_authorization_is_given_up_after_its_order_has_its_certificate() -> N
     order_id = world.processing("a.test", account=account)
     assert given_up(world, account, order_id) == ["authorization.deactivated"]
     fact = world.issued_fact(order_id)
-    assert world.decide(issuance.issued, order_id, fact) == ["certificate.issued"]
+    assert world.decide(issuance.issued, world.row(order_id), fact) == ["certificate.issued"]
     assert world.row(order_id).authorizations[0].status == DEACTIVATED
 
 
@@ -526,7 +548,7 @@ def test_a_proof_counts_as_long_as_its_authorization() -> None:
     world = World()
     account = world.account()
     order_id = world.processing("a.test", account=account)
-    world.decide(issuance.issued, order_id, world.issued_fact(order_id))
+    world.decide(issuance.issued, world.row(order_id), world.issued_fact(order_id))
     order = world.row(order_id)
     assert orders.authorization_status(order, order.authorizations[0], world.now) == VALID
     world.now += WEEK
