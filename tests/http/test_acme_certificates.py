@@ -105,7 +105,7 @@ def test_the_certificates_own_key_revokes_it(lab: Lab, client: Client, key: Any)
     holder = lab.client(signer_of(key))
     result = holder.post(REVOKE, {"certificate": der(chain)})
     assert result.status_code == 200, result.text
-    journal = lab.server.node.journal.path.read_bytes().splitlines()
+    journal = lab.journal()
     revoked = [
         line
         for line in map(msgspec.json.decode, journal)
@@ -143,7 +143,7 @@ def test_an_account_that_controls_all_names_revokes_it(lab: Lab, client: Client)
     other.ready("web.lab.test")
     result = other.post(REVOKE, {"certificate": der(chain), "reason": 1})
     assert (result.status_code, result.content) == (200, b"")
-    journal = lab.server.node.journal.path.read_bytes().splitlines()
+    journal = lab.journal()
     [revoked] = [
         line["data"]
         for line in map(msgspec.json.decode, journal)

@@ -102,7 +102,7 @@ def bound_client(lab: Lab, **bounds: Any) -> tuple[Client, EabMade]:
 
 
 def types(lab: Lab) -> list[str]:
-    lines = lab.server.node.journal.path.read_bytes().splitlines()
+    lines = lab.journal()
     return [parse(line).envelope.type for line in lines]
 
 
@@ -389,7 +389,7 @@ def test_names_that_a_key_grants_are_born_valid_with_the_rule_in_the_log(lab: La
     assert authorization["status"] == "valid"
     [challenge] = authorization["challenges"]
     assert challenge["status"] == "valid"
-    line = lab.server.node.journal.path.read_bytes().splitlines()[-2]
+    line = lab.journal()[-2]
     fact = msgspec.json.decode(line)
     assert fact["type"] == "authorization.prevalidated"
     assert fact["data"]["rule"] == f"eab {key.kid}"

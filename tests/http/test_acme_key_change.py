@@ -42,7 +42,7 @@ def changed(client: Client, new: Signer, **spoiled: Any) -> Result:
 def facts(lab: Lab, client: Client) -> list[Any]:
     """Return the data of the account's key changes, from the journal."""
     account_id = str(client.kid).rpartition("/")[2]
-    lines = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
+    lines = map(msgspec.json.decode, lab.journal())
     return [
         line["data"]
         for line in lines

@@ -29,7 +29,7 @@ def client(lab: Lab) -> Client:
 def types(lab: Lab, order: str) -> list[str]:
     """Return what the journal has about an order and its certificate."""
     order_id = order.rpartition("/")[2]
-    made = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
+    made = map(msgspec.json.decode, lab.journal())
     streams = (f"order/{order_id}", f"certificate/{order_id}")
     return [line["type"] for line in made if line["stream"] in streams]
 
@@ -271,7 +271,7 @@ def test_a_wish_that_would_be_ignored_is_refused(
 def test_a_refusal_by_policy_is_written_down(lab: Lab, client: Client) -> None:
     problem(client.order("web.corp.test"))
     account_id = str(client.kid).rpartition("/")[2]
-    made = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
+    made = map(msgspec.json.decode, lab.journal())
     refused = [
         line
         for line in made

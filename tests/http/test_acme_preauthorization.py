@@ -45,7 +45,7 @@ def proven(client: Client, name: str) -> str:
 
 def facts(lab: Lab, order: str) -> list[dict[str, Any]]:
     """Return the lines of an order, from the journal."""
-    made = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
+    made = map(msgspec.json.decode, lab.journal())
     return [line for line in made if line["stream"] == f"order/{order.rpartition('/')[2]}"]
 
 

@@ -58,7 +58,7 @@ def offered(client: Client, order: str) -> dict[str, dict[str, Any]]:
 
 def evidence(place: Place, order: str, kind: str) -> dict[str, Any]:
     """Return what an event of an order says was seen."""
-    lines = map(msgspec.json.decode, place.lab.server.node.journal.path.read_bytes().splitlines())
+    lines = map(msgspec.json.decode, place.lab.journal())
     stream = f"order/{order.rpartition('/')[2]}"
     (line,) = [line for line in lines if (line["stream"], line["type"]) == (stream, kind)]
     seen: dict[str, Any] = line["data"]["evidence"]

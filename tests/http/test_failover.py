@@ -63,7 +63,7 @@ def signed(lab: Lab) -> dict[str, int]:
 def story(lab: Lab, order: str) -> list[tuple[str, str]]:
     """What the journal says of an order's way to the authorities: type and authority."""
     order_id = order.rpartition("/")[2]
-    lines = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
+    lines = map(msgspec.json.decode, lab.journal())
     return [
         (line["type"], line["data"]["authority"])
         for line in lines

@@ -57,7 +57,7 @@ def at_once(lab: Lab, requests: Sequence[tuple[str, bytes]]) -> list[Result]:
 
 def facts(lab: Lab, *types: str) -> list[dict[str, Any]]:
     """Return what the journal has of some types, in order."""
-    lines = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
+    lines = map(msgspec.json.decode, lab.journal())
     return [line for line in lines if line["type"] in types]
 
 

@@ -315,9 +315,7 @@ def test_pitfall_46_what_is_replaced_is_not_replaced_again(lab: Lab, client: Cli
     assert client.order("web.lab.test", replaces=after).status_code == 201
     lines = [
         line
-        for line in map(
-            msgspec.json.decode, lab.server.node.journal.path.read_bytes().split(b"\n")[:-1]
-        )
+        for line in map(msgspec.json.decode, lab.journal())
         if line["type"] == "certificate.replaced"
         and line["data"]["by"] == second.rpartition("/")[2]
     ]

@@ -46,5 +46,5 @@ def a_dns_lab(
 
 def lines_of(lab: Lab, kind: str) -> list[dict[str, Any]]:
     """Return the journal's lines of one type, in their order."""
-    made = map(msgspec.json.decode, lab.server.node.journal.path.read_bytes().splitlines())
+    made = map(msgspec.json.decode, lab.journal())
     return [line for line in made if line["type"] == kind]

@@ -25,6 +25,7 @@ from tests.fakes.web_server import WebServer, page, redirect
 from tests.make.csrs import a_csr, p256
 from tests.make.server import URL, a_server, lab_settings
 from tests.make.signers import Signer, a_signer, b64
+from tests.make.waiting import soon
 
 JOSE = {"Content-Type": "application/jose+json"}
 PATIENCE = 10.0
@@ -54,6 +55,20 @@ class Lab:
             return start_response(status, headers, *exc_info)
 
         return self.server.acme(environ, start)
+
+    def journal(self) -> list[bytes]:
+        """Return the journal's lines, once it has all that the database has now."""
+        node = self.server.node
+        stored = node.store.server(node.identity.server_id)
+        assert stored is not None
+        lines: list[bytes] = []
+
+        def level() -> bool:
+            lines[:] = node.journal.path.read_bytes().split(b"\n")[:-1]
+            return msgspec.json.decode(lines[-1])["seq"] >= stored.seq
+
+        soon(level)
+        return lines
 
     def client(self, signer: Signer | None = None) -> "Client":
         """Return a new client with a key of its own, without an account yet."""

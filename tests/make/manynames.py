@@ -188,7 +188,7 @@ class _Run:
         return client
 
     def _events(self, after: int) -> Iterator[str]:
-        for line in self.lab.server.node.journal.path.read_bytes().splitlines():
+        for line in self.lab.journal():
             record = msgspec.json.decode(line)
             if record["position"] > after:
                 yield record["type"]
