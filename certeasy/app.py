@@ -278,7 +278,7 @@ class Application:
             if policy.dns_validation_profile in asked
         }
         urls = Urls(server.url)
-        return CaaAgain(by_policy, urls.accounts, self.clock, server.finalize_wait)
+        return CaaAgain(by_policy, urls.accounts, self.clock, server.finalize_wait, server.threads)
 
     def _acme(self, nonce_secret: bytes) -> "falcon.App[falcon.Request, falcon.Response]":
         site = Site(

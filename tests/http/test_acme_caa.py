@@ -2,17 +2,19 @@
 fresh is finalized."""
 
 import datetime as dt
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from certeasy.acme.caa import MOST_HELD
 from certeasy.validate.dns01 import digest
 from tests.fakes.clocks import HeldClock
 from tests.fakes.dns_server import DnsServer
 from tests.make.csrs import a_csr, p256
 from tests.make.dns_lab import a_dns_lab, lines_of
-from tests.make.lab import URL, Client, Lab, problem
+from tests.make.lab import PATIENCE, URL, Client, Lab, problem
 
 HOUR = 3600
 SERVER = {"caa_identities": ("ca.lab.test",)}
@@ -215,3 +217,44 @@ def test_what_was_known_before_there_was_an_order_is_looked_at_when_it_is_finali
         assert line["data"]["checks"] == [
             {"authorization": 0, "verdict": "permits", "at": "lab.test"}
         ]
+
+
+def test_whose_dns_is_slow_keeps_nobody_else_waiting(
+    tmp_path, dns: DnsServer, clock: HeldClock
+) -> None:
+    """Few requests wait for records; where these wait already, others are told to come back."""
+    few = SERVER | {"threads": MOST_HELD}
+    with a_dns_lab(tmp_path, dns, ("dns-01",), clock=clock, server=few, caa="strict") as lab:
+        client, other = lab.client(), lab.client()
+        client.register()
+        other.register()
+        dns.records["lab.test"] = [LET]
+        slow, quick = prove(client, dns, NAMES[0]), prove(other, dns, NAMES[1])
+        clock.pass_by(9 * HOUR)
+        client.drop_nonce()
+        other.drop_nonce()
+        asked = threading.Event()
+
+        def silence() -> list[str]:
+            asked.set()
+            return ["SILENCE"]
+
+        dns.records[NAMES[0]] = silence
+        done: list[int] = []
+
+        def finalize() -> None:
+            result = client.finalize(slow, a_csr(NAMES[0], key=p256(1)))
+            done.append(result.status_code)
+
+        waiting = threading.Thread(target=finalize)
+        waiting.start()
+        assert asked.wait(PATIENCE)
+        csr = a_csr(NAMES[1], key=p256(2))
+        result = other.finalize(quick, csr)
+        assert problem(result)[0] == 503
+        assert int(result.headers["retry-after"]) > 0
+        assert done == []
+        dns.records[NAMES[0]] = [LET]
+        waiting.join()
+        assert done == [200]
+        assert other.finalize(quick, csr).status_code == 200
