@@ -4,8 +4,9 @@ outcome committed.
 A job begins in the moment its event is committed; what a crash left behind is found at the start,
 and a look around every now and then finds what was postponed by a process that is no more.
 
-One account has at most three quarters of the threads: whoever orders a hundred names that answer
-slowly does not keep everybody else waiting.
+One account has at most three quarters of the threads, and of the jobs that are due each account's
+next one is begun in turn: whoever orders a hundred names that answer slowly, as one account or as
+several, does not keep everybody else waiting.
 """
 
 import heapq
@@ -40,7 +41,7 @@ DoneElsewhere = Callable[[Committed, Job], bool]
 
 
 class Workers:
-    """A pool of threads and the queue of jobs that are due, the earliest first."""
+    """A pool of threads and the queue of jobs, of each account the earliest first."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Workers:
         self._order = itertools.count()
         self._share = max(1, settings.workers * 3 // 4)
         self._at_work: Counter[str] = Counter()
-        self._parked: dict[str, deque[tuple[Job, bool]]] = {}
+        self._ready: dict[str, deque[tuple[Job, bool]]] = {}  # due, by account; the next one first
         self._busy = 0
         self._idle = 0
         self._stopping = False
@@ -126,8 +127,8 @@ class Workers:
     def waiting(self) -> int:
         """Return how many jobs are queued or at work."""
         with self._condition:
-            parked = sum(len(jobs) for jobs in self._parked.values())
-            return len(self._due) + parked + self._busy
+            ready = sum(len(jobs) for jobs in self._ready.values())
+            return len(self._due) + ready + self._busy
 
     def _push(self, job: Job, delay: float, *, fresh: bool) -> None:
         with self._condition:
@@ -146,7 +147,7 @@ class Workers:
             with self._condition:
                 self._busy -= 1
                 self._queued.discard(job.id)
-                self._unpark(job.account_id)
+                self._leave(job.account_id)
                 if self._stopping:
                     self._condition.notify_all()
             if delay is not None:
@@ -156,33 +157,40 @@ class Workers:
         """Wait for a job that is due; None when it is time to end."""
         with self._condition:
             while not self._stopping:
-                wait = self._due[0][0] - self._clock.monotonic() if self._due else None
-                if wait is not None and wait <= 0:
+                now = self._clock.monotonic()
+                while self._due and self._due[0][0] <= now:
                     _, _, job, fresh = heapq.heappop(self._due)
-                    if self._at_work[job.account_id] >= self._share:
-                        self._parked.setdefault(job.account_id, deque()).append((job, fresh))
-                        continue
-                    self._at_work[job.account_id] += 1
-                    self._busy += 1
-                    return job, fresh
+                    self._ready.setdefault(job.account_id, deque()).append((job, fresh))
+                if (taken := self._in_turn()) is not None:
+                    if self._ready and self._idle:
+                        self._condition.notify()
+                    return taken
                 self._idle += 1
-                self._condition.wait(wait)
+                self._condition.wait(self._due[0][0] - now if self._due else None)
                 self._idle -= 1
             return None
 
-    def _unpark(self, account_id: str) -> None:
-        """One job of the account is done: the next of those it has parked may be taken."""
+    def _in_turn(self) -> tuple[Job, bool] | None:
+        """Take the next job of the account whose turn it is; its turn comes again after the
+        others'."""
+        free = (each for each in self._ready if self._at_work[each] < self._share)
+        if (account_id := next(free, None)) is None:
+            return None
+        jobs = self._ready.pop(account_id)
+        taken = jobs.popleft()
+        if jobs:
+            self._ready[account_id] = jobs
+        self._at_work[account_id] += 1
+        self._busy += 1
+        return taken
+
+    def _leave(self, account_id: str) -> None:
+        """One job of the account is done: another one may have its thread."""
         self._at_work[account_id] -= 1
         if not self._at_work[account_id]:
             del self._at_work[account_id]
-        parked = self._parked.get(account_id)
-        if parked:
-            job, fresh = parked.popleft()
-            due = self._clock.monotonic()
-            heapq.heappush(self._due, (due, next(self._order), job, fresh))
+        if self._ready:
             self._condition.notify()
-            if not parked:
-                del self._parked[account_id]
 
     def _do(self, job: Job, *, fresh: bool) -> float | None:
         """Do a job; return after how many seconds to try again, or None if it is done."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from certeasy.clock import SystemClock
@@ -284,3 +285,20 @@ def test_one_account_leaves_a_thread_to_the_others(work: Work, workers: Workers)
     soon(lambda: not work.left)
     assert len(work.tried) == 11
     assert workers.waiting() == 0
+
+
+def test_accounts_take_turns_however_many_jobs_some_of_them_have(
+    work: Work, leases: MemoryLeases
+) -> None:
+    for n in range(5):
+        for account in ("a", "b"):
+            work.add(f"{account}{n}", account=account)
+    work.add("c0", account="c")
+    one = msgspec.structs.replace(SETTINGS, workers=1)
+    perform: dict[str, Perform] = {VALIDATE: work.perform}
+    made = Workers(one, leases, SystemClock(), work.jobs, perform)
+    made.start(Committer())
+    soon(lambda: not work.left)
+    assert made.stop(10)
+    assert [name for name, _, _ in work.tried][:5] == ["a0", "b0", "c0", "a1", "b1"]
+    assert made.waiting() == 0
