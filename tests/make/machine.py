@@ -409,7 +409,11 @@ class Town:
         One that accepts nothing now is left awake.
         """
         node = self.up[name]
-        if node.committer.trouble() is not None or self.behind():
+        if self.behind():
+            return
+        committer = node.committer  # which comes out of its troubles by itself, in a moment
+        soon(lambda: committer.trouble() is None or committer.stopped)
+        if committer.stopped:
             return
         sleeper = Sleeper(node, asked)
         node.faults.arm(step, sleeper.sleep)
