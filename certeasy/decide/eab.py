@@ -114,6 +114,17 @@ def key_of(rows: Reader, account: Account | None) -> EabKey | None:
     return key
 
 
+def check_still_granted(rows: Reader, account: Account) -> None:
+    """Return unless the account's names are granted by its key alone, and that was revoked.
+
+    Where control was proven, an order that was begun can be finished. Raises Refused
+    (unauthorized).
+    """
+    key = rows.get(EAB_KEYS, account.eab) if account.eab else None
+    if key is not None and key.prevalidated:
+        key_of(rows, account)
+
+
 def check_same(held: EabKey | None, true: EabKey | None) -> None:
     """Return if the key that an order was held against says what the log's does.
 

@@ -277,12 +277,13 @@ def finalize(
     that authority is recorded at once, for one that answers in this process. `caa` is what was seen
     where CAA records were looked at again for this request.
     """
-    signed_by(rows, account_id, thumbprint)
+    account = signed_by(rows, account_id, thumbprint)
     order = placed_by(rows, order_id, account_id)
     digest = hashlib.sha256(csr).hexdigest()
     if order.status in {PROCESSING, VALID} and order.csr_sha256 == digest:
         return Decision()
     check_ready(order, now)
+    eab.check_still_granted(rows, account)
     renewal.check_still_first(rows, order)
     if order != held:
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")

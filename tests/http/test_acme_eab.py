@@ -28,6 +28,7 @@ from projections.eab import EAB_KEYS
 from projections.orders import ORDERS
 from tests.fakes.clocks import HeldClock
 from tests.make.checks import check_node
+from tests.make.csrs import a_csr, p256
 from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
 from tests.make.server import a_server, lab_settings
 from tests.make.signers import Signer, a_signer, b64
@@ -394,6 +395,15 @@ def test_names_that_a_key_grants_are_born_valid_with_the_rule_in_the_log(lab: La
     assert fact["type"] == "authorization.prevalidated"
     assert fact["data"]["rule"] == f"eab {key.kid}"
     assert client.certificate("b.shop.lab.test")
+
+
+def test_names_that_a_key_granted_are_not_issued_for_once_it_was_taken_back(lab: Lab) -> None:
+    client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+    order = client.placed("a.shop.lab.test")
+    revoked(lab, key)
+    result = client.finalize(order, a_csr("a.shop.lab.test", key=p256(1)))
+    assert problem(result)[:2] == (403, "unauthorized")
+    assert client.see(order)["status"] == "ready"
 
 
 def test_a_proof_ahead_of_any_order_is_bound_as_an_order_is(tmp_path: Path) -> None:

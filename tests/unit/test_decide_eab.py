@@ -250,6 +250,22 @@ def test_names_that_a_key_grants_need_no_proof(world: World) -> None:
     assert eab.prevalidated(key, NAMES) == {"web.shop.test": f"eab {KID}"}
 
 
+@pytest.mark.parametrize("granted", [True, False])
+def test_what_a_key_granted_is_finished_only_while_the_key_is_there(
+    world: World, granted: bool
+) -> None:
+    a_key(world, allow=(".shop.test/1",), prevalidated=granted)
+    bound = world.account(eab=KID)
+    eab.check_still_granted(world.rows, bound)
+    world.do(eab.revoke(world.rows, kid=KID))
+    if granted:
+        with pytest.raises(Refused, match="was revoked"):
+            eab.check_still_granted(world.rows, bound)
+    else:  # control was proven
+        eab.check_still_granted(world.rows, bound)
+    eab.check_still_granted(world.rows, world.account())
+
+
 def test_a_key_without_a_bound_on_its_uses_has_no_line_for_each(world: World) -> None:
     """Its stream is read when a decision is made about it, however many accounts it has bound."""
     a_key(world)
