@@ -457,8 +457,7 @@ class Town:
 
     def is_refused_beside(self, name: str, other: str) -> None:
         """Start a node beside one that lives: it is refused, naming that one."""
-        node = self.asleep[other].node if other in self.asleep else self.up[other]
-        living = node.opened.identity.server_id
+        living = self.up[other].opened.identity.server_id
         try:
             ANode(self.database.settings(name), self.clock).abandon()
         except BootRefused as refusal:
