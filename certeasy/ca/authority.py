@@ -11,13 +11,14 @@ of it, because each leads somewhere else:
 | `Denied` | no, and asking again will not help | the order becomes invalid |
 | `Unavailable` | surely nothing was issued; later perhaps | ask again, or another authority |
 | `InDoubt` | asked, and no answer came | only `recover` may follow |
+| `Untraceable` | of `recover`: it cannot be told, and never will be | submit again, and say so |
 
 Whoever submits has committed that he is about to (`issuance.submitted`) before; so after a crash
 the record alone tells that a certificate may exist, and `recover` is asked first.
 """
 
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -72,6 +73,17 @@ class Pending(Struct, frozen=True):
     retry_after: timedelta
 
 
+DenialProblem = Literal[
+    "unauthorized",
+    "badCSR",
+    "badPublicKey",
+    "badSignatureAlgorithm",
+    "rejectedIdentifier",
+    "serverInternal",
+]
+"""Which of RFC 8555's errors a denial is to the client."""
+
+
 class Denied(Struct, frozen=True):
     """The authority said no, for good.
 
@@ -84,21 +96,59 @@ class Denied(Struct, frozen=True):
     reason: str
     code: str | None = None
     request_id: str | None = None
+    problem: DenialProblem = "unauthorized"
 
 
 Outcome = Issued | Pending | Denied
 
 
+class Trace(Struct, frozen=True):
+    """What the log knows of a submission whose answer was lost.
+
+    `request_id` is the authority's number for it, if that much was learnt. `after` is the highest
+    number of that authority's that was known when it was submitted; empty: none was.
+    """
+
+    request_id: str = ""
+    after: str = ""
+
+
+class Revocation(Struct, frozen=True):
+    """A certificate (DER) that the authority is to revoke.
+
+    `serial` is lower-case hex with an even number of digits. `reason` is RFC 5280's, as it was
+    accepted from the client; a connector maps what its authority does not know. `at` is when it was
+    accepted, aware.
+    """
+
+    certificate: bytes
+    serial: str
+    reason: int
+    at: datetime
+
+
 class Unavailable(Exception):
     """The authority cannot be used now, and surely nothing was issued.
 
-    `retry_after` is when it is worth another try, as far as the authority can tell.
+    `retry_after` is when it is worth another try, as far as the authority can tell. `sick` is False
+    where it is well, and only this one request cannot be served by it as things are configured (a
+    template that it does not offer): that says nothing about others. `code` is the authority's, if
+    it gave one.
     """
 
-    def __init__(self, reason: str, retry_after: timedelta | None = None) -> None:
+    def __init__(
+        self,
+        reason: str,
+        retry_after: timedelta | None = None,
+        *,
+        sick: bool = True,
+        code: str | None = None,
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retry_after = retry_after
+        self.sick = sick
+        self.code = code
 
 
 class InDoubt(Exception):
@@ -111,6 +161,27 @@ class InDoubt(Exception):
         super().__init__(reason)
         self.reason = reason
         self.request_id = request_id
+
+
+class Untraceable(Exception):
+    """What became of a submission cannot be told, now or ever: a certificate may exist that nobody
+    will see. Another may be submitted, and the possible twin is recorded."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RevocationRefused(Exception):
+    """The authority will not revoke this certificate, however often it is asked.
+
+    `code` is the authority's own.
+    """
+
+    def __init__(self, reason: str, code: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
 
 
 class Authority(Protocol):
@@ -142,13 +213,42 @@ class Authority(Protocol):
         """
         ...
 
-    def recover(self, submission: Submission) -> Outcome | None:
+    def recover(self, submission: Submission, trace: Trace) -> Outcome | None:
         """Ask what became of a submission in doubt, after a crash or a lost answer.
 
         None: no certificate of that submission is in anybody's hands or will be; submit again.
-        Raises InDoubt as long as that cannot be told, and Unavailable if the authority cannot be
-        asked. How an authority finds out is its connector's to document.
+        Raises InDoubt as long as that cannot be told, Untraceable if it never will be, and
+        Unavailable if the authority cannot be asked. How an authority finds out is its connector's
+        to document.
         """
+        ...
+
+    def twins(self, submission: Submission, trace: Trace, known: str) -> tuple[Issued, ...]:
+        """Look for other certificates of a submission than the one with the request number `known`.
+
+        They can be there after it was Untraceable and submitted again. Empty: none was found, or
+        the authority does not let us look. Raises Unavailable.
+        """
+        ...
+
+    @property
+    def revokes(self) -> bool:
+        """Whether a revocation that was accepted here is passed on to it."""
+        ...
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Have a certificate revoked; one that is revoked already is no error.
+
+        Raises Unavailable (again later) or RevocationRefused (never).
+        """
+        ...
+
+    def probe(self) -> None:
+        """Find out cheaply whether it can be used; nothing is issued. Raises Unavailable."""
+        ...
+
+    def close(self) -> None:
+        """Give back connections and threads. It is not used afterwards."""
         ...
 
     def issuers(self) -> tuple[bytes, ...]:

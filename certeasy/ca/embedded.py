@@ -22,7 +22,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from certeasy.ca.authority import Denied, Issued, Outcome, Submission, Unavailable
+from certeasy.ca.authority import (
+    Denied,
+    Issued,
+    Outcome,
+    Revocation,
+    Submission,
+    Trace,
+    Unavailable,
+)
 from certeasy.clock import Clock
 from certeasy.decide import chains, csr, distinguished_names, public_keys, purposes
 from certeasy.decide.addresses import address
@@ -104,6 +112,7 @@ class EmbeddedAuthority:
 
     in_process = True
     copies_request = False
+    revokes = False  # it has no list of revoked certificates to publish
 
     def __init__(
         self, name: str, keys: EmbeddedKeys, settings: EmbeddedSettings, clock: Clock, ids: Ids
@@ -158,11 +167,26 @@ class EmbeddedAuthority:
             f"embedded CA {self.name} was asked for {request_id} of order {submission.order_id}",
         )
 
-    def recover(self, submission: Submission) -> None:
+    def recover(self, submission: Submission, trace: Trace) -> None:
         """Return None: what was signed and not recorded was in this process's memory, and is gone.
 
         `submission` is not looked at: nothing that this CA signs is kept here.
         """
+
+    def twins(self, submission: Submission, trace: Trace, known: str) -> tuple[Issued, ...]:  # noqa: ARG002 - as `recover`
+        """Return nothing: what was not recorded is gone."""
+        return ()
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Do nothing: that it is revoked stands in the log, and there is nowhere else to say so."""
+
+    def probe(self) -> None:
+        """Raise Unavailable when the CA's own certificate has run out."""
+        if self._clock.now() >= self._certificate.not_valid_after_utc:
+            raise Unavailable(f"The certificate of the embedded CA {self.name} has expired")
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to give back."""
 
     def issuers(self) -> tuple[bytes, ...]:
         """Return the issuing CA and the root, DER."""
@@ -170,9 +194,8 @@ class EmbeddedAuthority:
 
     def _validity(self, submission: Submission) -> tuple[datetime, datetime]:
         """Return from when to when, whole seconds: no longer than anyone concerned allows."""
+        self.probe()
         now = self._clock.now()
-        if now >= self._certificate.not_valid_after_utc:
-            raise Unavailable(f"The certificate of the embedded CA {self.name} has expired")
         longest = min(self._longest, submission.max_validity or self._longest)
         begins = max(now - min(BACKDATED, longest / 2), self._certificate.not_valid_before_utc)
         begins = begins.replace(microsecond=0)

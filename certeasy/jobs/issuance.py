@@ -25,6 +25,7 @@ from certeasy.ca import (
     Outcome,
     Pending,
     Submission,
+    Trace,
     Unavailable,
 )
 from certeasy.ca.breaker import Breakers
@@ -237,7 +238,7 @@ def _recovered(authority: Authority, submission: Submission) -> Outcome | None:
     """Ask what became of a submission. One that cannot be asked now has not said that nothing
     was issued."""
     try:
-        return authority.recover(submission)
+        return authority.recover(submission, Trace())
     except Unavailable as error:
         raise TryAgain(
             f"in doubt, and not to be asked: {error.reason}", error.retry_after

@@ -3,7 +3,17 @@
 from collections import deque
 from typing import Literal
 
-from certeasy.ca import Authority, Denied, InDoubt, Issued, Outcome, Submission, Unavailable
+from certeasy.ca import (
+    Authority,
+    Denied,
+    InDoubt,
+    Issued,
+    Outcome,
+    Revocation,
+    Submission,
+    Trace,
+    Unavailable,
+)
 
 Trouble = Literal["away", "lost", "denied", "no issuers"]
 
@@ -21,6 +31,7 @@ class TroubledAuthority:
         self.name = inner.name
         self.in_process = in_process
         self.copies_request = inner.copies_request
+        self.revokes = inner.revokes
         self.troubles = deque(troubles)
         self.signed: list[tuple[str, Issued]] = []
         """Everything it ever signed, with the order it was for."""
@@ -49,7 +60,7 @@ class TroubledAuthority:
         """Nothing ever waits here."""
         return self.inner.poll(submission, request_id)
 
-    def recover(self, submission: Submission) -> Outcome | None:
+    def recover(self, submission: Submission, trace: Trace) -> Outcome | None:
         """Return what was signed for an order, if anything was."""
         if self.recovering_fails:
             self.recovering_fails -= 1
@@ -63,3 +74,19 @@ class TroubledAuthority:
             self._silent = False
             raise Unavailable("the CA certificates are not known yet")
         return self.inner.issuers()
+
+    def twins(self, submission: Submission, trace: Trace, known: str) -> tuple[Issued, ...]:
+        """Return what else the inner one has signed for an order."""
+        return self.inner.twins(submission, trace, known)
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Have it revoked."""
+        self.inner.revoke(revocation)
+
+    def probe(self) -> None:
+        """Tell whether it is well."""
+        self.inner.probe()
+
+    def close(self) -> None:
+        """Give everything back."""
+        self.inner.close()

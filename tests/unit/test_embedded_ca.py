@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pkilint.bin import lint_pkix_cert
 
-from certeasy.ca import Authority, Denied, Issued, Submission, Unavailable
+from certeasy.ca import Authority, Denied, Issued, Revocation, Submission, Trace, Unavailable
 from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
 from certeasy.ids import RandomIds
 from certeasy.settings import EmbeddedSettings, KeySettings
@@ -261,6 +261,8 @@ def test_an_expired_ca_is_unavailable():
     authority = an_authority(clock)
     clock.pass_by(SETTINGS.validity.total_seconds())
     with pytest.raises(Unavailable, match="embedded CA lab has expired"):
+        authority.probe()
+    with pytest.raises(Unavailable, match="embedded CA lab has expired"):
         authority.submit(a_submission())
 
 
@@ -285,7 +287,15 @@ def test_the_ca_is_the_same_after_a_restart():
 
 
 def test_a_submission_in_doubt_is_submitted_again(lab):
-    assert lab.recover(a_submission()) is None
+    assert lab.recover(a_submission(), Trace()) is None
+
+
+def test_nothing_of_the_embedded_ca_exists_unrecorded_or_is_published_elsewhere(lab):
+    assert lab.twins(a_submission(), Trace(), "7") == ()
+    assert not lab.revokes
+    lab.revoke(Revocation(b"", "0a", 1, START))
+    lab.probe()
+    lab.close()
 
 
 def test_nothing_ever_waits_here(lab):
