@@ -8,6 +8,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +36,11 @@ from certeasy.decide.policy import Policies
 from certeasy.ids import Ids, RandomIds
 from certeasy.jobs import schedule
 from certeasy.jobs.expiry import Expiry
+from certeasy.jobs.health import PROBE, Health
 from certeasy.jobs.issuance import Issuance
 from certeasy.jobs.leases import MemoryLeases
 from certeasy.jobs.refusals import Refusals
+from certeasy.jobs.samples import MemorySamples
 from certeasy.jobs.schedule import Schedule
 from certeasy.jobs.validation import Validation
 from certeasy.jobs.workers import Perform, Workers
@@ -144,6 +147,15 @@ class Application:
             self._installed,
         )
         self.expiry = Expiry(self.committer, self.clock, node.store.run_out)
+        self.samples = MemorySamples()
+        self.health = Health(
+            self.committer,
+            self.clock,
+            self.breakers,
+            self.authorities,
+            self.samples,
+            node.identity.server_id,
+        )
         self.workers = self._workers()
         self.subjects = Subjects(self.node.store, self.ids)
         self.acme = self._acme(nonce_secret)
@@ -152,9 +164,14 @@ class Application:
         self.schedule.every(schedule.LOOK_AROUND, self.workers.look_around)
         self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
         self.schedule.every(schedule.EXPIRE, self.expiry.expire)
+        for name in self.authorities:
+            self.schedule.every(PROBE.total_seconds(), partial(self.health.look, name))
         self.schedule.start()
         self._door = self._local_door(doorway)
         self.readiness.checks = self._checks()
+        self.readiness.remarks = {
+            f"authority {name}": partial(self._sickness, name) for name in self.authorities
+        }
         self._closed = False
 
     def close(self) -> bool:
@@ -226,7 +243,7 @@ class Application:
             self.authorities,
             self.policies,
             self.breakers,
-            self.settings.workers.max_attempts,
+            self.settings.workers.authority_wait,
         )
         perform: dict[str, Perform] = {VALIDATE: validation.perform, ISSUE: issuance.perform}
         return Workers(
@@ -330,6 +347,10 @@ class Application:
             ),
             "role": self.committer.trouble,
         }
+
+    def _sickness(self, authority: str) -> str | None:
+        sickness = self.breakers.sickness(authority)
+        return None if sickness is None else f"cannot be used: {sickness.reason}"
 
     def _database_reason(self) -> str | None:
         try:

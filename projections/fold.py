@@ -13,6 +13,7 @@ from events.accounts import (
     AccountDeactivated,
     AccountKeyChanged,
 )
+from events.authorities import AuthorityFailed, AuthorityRecovered
 from events.certificates import (
     CertificateIssued,
     CertificateMismatched,
@@ -47,11 +48,11 @@ from events.orders import (
 )
 from events.recovery import AccountRecovered, CertificateRecovered
 from events.registry import Event
-from projections import accounts, certificates, eab, nodes, orders, renewals
+from projections import accounts, authorities, certificates, eab, nodes, orders, renewals
 from projections.jobs import JOBS
 from projections.tables import Contradiction, Key, Rows, Table
 
-VERSION = 3  # raised with every change that makes stored rows differ from a fresh fold
+VERSION = 4  # raised with every change that makes stored rows differ from a fresh fold
 
 TABLES: tuple[Table[Any], ...] = (
     nodes.INSTALLATION,
@@ -67,6 +68,7 @@ TABLES: tuple[Table[Any], ...] = (
     certificates.CERTIFICATES,
     certificates.ISSUERS,
     renewals.RENEWALS,
+    authorities.TROUBLES,
     JOBS,
 )
 
@@ -104,6 +106,8 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     CertificateReplaced: certificates.replaced,
     RenewalRequested: renewals.requested,
     AuthorityCertificateSeen: certificates.issuer_seen,
+    AuthorityFailed: authorities.failed,
+    AuthorityRecovered: authorities.recovered,
 }
 
 

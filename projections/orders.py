@@ -59,7 +59,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """An order (RFC 8555 section 7.1.3). `position` is that of the last event which changed it.
 
     `attempt` counts submissions to the authority; `in_doubt` is true while the last one has no
-    outcome. `csr` is kept until the order has ended.
+    outcome. `csr` is kept until the order has ended. `finalized` is when it was sent.
     """
 
     id: str
@@ -80,6 +80,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     profile: str = ""
     replaces: str = ""
     preauthorization: bool = False
+    finalized: str = ""
 
 
 class OrderName(msgspec.Struct, frozen=True):
@@ -236,6 +237,7 @@ def finalized(fact: OrderFinalized, line: Envelope, rows: Rows) -> None:
         position=line.position,
         csr=fact.csr,
         csr_sha256=fact.csr_sha256,
+        finalized=line.at,
     )
     rows.put(ORDERS, order)
     if order.replaces:

@@ -1,6 +1,7 @@
 """What the admin listener tells.
 
-`/healthz`: the process lives. `/readyz`: it can take orders now, and if not, why. `/ca.pem`: the
+`/healthz`: the process lives. `/readyz`: it can take orders now, and if not, why; and how the
+authorities are, which changes nothing about that: orders wait for them. `/ca.pem`: the
 roots of the embedded CAs, for machines whose clients must trust them.
 """
 
@@ -18,16 +19,26 @@ class Readiness:
 
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self.checks = dict(checks)
+        self.remarks: Mapping[str, Check] = {}
+        """What is told beside them, and makes a node no less ready."""
 
     def failures(self) -> dict[str, str | None]:
         """Run all checks; return each one's reason, or None where it is well."""
-        results: dict[str, str | None] = {}
-        for name, check in self.checks.items():
-            try:
-                results[name] = check()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the check has failed
-                results[name] = f"the check itself failed: {error}"
-        return results
+        return _results(self.checks)
+
+    def remarked(self) -> dict[str, str | None]:
+        """Return what is told beside the checks."""
+        return _results(self.remarks)
+
+
+def _results(checks: Mapping[str, Check]) -> dict[str, str | None]:
+    results: dict[str, str | None] = {}
+    for name, check in checks.items():
+        try:
+            results[name] = check()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the check has failed
+            results[name] = f"the check itself failed: {error}"
+    return results
 
 
 class _Alive:
@@ -42,7 +53,8 @@ class _Ready:
     def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
         failures = self._readiness.failures()
         ready = not any(failures.values())
-        checks = {name: reason or "ok" for name, reason in failures.items()}
+        told = failures | self._readiness.remarked()
+        checks = {name: reason or "ok" for name, reason in told.items()}
         _answer(
             response, {"status": "ready" if ready else "not ready", "checks": checks}, ready=ready
         )

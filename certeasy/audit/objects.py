@@ -10,6 +10,7 @@ from projections.fold import TABLES
 
 QUERY = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 BESIDE_THE_FOLD = (
+    "authority_samples",
     "events",
     "job_leases",
     "log_head",

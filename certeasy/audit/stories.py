@@ -10,6 +10,7 @@ from events.accounts import (
     AccountDeactivated,
     AccountKeyChanged,
 )
+from events.authorities import AuthorityFailed, AuthorityRecovered
 from events.certificates import (
     CertificateIssued,
     CertificateMismatched,
@@ -194,6 +195,8 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
         f"seq {f.first_seq} to {f.last_seq} of this node were lost, and others have their positions"
     ),
     ClockSetBack: lambda f: f"the clock says {f.clock}, the log {f.latest}: accepted",
+    AuthorityFailed: lambda f: f"authority {f.authority} cannot be used any more: {f.reason}",
+    AuthorityRecovered: lambda f: f"authority {f.authority}, away since {f.failed}, answers again",
     AuthorityCertificateSeen: lambda f: f"{f.authority} has the certificate {f.sha256}",
     TlsCertificateInstalled: lambda f: (
         f"{f.authority} gave the server its own certificate for {', '.join(f.hosts)},"

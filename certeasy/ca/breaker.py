@@ -5,10 +5,15 @@ failure, up to five minutes. When its rest is over it is asked once; while that 
 the others still keep away from it, so that a CA that answers nobody holds up one worker, not all of
 them. What answers is in use again at once.
 
+A probe that succeeds ends the rest of an authority that did not answer the probe before. Where it
+was a request that failed, it only ends the rest: one that can be reached may still be unable to
+sign, and the next request tells.
+
 This is a matter of speed alone: a wrong guess costs a detour, never a second certificate.
 """
 
 import threading
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 
 from msgspec import Struct
@@ -22,11 +27,21 @@ LONGEST_REST = timedelta(minutes=5)
 log = logger("authority")
 
 
+class Sickness(Struct, frozen=True):
+    """Why an authority rests; `code` is its own, if it gave one."""
+
+    reason: str
+    code: str = ""
+
+
 class _Rest(Struct):
-    """Failures in a row, and until when (monotonic) nobody asks."""
+    """Failures in a row, until when (monotonic) nobody asks, and why; and whether the last one was
+    a probe's."""
 
     failures: int
     until: float
+    why: Sickness
+    of_probe: bool = False
 
     @property
     def length(self) -> float:
@@ -41,6 +56,9 @@ class Breakers:
         self._clock = clock
         self._lock = threading.Lock()
         self._resting: dict[str, _Rest] = {}
+        self._answered: dict[str, float] = {}
+        self.changed: Callable[[str], None] = lambda _name: None
+        """Told of an authority that begins to rest, or answers again; by whoever noticed."""
 
     def available(self, name: str) -> bool:
         """Whether an authority is worth asking: nothing speaks against it, or its rest is over."""
@@ -48,24 +66,61 @@ class Breakers:
             rest = self._resting.get(name)
             return rest is None or rest.until <= self._clock.monotonic()
 
+    def rest(self, names: Iterable[str]) -> timedelta:
+        """Return how long it is until the first of some authorities is worth asking."""
+        now = self._clock.monotonic()
+        with self._lock:
+            ends = [rest.until if (rest := self._resting.get(name)) else now for name in names]
+        return timedelta(seconds=max(0.0, min(ends, default=now) - now))
+
+    def sickness(self, name: str) -> Sickness | None:
+        """Return why an authority could not be used when it was last asked; None: it is well."""
+        with self._lock:
+            rest = self._resting.get(name)
+            return None if rest is None else rest.why
+
+    def answered_within(self, name: str, time: timedelta) -> bool:
+        """Whether an authority has answered so short a time ago."""
+        with self._lock:
+            last = self._answered.get(name)
+            return last is not None and self._clock.monotonic() - last < time.total_seconds()
+
     def asking(self, name: str) -> None:
         """Note that an authority is about to be asked: if it rested, by this request alone."""
         with self._lock:
             if (rest := self._resting.get(name)) is not None:
                 rest.until = self._clock.monotonic() + rest.length
 
-    def failed(self, name: str, reason: str) -> None:
+    def probed(self, name: str) -> None:
+        """Note that an authority answered a probe."""
+        with self._lock:
+            rest = self._resting.get(name)
+            if rest is not None and not rest.of_probe:
+                rest.until = min(rest.until, self._clock.monotonic())
+                return
+        self.answered(name)
+
+    def failed(
+        self, name: str, reason: str, code: str | None = None, *, of_probe: bool = False
+    ) -> None:
         """Note that an authority could not be used, or did not answer."""
         with self._lock:
-            rest = self._resting.setdefault(name, _Rest(0, 0.0))
+            why = Sickness(reason, code or "")
+            known = name in self._resting
+            rest = self._resting.setdefault(name, _Rest(0, 0.0, why))
             rest.failures += 1
+            rest.why, rest.of_probe = why, of_probe
             rest.until = self._clock.monotonic() + rest.length
             length = rest.length
         log.warning("authority %s is left alone for %d s: %s", name, length, reason)
+        if not known:
+            self.changed(name)
 
     def answered(self, name: str) -> None:
         """Note that an authority answered, whatever it said."""
         with self._lock:
+            self._answered[name] = self._clock.monotonic()
             rest = self._resting.pop(name, None)
         if rest is not None:
             log.info("authority %s answers again", name)
+            self.changed(name)

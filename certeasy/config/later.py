@@ -53,6 +53,7 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "idle-min": _QUEUE,
         "idle-max": _QUEUE,
         "queue-size": _QUEUE,
+        "max-attempts": "is not counted: authority-wait says how long an order waits",
     },
     TlsSettings: {
         "letsencrypt": LATER,

@@ -51,6 +51,8 @@ log = logger("issuance")
 SYSTEM = Actor("system", "issuance")
 AT_ONCE = timedelta(milliseconds=1)
 """When the next authority is asked."""
+_CANNOT_BE_REACHED = "the authority cannot be reached"
+_CANNOT_SERVE = "the authority cannot serve this order as it is configured"
 
 
 class Issuance:
@@ -64,7 +66,7 @@ class Issuance:
         authorities: Mapping[str, Authority],
         policies: Policies,
         breakers: Breakers,
-        max_attempts: int,
+        authority_wait: timedelta,
     ) -> None:
         self._committer = committer
         self._clock = clock
@@ -72,9 +74,9 @@ class Issuance:
         self._authorities = authorities
         self._policies = policies
         self._breakers = breakers
-        self._max_attempts = max_attempts
+        self._authority_wait = authority_wait
 
-    def perform(self, job: Job, attempt: int, fresh: bool) -> None:
+    def perform(self, job: Job, _attempt: int, fresh: bool) -> None:
         """Do what is next for an order. Raises TryAgain, and what `Committer.submit` raises."""
         order = self._committer.get(ORDERS, job.order_id)
         if order is None or order.status != PROCESSING:
@@ -85,8 +87,10 @@ class Issuance:
         authority = self._authorities.get(name)
         if authority is None:
             raise TryAgain(f"authority {name!r} is not in the settings")
-        last = attempt >= self._max_attempts
-        self._go_on(order, authority, rules, fresh=fresh, last=last)
+        if not order.in_doubt and not self._breakers.available(name):
+            self._wait(order, name, rules)
+            return
+        self._go_on(order, authority, rules, fresh=fresh)
 
     def _rules(self, order: Order) -> Rules:
         rules = self._policies.today(order.policy, order.profile)
@@ -96,11 +100,32 @@ class Issuance:
         return rules
 
     def _choice(self, order: Order, rules: Rules) -> str:
-        return rules.signer(order.id, self._breakers.available).name
+        """Return whom to ask next: of those that can be used, another one than the last, which has
+        said no."""
+        asked = order.authority if order.attempt else ""
 
-    def _go_on(
-        self, order: Order, authority: Authority, rules: Rules, *, fresh: bool, last: bool
-    ) -> None:
+        def fresh(name: str) -> bool:
+            return name != asked and self._breakers.available(name)
+
+        chosen = rules.signer(order.id, fresh).name
+        return chosen if fresh(chosen) else rules.signer(order.id, self._breakers.available).name
+
+    def _wait(self, order: Order, name: str, rules: Rules) -> None:
+        """Put an order off until an authority is worth asking; end it if it has waited enough."""
+        sickness = self._breakers.sickness(name)
+        reason = "it did not answer" if sickness is None else sickness.reason
+        if self._out_of_time(order):
+            self._refused(order, name, reason, _CANNOT_BE_REACHED, Kind.SERVER_INTERNAL)
+            return
+        rest = self._breakers.rest(signer.name for signer in rules.signers)
+        raise TryAgain(f"no authority can be used; {name}: {reason}", max(rest, AT_ONCE))
+
+    def _out_of_time(self, order: Order) -> bool:
+        """Whether an order has waited as long as it may for an authority that can be used."""
+        waited: timedelta = self._clock.now() - datetime.fromisoformat(order.finalized)
+        return waited >= self._authority_wait
+
+    def _go_on(self, order: Order, authority: Authority, rules: Rules, *, fresh: bool) -> None:
         outcome = None
         if order.in_doubt and not fresh:
             outcome = _recovered(authority, self._submission(order, rules))
@@ -108,7 +133,7 @@ class Issuance:
             order = self._submitted(order, authority)
             rules = self._rules(order)  # it was read from a table before; now it is the log's
         if outcome is None:
-            outcome = self._answer(order, authority, rules, last=last)
+            outcome = self._answer(order, authority, rules)
         match outcome:
             case Issued():
                 self._issued(order, authority, rules, outcome)
@@ -120,9 +145,7 @@ class Issuance:
             case Pending():
                 raise TryAgain(f"pending as request {outcome.request_id}", outcome.retry_after)
 
-    def _answer(
-        self, order: Order, authority: Authority, rules: Rules, *, last: bool
-    ) -> Outcome | None:
+    def _answer(self, order: Order, authority: Authority, rules: Rules) -> Outcome | None:
         """Hand the request over, and return what the authority says; None: it was given up."""
         self._breakers.asking(authority.name)
         try:
@@ -131,10 +154,13 @@ class Issuance:
             self._breakers.failed(authority.name, error.reason)
             raise TryAgain(f"in doubt: {error.reason}") from error
         except Unavailable as error:
-            self._breakers.failed(authority.name, error.reason)
-            if not last:
+            if error.sick:
+                self._breakers.failed(authority.name, error.reason, error.code)
+            else:
+                self._breakers.answered(authority.name)
+            if not self._out_of_time(order):
                 raise self._put_off(order, authority.name, error, rules) from error
-            told = "the authority cannot be reached"
+            told = _CANNOT_BE_REACHED if error.sick else _CANNOT_SERVE
             self._refused(order, authority.name, error.reason, told, Kind.SERVER_INTERNAL)
             return None
         self._breakers.answered(authority.name)
@@ -149,7 +175,8 @@ class Issuance:
             )
 
         self._committer.submit(Command(decide, SYSTEM))
-        another = self._choice(order, rules) != authority
+        # Each of them is asked once without delay; who has said no is asked again after a while.
+        another = self._choice(order, rules) != authority and order.attempt < len(rules.signers)
         return TryAgain(f"{authority}: {error.reason}", AT_ONCE if another else error.retry_after)
 
     def _submission(self, order: Order, rules: Rules) -> Submission:

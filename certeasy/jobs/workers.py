@@ -106,12 +106,14 @@ class Workers:
             self._push(job, delay, fresh=False)
 
     def look_around(self) -> None:
-        """Queue all work that is not queued yet."""
+        """Queue all work that is not queued yet, and see what is due: the clock may have leapt."""
         try:
             for job in self._jobs():
                 self._push(job, 0.0, fresh=False)
         except DatabaseUnavailable as error:
             log.warning("the jobs cannot be listed now: %s", error)
+        with self._condition:
+            self._condition.notify()
 
     def stop(self, timeout: float) -> bool:
         """Begin no more jobs; return whether those at work ended within `timeout` seconds."""

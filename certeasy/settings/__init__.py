@@ -138,7 +138,8 @@ class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     max_backoff: timedelta = timedelta(minutes=2)
     drain_timeout: timedelta = timedelta(seconds=30)
     max_job_duration: timedelta = timedelta(minutes=5)
-    max_attempts: Annotated[int, Meta(ge=1, le=1000)] = 8
+    authority_wait: timedelta = timedelta(hours=1)
+    """How long a finalized order waits for an authority that can be used."""
 
 
 class TlsBundle(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

@@ -12,7 +12,7 @@ from certeasy.store.dialects import bytes_of, text_of
 from projections.fold import TABLES
 from projections.tables import Column, Table
 
-FORMAT = 2  # of the durable tables; certeasy.store.migrations leads here from every older one
+FORMAT = 3  # of the durable tables; certeasy.store.migrations leads here from every older one
 
 metadata = sa.MetaData()
 
@@ -115,6 +115,17 @@ redeemed_nonces = sa.Table(
     metadata,
     sa.Column("nonce", text_of(64), primary_key=True),
     sa.Column("expires", sa.BigInteger, nullable=False),  # seconds since 1970
+    sqlite_with_rowid=False,
+)
+
+authority_samples = sa.Table(
+    "authority_samples",
+    metadata,
+    sa.Column("authority", text_of(64), primary_key=True),
+    sa.Column("server_id", text_of(36), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),  # microseconds since 1970
+    sa.Column("milliseconds", sa.BigInteger, nullable=False),
+    sa.Column("reason", text_of(1000), nullable=False),
     sqlite_with_rowid=False,
 )
 

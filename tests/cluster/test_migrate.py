@@ -31,6 +31,7 @@ def of_format_1(database):
     """Make a database what the first version left."""
     with sqlite3.connect(database) as connection:
         connection.execute("DROP TABLE orphaned_lines")
+        connection.execute("DROP TABLE authority_samples")
         connection.execute("UPDATE log_head SET format = 1")
     connection.close()
 

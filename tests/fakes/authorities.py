@@ -15,14 +15,15 @@ from certeasy.ca import (
     Unavailable,
 )
 
-Trouble = Literal["away", "lost", "denied", "no issuers"]
+Trouble = Literal["away", "lost", "denied", "no issuers", "no template"]
 
 
 class TroubledAuthority:
     """Another authority, with troubles in the order in which they are to happen.
 
     `away`: nothing was issued. `lost`: it was issued, and the answer got lost; `recover` finds it.
-    `denied`: it says no. `no issuers`: it issues, and cannot say right then under which issuers.
+    `denied`: it says no. `no template`: it cannot serve this one, and is well. `no issuers`: it
+    issues, and cannot say right then under which issuers.
     After the last trouble all is well.
     """
 
@@ -38,6 +39,8 @@ class TroubledAuthority:
         self.asked = 0
         self.recovering_fails = 0
         """So many times it cannot be asked what became of a submission."""
+        self.sick = ""
+        """What a probe finds, unless it is empty."""
         self._silent = False
 
     def submit(self, submission: Submission) -> Outcome:
@@ -46,6 +49,8 @@ class TroubledAuthority:
         trouble = self.troubles.popleft() if self.troubles else None
         if trouble == "away":
             raise Unavailable("the RPC server is unavailable")
+        if trouble == "no template":
+            raise Unavailable("it does not offer this template", sick=False, code="0x80094800")
         if trouble == "denied":
             return Denied("the authority said no", "denied by policy module 0x80094012")
         outcome = self.inner.submit(submission)
@@ -85,6 +90,8 @@ class TroubledAuthority:
 
     def probe(self) -> None:
         """Tell whether it is well."""
+        if self.sick:
+            raise Unavailable(self.sick)
         self.inner.probe()
 
     def close(self) -> None:

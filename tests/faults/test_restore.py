@@ -31,7 +31,9 @@ from tests.make.journals import ALog, a_log, a_rotation, every_story, write_segm
 from tests.make.node import ANode, a_node
 from tests.make.workdirs import cut_lines, refused, sql
 
-NOT_DERIVABLE = {"secrets", "subject_keys", "used_nonces", "redeemed_nonces", "job_leases"}
+NOT_DERIVABLE = {"secrets", "subject_keys", "used_nonces", "redeemed_nonces", "job_leases"} | {
+    "authority_samples"
+}
 MOMENTARY = {
     "servers": ("first_seen", "fingerprint"),  # of a start, which is a moment before its line
     "log_head": ("epoch", "writer", "lease_until"),

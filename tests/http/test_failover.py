@@ -6,16 +6,24 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import falcon.testing
 import msgspec
 import pytest
 from cryptography import x509
 
+from certeasy.clock import Clock
+from certeasy.commit import Unavailable
 from certeasy.settings import AuthoritySettings, PolicyBinding, WorkerSettings
+from projections.orders import ORDERS
 from tests.fakes.authorities import Trouble, TroubledAuthority
+from tests.fakes.clocks import MovedClock
 from tests.make.csrs import a_csr
 from tests.make.lab import Client, Lab, a_lab
+from tests.make.waiting import soon
 
 FIRST, SECOND = "first-ca", "second-ca"
+AT_ONCE = {"finalize_wait": timedelta(milliseconds=1)}
+"""Finalize is answered without waiting for the certificate."""
 
 
 @contextmanager
@@ -23,8 +31,10 @@ def a_lab_of_two(
     folder: Path,
     *troubles: Trouble,
     strategy: Any = "first_available",
-    max_attempts: int = 8,
+    wait: timedelta = timedelta(hours=1),
+    clock: Clock | None = None,
     others: tuple[Trouble, ...] = (),
+    **server: Any,
 ) -> Iterator[Lab]:
     """Open a lab with two authorities; the first has troubles, the second the others."""
     sections = {
@@ -35,10 +45,10 @@ def a_lab_of_two(
             PolicyBinding(policy="lab", authorities=(FIRST, SECOND), strategy=strategy),
         ),
         "workers": WorkerSettings(
-            workers=2, base_backoff=timedelta(milliseconds=5), max_attempts=max_attempts
+            workers=2, base_backoff=timedelta(milliseconds=5), authority_wait=wait
         ),
     }
-    with a_lab(folder, sections=sections) as lab:
+    with a_lab(folder, clock=clock, sections=sections, **server) as lab:
         authorities = lab.server.authorities
         authorities[FIRST] = TroubledAuthority(authorities[FIRST], *troubles)
         authorities[SECOND] = TroubledAuthority(authorities[SECOND], *others)
@@ -70,6 +80,12 @@ def story(lab: Lab, order: str) -> list[tuple[str, str]]:
         if line["stream"].endswith(f"/{order_id}") and "authority" in line["data"]
         if line["type"].startswith(("issuance.", "certificate."))
     ]
+
+
+def status_of(lab: Lab, order: str) -> str:
+    found = lab.server.committer.get(ORDERS, order.rpartition("/")[2])
+    assert found is not None
+    return found.status
 
 
 def issuer_of(client: Client, order: str) -> str:
@@ -149,19 +165,114 @@ def test_what_one_authority_denies_is_not_asked_of_another(tmp_path: Path) -> No
         assert signed(lab) == {FIRST: 0, SECOND: 0}
 
 
-def test_an_order_ends_when_nobody_could_be_used_often_enough(tmp_path: Path) -> None:
+def test_an_order_ends_when_nobody_could_be_used_for_long_enough(tmp_path: Path) -> None:
     away: list[Trouble] = ["away"] * 9
-    with a_lab_of_two(tmp_path, *away, max_attempts=3, others=tuple(away)) as lab:
+    clock = MovedClock()
+    with a_lab_of_two(tmp_path, *away, others=tuple(away), clock=clock, **AT_ONCE) as lab:
+        client = a_client(lab)
+        order = client.ready("web.lab.test")
+        client.finalize(order, a_csr("web.lab.test"))
+        asked = [("issuance.submitted", name) for name in (FIRST, SECOND)]
+        soon(lambda: [each for each in story(lab, order) if each in asked] == asked)
+        # Both rest; nobody is asked meanwhile, and nothing is written.
+        lab.server.workers.look_around()
+        assert client.see(order)["status"] == "processing"
+        clock.pass_by(3600)
+        lab.server.workers.look_around()
+        soon(lambda: status_of(lab, order) == "invalid")
+        client.drop_nonce()
+        over = client.see(order)
+        assert over["error"]["detail"] == "the authority cannot be reached"
+        assert over["error"]["type"].endswith(":serverInternal")
+
+
+def test_what_is_not_the_authority_s_trouble_leaves_it_in_use_for_others(tmp_path: Path) -> None:
+    """A template that is not offered, say: that order goes elsewhere, others as before."""
+    with a_lab_of_two(tmp_path, "no template") as lab:
+        client = a_client(lab)
+        order = client.issued("web.lab.test")
+        assert story(lab, order)[-1] == ("certificate.issued", SECOND)
+        following = client.issued("www.lab.test")
+        assert story(lab, following)[-1] == ("certificate.issued", FIRST)
+        assert told_of(lab, "authority.failed") == []
+
+
+def test_whom_all_refuse_is_not_asked_of_them_in_a_hurry(tmp_path: Path) -> None:
+    nowhere: list[Trouble] = ["no template"] * 50
+    with a_lab_of_two(tmp_path, *nowhere, others=tuple(nowhere), wait=timedelta()) as lab:
         client = a_client(lab)
         order = client.ready("web.lab.test")
         client.finalize(order, a_csr("web.lab.test"))
         over = client.wait(order, "valid", "invalid")
-        assert over["error"]["detail"] == "the authority cannot be reached"
-        assert [name for kind, name in story(lab, order) if kind == "issuance.submitted"] == [
-            FIRST,
-            SECOND,
-            FIRST,
-        ]
+        assert over["error"]["detail"].startswith("the authority cannot serve this order")
+
+
+def told_of(lab: Lab, *types: str) -> list[tuple[str, dict[str, Any]]]:
+    """What the journal has of some types: type and data."""
+    lines = map(msgspec.json.decode, lab.journal())
+    return [(line["type"], line["data"]) for line in lines if line["type"] in types]
+
+
+def test_the_log_has_when_an_authority_fails_and_when_it_answers_again(tmp_path: Path) -> None:
+    with a_lab_of_two(tmp_path, "away") as lab:
+        admin = falcon.testing.TestClient(lab.server.admin)
+        health = lab.server.health
+        client = a_client(lab)
+        client.issued("web.lab.test")
+        (failed,) = told_of(lab, "authority.failed", "authority.recovered")
+        reason = "the RPC server is unavailable"
+        assert failed == (
+            "authority.failed",
+            {"authority": FIRST, "reason": reason},
+        )
+        health.look(FIRST)  # it answers, but it was a request that failed: the next one tells
+        health.look(SECOND)
+        ready = admin.simulate_get("/readyz")
+        assert (ready.status_code, ready.json["status"]) == (200, "ready")
+        assert ready.json["checks"][f"authority {FIRST}"] == f"cannot be used: {reason}"
+        assert ready.json["checks"][f"authority {SECOND}"] == "ok"
+        client.issued("www.lab.test")
+        _, recovered = told_of(lab, "authority.failed", "authority.recovered")
+        assert (recovered[0], recovered[1]["authority"]) == ("authority.recovered", FIRST)
+        assert admin.simulate_get("/readyz").json["checks"][f"authority {FIRST}"] == "ok"
+
+
+def test_an_authority_that_does_not_answer_a_probe_is_left_alone_until_it_does(
+    tmp_path: Path,
+) -> None:
+    with a_lab_of_two(tmp_path) as lab:
+        first, health = lab.server.authorities[FIRST], lab.server.health
+        assert isinstance(first, TroubledAuthority)
+        first.sick = "no route to host"
+        for _ in range(3):
+            health.look(FIRST)
+        client = a_client(lab)
+        assert story(lab, client.issued("web.lab.test"))[-1] == ("certificate.issued", SECOND)
+        first.sick = ""
+        health.look(FIRST)
+        health.look(FIRST)
+        assert story(lab, client.issued("www.lab.test"))[-1] == ("certificate.issued", FIRST)
+        events = told_of(lab, "authority.failed", "authority.recovered")
+        assert [kind for kind, _ in events] == ["authority.failed", "authority.recovered"]
+        samples = {sample.authority: sample.reason for sample in lab.server.samples.all()}
+        assert samples == {FIRST: ""}
+
+
+def test_what_could_not_be_recorded_is_recorded_with_the_next_look(tmp_path: Path) -> None:
+    with a_lab_of_two(tmp_path) as lab:
+        submit, health = lab.server.committer.submit, lab.server.health
+
+        def unavailable(_command: object) -> None:
+            raise Unavailable("the disk is full")
+
+        lab.server.committer.submit = unavailable  # type: ignore[method-assign,assignment]
+        lab.server.breakers.failed(FIRST, "away")
+        assert told_of(lab, "authority.failed") == []
+        lab.server.committer.submit = submit  # type: ignore[method-assign]
+        lab.server.breakers.answered(FIRST)
+        lab.server.breakers.failed(FIRST, "away")
+        health.record(FIRST)
+        assert len(told_of(lab, "authority.failed")) == 1
 
 
 def test_in_turn_every_authority_signs(tmp_path: Path) -> None:
@@ -180,14 +291,27 @@ def test_whatever_happens_one_request_becomes_one_certificate(
     tmp_path: Path, strategy: str
 ) -> None:
     troubles: list[Trouble] = ["lost", "away", "no issuers", "away", "lost", "away"]
+    clock = MovedClock()
     with a_lab_of_two(
-        tmp_path, *troubles, strategy=strategy, others=tuple(reversed(troubles))
+        tmp_path,
+        *troubles,
+        strategy=strategy,
+        others=tuple(reversed(troubles)),
+        clock=clock,
+        **AT_ONCE,
     ) as lab:
         client = a_client(lab)
         placed = [client.ready(f"web{number}.lab.test") for number in range(8)]
         for number, order in enumerate(placed):
             client.finalize(order, a_csr(f"web{number}.lab.test"))
-        assert {client.wait(order, "valid", "invalid")["status"] for order in placed} == {"valid"}
+
+        def over() -> bool:
+            clock.pass_by(15)  # those that rest are asked again
+            lab.server.workers.look_around()
+            return all(status_of(lab, order) in ("valid", "invalid") for order in placed)
+
+        soon(over)
+        assert {status_of(lab, order) for order in placed} == {"valid"}
         everything = [
             order
             for authority in lab.server.authorities.values()

@@ -10,6 +10,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+from events.authorities import AuthorityFailed, AuthorityRecovered
 from events.envelope import Actor
 from events.nodes import (
     ClockSetBack,
@@ -201,6 +202,16 @@ def eab_log() -> ALog:
     return log
 
 
+def authorities_log() -> ALog:
+    """Return a log with an authority that failed and came back."""
+    log = a_log()
+    log.say(AuthorityFailed("lab", "the RPC server is unavailable", "0x800706ba"), "authority/lab")
+    failed = log.records[-1].envelope.at
+    log.say(AuthorityRecovered("lab", failed), "authority/lab")
+    log.say(AuthorityFailed("lab", "it did not answer"), "authority/lab")
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -215,6 +226,7 @@ GOLDEN = {
     "golden-ends": ends_log,
     "golden-caa": caa_log,
     "golden-eab": eab_log,
+    "golden-authorities": authorities_log,
 }
 
 

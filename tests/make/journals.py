@@ -22,6 +22,7 @@ from events.accounts import (
     AccountDeactivated,
     AccountKeyChanged,
 )
+from events.authorities import AuthorityFailed, AuthorityRecovered
 from events.certificates import (
     CertificateIssued,
     CertificateMismatched,
@@ -584,6 +585,17 @@ def later_stories(log: ALog) -> None:
     log.an_expired_order("late.corp.internal", "later.corp.internal", account=account)
     log.a_key_change(account)
     bindings(log)
+    a_trouble(log, "lab")
+    log.say(
+        AuthorityFailed("other", "the RPC server is unavailable", "0x800706ba"), "authority/other"
+    )
+
+
+def a_trouble(log: ALog, authority: str) -> None:
+    """Let an authority fail and answer again."""
+    log.say(AuthorityFailed(authority, "it did not answer"), f"authority/{authority}")
+    failed = log.records[-1].envelope.at
+    log.say(AuthorityRecovered(authority, failed), f"authority/{authority}")
 
 
 def bindings(log: ALog) -> None:

@@ -1,6 +1,8 @@
 """An authority that cannot be used is left alone for a while, and then tried once."""
 
-from certeasy.ca.breaker import Breakers
+from datetime import timedelta
+
+from certeasy.ca.breaker import Breakers, Sickness
 from tests.fakes.clocks import HeldClock
 
 
@@ -46,3 +48,61 @@ def test_one_that_answers_is_as_good_as_before() -> None:
     breakers.failed("ca", "away")
     clock.pass_by(15)
     assert breakers.available("ca")
+
+
+def test_whoever_wants_to_know_is_told_of_changes_alone() -> None:
+    breakers, changed = Breakers(HeldClock()), list[str]()
+    breakers.changed = changed.append
+    breakers.answered("ca")
+    assert changed == []
+    breakers.failed("ca", "away")
+    breakers.failed("ca", "still away", "0x800706ba")
+    assert changed == ["ca"]
+    assert breakers.sickness("ca") == Sickness("still away", "0x800706ba")
+    breakers.answered("ca")
+    assert changed == ["ca", "ca"]
+    assert breakers.sickness("ca") is None
+
+
+def test_a_probe_ends_what_a_probe_began() -> None:
+    breakers = Breakers(HeldClock())
+    breakers.probed("ca")
+    breakers.failed("ca", "away", of_probe=True)
+    assert not breakers.available("ca")
+    breakers.probed("ca")
+    assert breakers.sickness("ca") is None
+
+
+def test_after_a_request_that_failed_a_probe_only_lets_the_next_request_tell() -> None:
+    """A CA that can be reached may still be unable to sign."""
+    breakers = Breakers(HeldClock())
+    breakers.failed("ca", "its key is away")
+    breakers.probed("ca")
+    assert breakers.available("ca")
+    assert breakers.sickness("ca") == Sickness("its key is away")
+    breakers.asking("ca")
+    assert not breakers.available("ca")
+
+
+def test_how_long_it_is_until_somebody_can_be_asked() -> None:
+    clock = HeldClock()
+    breakers = Breakers(clock)
+    breakers.failed("ca", "away")
+    breakers.failed("ca", "away")
+    assert breakers.rest(["ca"]) == timedelta(seconds=30)
+    breakers.failed("other", "away")
+    assert breakers.rest(["ca", "other"]) == timedelta(seconds=15)
+    assert breakers.rest(["ca", "third"]) == timedelta()
+    clock.pass_by(60)
+    assert breakers.rest(["ca", "other"]) == timedelta()
+
+
+def test_who_has_just_answered_need_not_be_asked() -> None:
+    clock = HeldClock()
+    breakers = Breakers(clock)
+    assert not breakers.answered_within("ca", timedelta(seconds=30))
+    breakers.answered("ca")
+    clock.pass_by(29)
+    assert breakers.answered_within("ca", timedelta(seconds=30))
+    clock.pass_by(1)
+    assert not breakers.answered_within("ca", timedelta(seconds=30))
