@@ -9,8 +9,9 @@ matters to who may not lose a customer, not to who asked for proof.
 2. A zone's keys count if its DNSKEY RRset is signed by one of them that a DS record vouches for: a
    DS of the parent zone, which counts by rule 1, or one of the anchors.
 3. What was made of a wildcard counts only with the proof that the name itself does not exist.
-4. That there is nothing is proven by NSEC or NSEC3 records, which count by rule 1
-   (`certeasy.validate.denial`).
+4. That there is nothing is proven by NSEC or NSEC3 records (`certeasy.validate.denial`) which count
+   by rule 1, as they stand in their zone, and of that zone: whoever has one may write into it that
+   nothing is between it and anybody else's names.
 5. Signatures and keys that are tried are few: an answer can be made so that checking it takes ages.
 """
 
@@ -95,24 +96,29 @@ class Chain:
         """Return if the RRset of an answer counts: rules 1 to 3. Raises Bogus."""
         signature = self._verified(reply.answer, rrset)
         expanded = denial.expanded_from(rrset.name, signature)
-        if expanded and not denial.is_no_name(self._denials(reply), rrset.name, signature):
+        if expanded and not denial.is_no_name(
+            self._denials(reply, rrset.name), rrset.name, signature
+        ):
             raise Bogus(f"{_told(rrset)} is made of a wildcard, and nothing proves that it may be")
 
     def denies(self, reply: dns.message.Message, name: dns.name.Name, kind: Kind) -> bool:
         """Tell whether an answer proves that a name has no records of a kind: rule 4."""
-        return denial.denies(self._denials(reply), name, kind)
+        return denial.denies(self._denials(reply, name), name, kind)
 
-    def _denials(self, reply: dns.message.Message) -> list[dns.rrset.RRset]:
-        """Return the NSEC and NSEC3 records of an answer that count."""
+    def _denials(self, reply: dns.message.Message, name: dns.name.Name) -> list[dns.rrset.RRset]:
+        """Return the NSEC and NSEC3 records of an answer that count for a name: rule 4."""
         kinds = (dns.rdatatype.NSEC, dns.rdatatype.NSEC3)
         offered = [rrset for rrset in reply.authority if rrset.rdtype in kinds]
         proven = []
         for rrset in offered[: denial.MAX_RECORDS]:
             try:
-                self._verified(reply.authority, rrset)
+                signature = self._verified(reply.authority, rrset)
             except Bogus:
                 continue
-            proven.append(rrset)
+            # A star's own proof is good for the star, not for the names that it may be shown under.
+            expanded = denial.expanded_from(rrset.name, signature)
+            if name.is_subdomain(signature.signer) and not expanded:
+                proven.append(rrset)
         return proven
 
     def _verified(self, section: list[dns.rrset.RRset], rrset: dns.rrset.RRset) -> RRSIG:

@@ -38,8 +38,12 @@ def a_signed_zone(
     opt_out: bool = False,
     began: dt.timedelta = DAY,
     lasts: dt.timedelta = DAY,
+    lies: Mapping[str, str] | None = None,
 ) -> tuple[dns.zone.Zone, str]:
-    """Return a zone, signed from `began` ago for `lasts` from now, and its DS as text."""
+    """Return a zone, signed from `began` ago for `lasts` from now, and its DS as text.
+
+    `lies` are NSEC records in the place of the true ones, signed all the same.
+    """
     zone = dns.zone.Zone(dns.name.from_text(origin), relativize=False)
     soa = f"SOA ns.{origin}. admin.{origin}. 1 60 60 60 60"
     everything = {**records, "@": [soa, *records.get("@", ())]}
@@ -57,6 +61,9 @@ def a_signed_zone(
     dns.dnssec.sign_zone(zone, keys=[(private, key)], inception=now - began, expiration=now + lasts)
     if hashed:
         _hash(zone, private, key, now, opt_out=opt_out)
+    for name, text in (lies or {}).items():
+        owner = dns.name.from_text(name, zone.origin)
+        _put(zone, owner, dns.rdata.from_text("IN", "NSEC", text), private, key, now)
     ds = dns.dnssec.make_ds(zone.origin, key, dns.dnssectypes.DSDigest.SHA256)
     return zone, ds.to_text()
 
@@ -89,12 +96,19 @@ def _hash(zone: dns.zone.Zone, private, key, now: dt.datetime, *, opt_out: bool)
                 [dns.rdatatype.RdataType.make(kind) for kind in hashes[hashed]]
             ),
         )
-        rrset = dns.rrset.from_rdata(owner, TTL, record)
-        signature = dns.dnssec.sign(
-            rrset, private, zone.origin, key, inception=now - DAY, expiration=now + DAY
-        )
-        zone.replace_rdataset(owner, rrset.to_rdataset())
-        zone.replace_rdataset(owner, dns.rdataset.from_rdata(TTL, signature))
+        _put(zone, owner, record, private, key, now)
+
+
+def _put(
+    zone: dns.zone.Zone, owner: dns.name.Name, record: dns.rdata.Rdata, private, key, now
+) -> None:
+    """Put a record into the zone, alone of its kind, and signed."""
+    rrset = dns.rrset.from_rdata(owner, TTL, record)
+    signature = dns.dnssec.sign(
+        rrset, private, zone.origin, key, inception=now - DAY, expiration=now + DAY
+    )
+    zone.replace_rdataset(owner, rrset.to_rdataset())
+    zone.replace_rdataset(owner, dns.rdataset.from_rdata(TTL, signature))
 
 
 def _hashed(name: dns.name.Name) -> str:

@@ -26,7 +26,7 @@ from certeasy.validate.dns01 import Dns01Validator
 from certeasy.validate.dnssec import MAX_KEYS, ROOT, Bogus, Chain, anchors
 from certeasy.validate.resolve import Found, Resolver
 from tests.fakes.dns_server import DnsServer
-from tests.fakes.signed_zone import DAY, a_signed_zone
+from tests.fakes.signed_zone import DAY, a_signed_zone, answer_signed
 
 PLACE = "_acme-challenge.web.lab.test"
 ASKED = Asked("web.lab.test", "t", "t.k")
@@ -382,6 +382,51 @@ def test_the_proof_of_a_forger_is_none():
         rdataset = other.find_rdataset(other.origin, kind, covers)
         zone.replace_rdataset(zone.origin, rdataset)
     assert not look_up("lab.test", "CAA", zone, anchor=anchor).proven
+
+
+def chain_of(*zones: tuple[dns.zone.Zone, str]) -> Chain:
+    """A chain that trusts these zones, each `(zone, DS)`, and asks nobody else."""
+
+    def fetch(name: dns.name.Name, kind: dns.rdatatype.RdataType) -> dns.message.Message:
+        reply = dns.message.Message()
+        (own,) = (zone for zone, _ in zones if zone.origin == name)
+        answer_signed(reply, own, name, kind)
+        return dns.message.from_wire(reply.to_wire())
+
+    trusted = anchors(tuple(f"{zone.origin.to_text()[:-1]} {ds}" for zone, ds in zones))
+    return Chain(trusted, fetch, Seen())
+
+
+def proof(zone: dns.zone.Zone, owner: str, shown_as: str) -> dns.message.Message:
+    """An answer with the NSEC of one name of a zone, shown as that of another."""
+    reply = dns.message.Message()
+    for kind, covers in (("NSEC", "NONE"), ("RRSIG", "NSEC")):
+        rdataset = zone.find_rdataset(dns.name.from_text(owner), kind, covers)
+        name = dns.name.from_text(shown_as)
+        rrset = dns.rrset.RRset(name, rdataset.rdclass, rdataset.rdtype, rdataset.covers)
+        rrset.update(rdataset)
+        reply.authority.append(rrset)
+    return reply
+
+
+def test_a_zone_cannot_say_what_another_one_does_not_have():
+    """RFC 4035 section 5.4: an NSEC speaks for the zone that has it. Whoever has a signed zone may
+    write into it that nothing is between it and anybody else's names."""
+    evil = a_signed_zone("evil.test", {"a": ["TXT x"]}, lies={"a": "zz.victim.test. TXT"})
+    reply = proof(evil[0], "a.evil.test", "a.evil.test")
+    chain = chain_of(evil)
+    name = dns.name.from_text("www.victim.test")
+    assert not chain.denies(reply, name, dns.rdatatype.CAA)
+    assert chain.denies(reply, dns.name.from_text("b.a.evil.test"), dns.rdatatype.CAA)
+
+
+def test_what_the_star_does_not_have_says_nothing_of_a_name_beside_it():
+    """RFC 4035 section 5.3.4: the signature of the star's NSEC is good for its name, and for every
+    name that it is shown under, which may have other records than the star."""
+    zone = a_signed_zone("lab.test", {"*": ["TXT any"], "web": ['CAA 0 issue ";"']})
+    reply = proof(zone[0], "*.lab.test", "web.lab.test")
+    name = dns.name.from_text("web.lab.test")
+    assert not chain_of(zone).denies(reply, name, dns.rdatatype.CAA)
 
 
 # Anchors
