@@ -7,8 +7,9 @@ What counts is what they say when the certificate is issued (RFC 8659 section 3)
 """
 
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 import msgspec
@@ -21,10 +22,11 @@ from events.orders import CaaCheck
 from projections.orders import VALID, Authorization, Order
 
 FRESH = timedelta(hours=8)
-AT_ONCE = 16
-"""Names that are looked up at the same time, of all orders."""
+AT_ONCE = 4
+"""Names of one order that are looked up at the same time."""
 MOST_HELD = 4
-"""One of so many threads may wait for records: whose DNS is slow keeps nobody else waiting."""
+"""One of so many threads may wait for records, and half of these for records of one account: whose
+DNS is slow keeps nobody else waiting."""
 SHOWN = 20
 RETRY_AFTER = 30
 LATE = CaaSeen(UNKNOWN, "the records could not be looked up in time", transient=True)
@@ -54,8 +56,11 @@ class CaaAgain:
         self._account_urls = account_urls
         self._clock = clock
         self._patience = patience.total_seconds()
-        self._holding = threading.BoundedSemaphore(max(1, threads // MOST_HELD))
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="caa")
+        self._most = max(1, threads // MOST_HELD)
+        self._share = max(1, self._most // 2)
+        self._lock = threading.Lock()
+        self._at_work: Counter[str] = Counter()  # orders that are looked at, by account
+        self._pool = ThreadPoolExecutor(self._most * AT_ONCE, thread_name_prefix="caa")
 
     def check(self, order: Order) -> tuple[CaaCheck, ...]:
         """Return what was seen of the names whose records were looked at again.
@@ -74,8 +79,7 @@ class CaaAgain:
         ]
         if not stale:
             return ()
-        urls = self._account_urls(order.account_id)
-        seen = self._seen(obeyed.caa, [each for _, each in stale], urls)
+        seen = self._seen(obeyed.caa, [each for _, each in stale], order.account_id)
         if obeyed.strict:
             _obey([each.identifier.value for _, each in stale], seen)
         return tuple(
@@ -83,27 +87,56 @@ class CaaAgain:
             for (n, _), each in zip(stale, seen, strict=True)
         )
 
-    def _seen(self, caa: Caa, stale: list[Authorization], urls: tuple[str, ...]) -> list[CaaSeen]:
-        """Return what the records of each name mean, in a bounded time and by as many threads."""
+    def _seen(self, caa: Caa, stale: list[Authorization], account_id: str) -> list[CaaSeen]:
+        """Return what the records of each name mean, in a bounded time."""
+        urls = self._account_urls(account_id)
+        seen, left = [LATE] * len(stale), deque(enumerate(stale))
 
-        def look(one: Authorization) -> CaaSeen:
-            return caa.check(
-                one.identifier.value,
-                wildcard=one.wildcard,
-                method=_method(one),
-                account_urls=urls,
-            )
+        def look() -> None:
+            while left:
+                try:
+                    n, one = left.popleft()
+                except IndexError:  # somebody else has taken the last one
+                    return
+                seen[n] = caa.check(
+                    one.identifier.value,
+                    wildcard=one.wildcard,
+                    method=_method(one),
+                    account_urls=urls,
+                )
 
-        if not self._holding.acquire(blocking=False):
-            return [LATE] * len(stale)
-        looks = [self._pool.submit(look, each) for each in stale]
-        try:
-            done = wait(looks, self._patience).done
-            return [each.result() if each in done else LATE for each in looks]
-        finally:
-            for each in looks:
-                each.cancel()
-            self._holding.release()
+        if not self._begin(account_id):
+            return seen
+        looks = [self._pool.submit(look) for _ in stale[:AT_ONCE]]
+        self._watch(account_id, looks)
+        for each in wait(looks, self._patience).done:
+            each.result()
+        left.clear()
+        return list(seen)
+
+    def _begin(self, account_id: str) -> bool:
+        """Take a place for an order of the account; whether there was one, of all and of its own.
+
+        It is given back once nobody looks any more, which may be after the request was answered.
+        """
+        with self._lock:
+            free = self._at_work.total() < self._most and self._at_work[account_id] < self._share
+            self._at_work[account_id] += free
+            return free
+
+    def _watch(self, account_id: str, looks: list[Future[None]]) -> None:
+        """Give the place back when the last of these has ended."""
+        running = set(looks)
+
+        def ended(look: Future[None]) -> None:
+            with self._lock:
+                running.remove(look)
+                if not running:
+                    self._at_work[account_id] -= 1
+                    self._at_work += Counter()  # forget who has none
+
+        for each in looks:
+            each.add_done_callback(ended)
 
 
 def _is_stale(one: Authorization, order: Order, now: datetime) -> bool:

@@ -3,7 +3,7 @@ and methods, RFC 8657.
 
 1. The records that count are those of the name, or of the nearest name above it that has some, up
    to and with the top-level domain. An alias is followed at each name, but nobody climbs from where
-   it leads.
+   it leads. The time of one look-up is for all of them.
 2. With no records, or none that speak of the case, anybody may issue.
 3. A record with the critical flag whose tag nobody here knows forbids it.
 4. For a wildcard the `issuewild` records count, if there are any; else, and for any other name, the
@@ -79,9 +79,9 @@ class Caa:
 
     def _relevant(self, name: str, seen: Seen) -> tuple[str, tuple[CAA, ...]]:
         """Return the records that count, and where they are: rule 1. Raises Unresolved."""
-        asked = name
+        asked, deadline = name, self._resolver.deadline()
         for _ in range(MAX_CLIMB):
-            found = self._resolver.look_up(asked, "CAA", seen)
+            found = self._resolver.look_up(asked, "CAA", seen, deadline)
             records = tuple(each for each in found.records if isinstance(each, CAA))
             if records:
                 return asked, records

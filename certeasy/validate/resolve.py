@@ -93,8 +93,7 @@ class Resolver:
 
         Raises Unresolved.
         """
-        seen = seen or Seen()
-        deadline = Deadline(2 * self._timeout)
+        seen, deadline = seen or Seen(), self.deadline()
         four = self._look_up(name, dns.rdatatype.A, deadline, seen)
         if not four.exists:
             raise Unresolved(f"{_via(name, four.name)} {NXDOMAIN}; asked for A")
@@ -110,13 +109,18 @@ class Resolver:
             raise Unresolved(f"{_via(name, four.name)} has no A or AAAA record")
         return tuple(record.to_text() for record in found)
 
-    def look_up(self, name: str, kind: str, seen: Seen) -> Found:
+    def look_up(self, name: str, kind: str, seen: Seen, deadline: Deadline | None = None) -> Found:
         """Return what is at `name`, aliases followed; `seen` is kept up to date on the way.
 
         Raises Unresolved where that cannot be said: nobody answers, an alias leads in a circle, a
         signature is not good.
         """
-        return self._look_up(name, dns.rdatatype.from_text(kind), Deadline(2 * self._timeout), seen)
+        asked = dns.rdatatype.from_text(kind)
+        return self._look_up(name, asked, deadline or self.deadline(), seen)
+
+    def deadline(self) -> Deadline:
+        """Return the end of a look-up that begins now; several may share it."""
+        return Deadline(2 * self._timeout)
 
     def how(self, name: str) -> str:
         """Return in words how a name is looked up. Raises Unresolved."""

@@ -1,6 +1,7 @@
 """CAA records as a client meets them: when a name is validated, and again when an order that is not
 fresh is finalized."""
 
+import copy
 import datetime as dt
 import threading
 from collections.abc import Iterator
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from certeasy.acme.caa import MOST_HELD
+from certeasy.acme.caa import AT_ONCE, MOST_HELD
 from certeasy.validate.dns01 import digest
 from tests.fakes.clocks import HeldClock
 from tests.fakes.dns_server import DnsServer
@@ -258,3 +259,70 @@ def test_whose_dns_is_slow_keeps_nobody_else_waiting(
         waiting.join()
         assert done == [200]
         assert other.finalize(quick, csr).status_code == 200
+
+
+def test_one_account_does_not_take_every_place(tmp_path, dns: DnsServer, clock: HeldClock) -> None:
+    """Where some of its requests wait for records, its others are told to come back."""
+    few = SERVER | {"threads": 2 * MOST_HELD}
+    with a_dns_lab(tmp_path, dns, ("dns-01",), clock=clock, server=few, caa="strict") as lab:
+        client, other = lab.client(), lab.client()
+        client.register()
+        other.register()
+        dns.records["lab.test"] = [LET]
+        slow, second = prove(client, dns, NAMES[0]), prove(client, dns, NAMES[1])
+        theirs = prove(other, dns, NAMES[1])
+        clock.pass_by(9 * HOUR)
+        client.drop_nonce()
+        other.drop_nonce()
+        asked = threading.Event()
+
+        def silence() -> list[str]:
+            asked.set()
+            return ["SILENCE"]
+
+        dns.records[NAMES[0]] = silence
+        done: list[int] = []
+        again = copy.copy(client)
+
+        def finalize() -> None:
+            result = client.finalize(slow, a_csr(NAMES[0], key=p256(1)))
+            done.append(result.status_code)
+
+        waiting = threading.Thread(target=finalize)
+        waiting.start()
+        assert asked.wait(PATIENCE)
+        csr = a_csr(NAMES[1], key=p256(2))
+        assert problem(again.finalize(second, csr))[0] == 503
+        assert other.finalize(theirs, csr).status_code == 200
+        assert done == []
+        dns.records[NAMES[0]] = [LET]
+        waiting.join()
+        assert done == [200]
+        assert again.finalize(second, csr).status_code == 200
+
+
+def test_a_look_that_goes_on_after_the_answer_still_counts(
+    tmp_path, dns: DnsServer, clock: HeldClock
+) -> None:
+    """Whose order of many names was answered goes on to be looked at: by few threads, so that
+    there are some for everybody else."""
+    few = SERVER | {"threads": 2 * MOST_HELD, "finalize_wait": dt.timedelta(milliseconds=500)}
+    with a_dns_lab(tmp_path, dns, ("dns-01",), clock=clock, server=few, caa="strict") as lab:
+        client, other = lab.client(), lab.client()
+        client.register()
+        other.register()
+        dns.records["lab.test"] = [LET]
+        many = tuple(f"n{n}.lab.test" for n in range(4 * AT_ONCE))
+        slow, second = prove(client, dns, *many), prove(client, dns, NAMES[0])
+        theirs = prove(other, dns, NAMES[1])
+        clock.pass_by(9 * HOUR)
+        client.drop_nonce()
+        other.drop_nonce()
+        dns.asked.clear()
+        dns.records |= {name: ["SILENCE"] for name in many}
+        assert problem(client.finalize(slow, a_csr(*many, key=p256(1))))[0] == 503
+        assert other.finalize(theirs, a_csr(NAMES[1], key=p256(2))).status_code == 200
+        assert problem(client.finalize(second, a_csr(NAMES[0], key=p256(3))))[0] == 503
+        asked = {name for name, kind, _ in dns.asked if name in many and kind == "CAA"}
+        assert len(asked) == AT_ONCE
+        dns.records |= {name: [LET] for name in many}
