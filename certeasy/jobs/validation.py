@@ -9,9 +9,11 @@ import msgspec
 from certeasy.commit import Command, Committer
 from certeasy.decide import validation as deciding
 from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.problems import Problem as Kind
 from certeasy.decide.problems import Refused
 from certeasy.jobs.workers import TryAgain
-from certeasy.validate import Asked, Failed, Validator
+from certeasy.log import logger
+from certeasy.validate import Asked, Evidence, Failed, Validated, Validator
 from events.envelope import Actor
 from events.orders import Problem
 from projections.accounts import ACCOUNTS
@@ -20,6 +22,10 @@ from projections.orders import ORDERS, PENDING, PROCESSING
 
 ATTEMPTS = 3  # what may pass by itself (a timeout, SERVFAIL) is looked at so often before it counts
 SYSTEM = Actor("system", "validation")
+
+OURS = "an error of the server, not of the challenge; its log has more"
+
+log = logger("validation")
 
 Validators = Mapping[tuple[str, str], Validator]
 
@@ -58,7 +64,8 @@ class Validation:
             raise TryAgain(f"no policy {order.policy!r} in the settings validates {challenge.type}")
         identifier = authorization.identifier
         asked = deciding.Asked.of(order, n, m, account.thumbprint)
-        result = validator.validate(
+        result = _looked(
+            validator,
             Asked(
                 name=identifier.value,
                 token=challenge.token,
@@ -66,7 +73,7 @@ class Validation:
                 account_urls=self._account_urls(order.account_id),
                 identifier_type=identifier.type,
                 wildcard=authorization.wildcard,
-            )
+            ),
         )
         evidence: dict[str, object] = msgspec.to_builtins(result.evidence)
         if isinstance(result, Failed):
@@ -94,6 +101,17 @@ class Validation:
             self._committer.submit(Command(lambda rows, _now: decide(rows), SYSTEM))
         except Refused:  # the order ended meanwhile: there is nothing left to record
             return
+
+
+def _looked(validator: Validator, asked: Asked) -> Validated | Failed:
+    """Return what a validator says. That it fails in a way that nobody thought of is our error: it
+    may pass, and if it does not, the client is told, who would wait until the order expires."""
+    try:
+        return validator.validate(asked)
+    except Exception as error:
+        log.exception("looking for a challenge of %s failed in a way nobody thought of", asked.name)
+        seen = Evidence(fault=type(error).__name__)
+        return Failed(Kind.SERVER_INTERNAL, OURS, seen, transient=True)
 
 
 def parts_of(job_id: str) -> tuple[str, int, int]:

@@ -60,6 +60,8 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     whose own servers were asked, `servers` those who answered, `rcode` the last answer's code,
     `signed_by` the zones whose signatures were checked, `records` the hashes (hex) of the values
     that were there, and `record_count` how many there were. `caa` is what CAA records mean.
+
+    `fault` is the kind of an error of this server's own, by which the look ended.
     """
 
     addresses: tuple[str, ...] = ()
@@ -78,6 +80,7 @@ class Evidence(msgspec.Struct, frozen=True, omit_defaults=True):
     alpn: str = ""
     certificate_sha256: str = ""
     caa: CaaSeen | None = None
+    fault: str = ""
 
 
 class Validated(msgspec.Struct, frozen=True):

@@ -1,12 +1,17 @@
 """Orders, authorizations and challenges as clients meet them."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from certeasy.jobs.validation import ATTEMPTS
+from certeasy.settings import WorkerSettings
+from certeasy.validate import Asked, Failed, Validated
+from certeasy.validate.http01 import Http01Validator
 from tests.fakes.clocks import HeldClock
 from tests.make.csrs import a_csr, p256
 from tests.make.lab import URL, Client, Lab, a_lab, problem
@@ -410,3 +415,35 @@ def test_while_nothing_can_be_stored_clients_are_told_to_come_back(tmp_path: Pat
         assert problem(result)[:2] == (503, "serverInternal")
         assert result.headers["retry-after"] == "5"
         assert "replay-nonce" in result.headers
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_an_error_of_ours_while_a_challenge_is_looked_at_is_tried_a_few_times_and_then_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, passes: bool
+) -> None:
+    """RFC 8555 section 8.2: the client is told at last, and does not wait until its order expires;
+    what went wrong is in the log, and its kind in the event."""
+    looked = Http01Validator.validate
+    tries: list[Asked] = []
+
+    def broken(self: Http01Validator, asked: Asked) -> Validated | Failed:
+        tries.append(asked)
+        if passes and len(tries) == ATTEMPTS:
+            return looked(self, asked)
+        raise KeyError(asked.key_authorization)
+
+    monkeypatch.setattr(Http01Validator, "validate", broken)
+    quick = WorkerSettings(workers=1, base_backoff=timedelta(milliseconds=5))
+    with a_lab(tmp_path, sections={"workers": quick}) as lab:
+        client = lab.client()
+        client.register()
+        order = client.placed("web.lab.test")
+        (challenge,) = client.challenges(order)
+        lab.shown[challenge["token"]] = client.key_authorization(challenge["token"])
+        client.post(challenge["url"], {})
+        ended = client.wait(order, "ready", "invalid")
+        assert (ended["status"], len(tries)) == ("ready" if passes else "invalid", ATTEMPTS)
+        if not passes:
+            assert ended["error"]["type"] == "urn:ietf:params:acme:error:serverInternal"
+            (line,) = [each for each in lab.journal() if b'"challenge.failed"' in each]
+            assert b'"evidence":{"fault":"KeyError"}' in line
