@@ -87,7 +87,8 @@ class RevokeResource:
         desk = self._desk
         signed = desk.door.admit(req, "either")
         wish = read(messages.REVOCATION, signed.payload)
-        certificate = self._certificate(wish.certificate)
+        sha256 = hashlib.sha256(messages.der(wish.certificate, "The certificate")).hexdigest()
+        certificate = self._certificate(sha256)
         reason = wish.reason or 0
         proven = self._proven(signed, certificate)
 
@@ -96,6 +97,7 @@ class RevokeResource:
                 return revocation.by_certificate_key(
                     rows,
                     certificate_id=certificate.id,
+                    sha256=sha256,
                     spki_sha256=_spki_sha256(signed.key),
                     reason=reason,
                 )
@@ -103,6 +105,7 @@ class RevokeResource:
                 rows,
                 now,
                 certificate_id=certificate.id,
+                sha256=sha256,
                 account_id=signed.account_id,
                 thumbprint=signed.key.thumbprint,
                 reason=reason,
@@ -123,9 +126,8 @@ class RevokeResource:
         names = certificate.names
         return tuple(id_ for name in names for id_ in found(account_id, name, now, LOOKED_AT))
 
-    def _certificate(self, encoded: str) -> Certificate:
-        der = messages.der(encoded, "The certificate")
-        found = self._desk.committer.certificate_with_sha256(hashlib.sha256(der).hexdigest())
+    def _certificate(self, sha256: str) -> Certificate:
+        found = self._desk.committer.certificate_with_sha256(sha256)
         if found is None:
             detail = "This certificate was not issued here"
             raise Refused(Problem.MALFORMED, detail, status=404)

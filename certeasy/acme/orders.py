@@ -15,12 +15,14 @@ from certeasy.acme.messages import NewOrder, read
 from certeasy.acme.requests import Signed
 from certeasy.acme.site import Desk
 from certeasy.decide import authorizations, csr, eab, identifiers, orders
+from certeasy.decide import renewal as deciding
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Rules
 from certeasy.decide.problems import Problem, Refused
 from events.envelope import Actor
 from events.orders import CaaCheck
 from projections.accounts import ACCOUNTS
+from projections.certificates import Certificate
 from projections.eab import EabKey
 from projections.orders import ORDERS, PROCESSING, VALID, Order
 
@@ -51,7 +53,7 @@ class NewOrderResource:
         actor = desk.actor(req, account_of(signed))
         key = self._bound_with(signed)
         names, rules = self._permitted(wish, actor, key)
-        before = ""
+        before = None
         if wish.replaces is not None:
             before = renewal.predecessor(desk.committer, wish.replaces)
         order = self._placed(signed, actor, names, rules, before, key=key)
@@ -107,12 +109,12 @@ class NewOrderResource:
         actor: Actor,
         names: tuple[str, ...],
         rules: Rules,
-        replaces: str = "",
+        before: Certificate | None = None,
         *,
         key: EabKey | None,
         ahead: bool = False,
     ) -> Order:
-        """Place an order, or open an authorization ahead of any."""
+        """Place an order, or open an authorization ahead of any. `before`: what it replaces."""
         desk = self._desk
         look_back = desk.site.settings.server.pre_authorization
         account_id, order_id = account_of(signed), desk.site.ids.new()
@@ -136,6 +138,8 @@ class NewOrderResource:
             )
 
         def decide(rows: Reader, now: datetime) -> Decision:
+            if before is not None:
+                deciding.check_named(rows, before)
             return orders.new_order(
                 rows,
                 now,
@@ -149,7 +153,7 @@ class NewOrderResource:
                 policy=rules.policy,
                 authority=authority,
                 key=key,
-                replaces=replaces,
+                replaces="" if before is None else before.id,
                 profile=rules.profile,
                 known=known(rows, now),
                 preauthorization=ahead,

@@ -57,13 +57,13 @@ def cert_id_text(certificate: Certificate) -> str:
     return f"{base64url.encode(key_id)}.{base64url.encode(der)}"
 
 
-def predecessor(committer: Committer, text: str) -> str:
-    """Return the id of the certificate that a new order replaces. RFC 9773 section 5.
+def predecessor(committer: Committer, text: str) -> Certificate:
+    """Return the certificate that a new order replaces. RFC 9773 section 5.
 
     Refused (malformed, 400), naming `replaces`: acme.sh orders again without it then.
     """
     try:
-        return present(committer, cert_id(text)).id
+        return present(committer, cert_id(text))
     except Refused as refused:
         if refused.status == NOT_FOUND:
             raise renewal.unknown() from None

@@ -74,7 +74,9 @@ def known_ahead(
     for name in names:
         found = rows.get(PREAUTHORIZATIONS, account_id, name)
         order = None if found is None else rows.get(ORDERS, found.order_id)
-        if order is None or order.account_id != account_id or order.policy != policy:
+        if order is None or not order.preauthorization:
+            continue
+        if order.account_id != account_id or order.policy != policy:
             continue
         authorization = order.authorizations[0]
         solved = next((c.type for c in authorization.challenges if c.status == VALID), "")

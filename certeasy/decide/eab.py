@@ -121,7 +121,7 @@ def check_still_granted(rows: Reader, account: Account) -> None:
     (unauthorized).
     """
     key = rows.get(EAB_KEYS, account.eab) if account.eab else None
-    if key is not None and key.prevalidated:
+    if key is None or key.prevalidated:  # one that nobody knows has granted nothing
         key_of(rows, account)
 
 

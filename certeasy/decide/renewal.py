@@ -178,6 +178,18 @@ def check_predecessor(
     _check_not_replaced(rows, certificate_id, by="")
 
 
+def check_named(rows: Reader, found: Certificate) -> None:
+    """Return if the certificate that 'replaces' names is the one that was found.
+
+    It was found in a table, which is only shown, and the log counts. Raises Refused
+    (serverInternal).
+    """
+    true = rows.get(CERTIFICATES, found.id)
+    if true is None or true.certificate != found.certificate:
+        detail = "Another certificate was found than the one that 'replaces' names"
+        raise Refused(Problem.SERVER_INTERNAL, detail)
+
+
 def check_still_first(rows: Reader, order: Order) -> None:
     """Return if an order that is to be finalized still takes the place that it was placed for.
 

@@ -31,6 +31,7 @@ def by_account(
     now: datetime,
     *,
     certificate_id: str,
+    sha256: str,
     account_id: str,
     thumbprint: str,
     reason: int,
@@ -38,12 +39,13 @@ def by_account(
 ) -> Decision:
     """Revoke on the word of the account that ordered the certificate, or that controls its names.
 
+    `sha256` is the hash (hex) of the certificate that was sent, by which the id was found.
     `proven` are orders in which another account than the certificate's may have proven them: it
     revokes if it has a valid authorization for every one, and not if the key of its external
     account binding was taken back: then it ends its own certificates only.
     """
     account = signed_by(rows, account_id, thumbprint)
-    certificate = _present(rows, certificate_id)
+    certificate = _present(rows, certificate_id, sha256)
     if certificate.account_id == account_id:
         return _revoke(certificate, reason, "account")
     eab.key_of(rows, account)
@@ -58,10 +60,10 @@ def by_account(
 
 
 def by_certificate_key(
-    rows: Reader, *, certificate_id: str, spki_sha256: str, reason: int
+    rows: Reader, *, certificate_id: str, sha256: str, spki_sha256: str, reason: int
 ) -> Decision:
     """Revoke on the word of whoever holds the certificate's private key."""
-    certificate = _present(rows, certificate_id)
+    certificate = _present(rows, certificate_id, sha256)
     if certificate.spki_sha256 != spki_sha256:
         raise Refused(Problem.UNAUTHORIZED, "The request was not signed with the certificate's key")
     return _revoke(certificate, reason, "certificate-key")
@@ -79,10 +81,14 @@ def _controlled(rows: Reader, now: datetime, account_id: str, order_ids: Sequenc
     }
 
 
-def _present(rows: Reader, certificate_id: str) -> Certificate:
+def _present(rows: Reader, certificate_id: str, sha256: str) -> Certificate:
+    """Return the certificate, if it is the one that was sent: by its hash it was found in a table,
+    which is only shown, and the log counts."""
     certificate = rows.get(CERTIFICATES, certificate_id)
     if certificate is None:
         raise Refused(Problem.MALFORMED, "This server issued no such certificate", status=NOT_FOUND)
+    if certificate.sha256 != sha256:
+        raise Refused(Problem.SERVER_INTERNAL, "Another certificate was found than the one sent")
     return certificate
 
 

@@ -1,5 +1,7 @@
 """Whoever can write to the database makes nothing true by it: what counts is the log."""
 
+import base64
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -92,6 +94,42 @@ def test_a_key_put_into_another_s_account_revokes_nothing(lab: Lab, client: Clie
     answer = thief.post(f"{URL}/acme/revoke-cert", {"certificate": b64(der)})
     assert answer.status_code == 403
     assert "certificate.revoked" not in journal(lab)
+
+
+def test_a_hash_put_onto_another_certificate_revokes_nothing(lab: Lab, client: Client) -> None:
+    """The account asks for one of its certificates to be revoked, and another one is found."""
+    first, second = (
+        x509.load_pem_x509_certificate(client.certificate(name)).public_bytes(Encoding.DER)
+        for name in ("web.lab.test", "www.lab.test")
+    )
+    sha256 = [hashlib.sha256(each).hexdigest() for each in (first, second)]
+    change(lab, "UPDATE certificates SET sha256 = 'x' WHERE sha256 = ?", sha256[0])
+    change(lab, "UPDATE certificates SET sha256 = ? WHERE sha256 = ?", *sha256)
+    answer = client.post(f"{URL}/acme/revoke-cert", {"certificate": b64(first)})
+    assert answer.status_code == 500
+    assert "certificate.revoked" not in journal(lab)
+
+
+def test_a_serial_put_onto_another_certificate_replaces_nothing(lab: Lab, client: Client) -> None:
+    """RFC 9773 section 5: what is replaced is what the client names."""
+    leaves = [
+        x509.load_pem_x509_certificate(client.certificate(*names))
+        for names in (("web.lab.test",), ("web.lab.test", "www.lab.test"))
+    ]
+    serials = [f"{leaf.serial_number:040x}".removeprefix("00") for leaf in leaves]
+    bodies = [leaf.public_bytes(Encoding.DER) for leaf in leaves]
+    change(lab, "UPDATE certificates SET serial = 'x' WHERE serial = ?", serials[0])
+    change(lab, "UPDATE certificates SET serial = ? WHERE serial = ?", *serials)
+    change(
+        lab,
+        "UPDATE certificates SET body = CAST(replace(CAST(body AS TEXT), ?, ?) AS BLOB)"
+        " WHERE serial = ?",
+        *(base64.b64encode(each).decode() for each in reversed(bodies)),
+        serials[0],
+    )
+    answer = client.order("web.lab.test", replaces=cert_id_of(leaves[0]))
+    assert answer.status_code == 500
+    assert journal(lab).count("order.created") == len(leaves)
 
 
 def test_a_line_changed_in_the_database_stops_what_rests_on_it(lab: Lab, client: Client) -> None:

@@ -198,6 +198,10 @@ class World:
         self.issue(order_id)
         return order_id
 
+    def sha256_of(self, order_id: str) -> str:
+        """Return the hash of the certificate that an authority would make for an order."""
+        return hashlib.sha256(order_id.encode()).hexdigest()
+
     def issued_fact(self, order_id: str) -> CertificateIssued:
         """Return the certificate that an authority would make for an order."""
         order = self.row(order_id)
@@ -209,7 +213,7 @@ class World:
             certificate=b"certificate of " + order_id.encode(),
             chain=("00",),
             serial="01",
-            sha256=hashlib.sha256(order_id.encode()).hexdigest(),
+            sha256=self.sha256_of(order_id),
             spki_sha256=f"spki-of-{order_id}",
             names=tuple(identifier.value for identifier in order.identifiers),
             not_before="2026-11-02T08:00:00Z",

@@ -266,6 +266,15 @@ def test_what_a_key_granted_is_finished_only_while_the_key_is_there(
     eab.check_still_granted(world.rows, world.account())
 
 
+def test_what_a_key_granted_is_not_finished_where_its_row_is_gone(world: World) -> None:
+    """Who can write to the database takes away a row; nobody knows then what the key granted."""
+    a_key(world, allow=(".shop.test/1",), prevalidated=True)
+    bound = world.account(eab=KID)
+    world.rows.delete(EAB_KEYS, KID)
+    with pytest.raises(Refused, match="was revoked"):
+        eab.check_still_granted(world.rows, bound)
+
+
 def test_a_key_without_a_bound_on_its_uses_has_no_line_for_each(world: World) -> None:
     """Its stream is read when a decision is made about it, however many accounts it has bound."""
     a_key(world)

@@ -137,6 +137,7 @@ def by_account(
         revocation.by_account,
         world.now,
         certificate_id=certificate_id,
+        sha256=world.sha256_of(certificate_id),
         account_id=account.id,
         thumbprint=account.thumbprint,
         reason=reason,
@@ -148,6 +149,7 @@ def by_key(world: World, certificate_id: str, spki_sha256: str) -> list[str]:
     return world.decide(
         revocation.by_certificate_key,
         certificate_id=certificate_id,
+        sha256=world.sha256_of(certificate_id),
         spki_sha256=spki_sha256,
         reason=1,
     )
@@ -242,6 +244,23 @@ def test_what_was_given_up_or_ran_out_revokes_nothing(
     with pytest.raises(Refused, match="another account"):
         by_account(world, other, issued, proven=(late,))
     assert by_account(world, account, issued) == ["certificate.revoked"]
+
+
+def test_another_certificate_than_the_one_that_was_sent_is_not_revoked(
+    world: World, account: Account, issued: str
+) -> None:
+    """It was found in a table; what is decided on is what the log says of it."""
+    other = {"certificate_id": issued, "sha256": world.sha256_of(NO_ID), "reason": 0}
+    mine = {"account_id": account.id, "thumbprint": account.thumbprint}
+    for attempt in (
+        lambda: world.decide(revocation.by_account, world.now, **other, **mine),
+        lambda: world.decide(
+            revocation.by_certificate_key, **other, spki_sha256=f"spki-of-{issued}"
+        ),
+    ):
+        with pytest.raises(Refused, match="Another certificate was found") as caught:
+            attempt()
+        assert caught.value.problem is Problem.SERVER_INTERNAL
 
 
 def test_what_was_not_issued_here_is_not_found(world: World, account: Account) -> None:

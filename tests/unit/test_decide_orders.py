@@ -633,6 +633,16 @@ def test_a_proof_ahead_of_an_order_is_no_order() -> None:
     assert caught.value.status == 404
 
 
+def test_a_row_that_leads_to_what_was_proven_in_an_order_is_not_followed() -> None:
+    """A wildcard's proof in an order is none of the name below it."""
+    world = World()
+    account = world.account()
+    order_id = world.order("*.a.test", account=account, challenges=("dns-01",))
+    world.prove(account, order_id)
+    world.rows.put(PREAUTHORIZATIONS, Preauthorization(account.id, "a.test", order_id))
+    assert ahead(world, account, "a.test", ways=("dns-01",)) == {}
+
+
 def test_a_row_that_leads_to_another_accounts_proof_is_not_followed() -> None:
     world = World()
     account, other = world.account(), world.account()

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from certeasy.decide import issuance, orders
+from certeasy.decide import issuance, orders, renewal
 from certeasy.decide.decision import Decision
 from certeasy.decide.problems import Problem, Refused
 from events.orders import OrderCreated
@@ -67,6 +68,19 @@ def test_pitfall_46_the_predecessor_is_a_certificate_of_the_same_account() -> No
     problem, status, detail = refusal(lambda: world.order(NAME, account=other, replaces=first))
     assert (problem, status) == (Problem.MALFORMED, 400)
     assert "'replaces'" in detail
+
+
+def test_another_certificate_than_the_one_that_was_named_is_not_replaced() -> None:
+    """It was found in a table; what is decided on is what the log says of it."""
+    world, account, first = a_world()
+    found = world.rows.get(CERTIFICATES, first)
+    assert found is not None
+    renewal.check_named(world.rows, found)
+    other = world.rows.get(CERTIFICATES, world.issued(NAME, account=account))
+    assert other is not None
+    for planted in (replace(found, id=other.id), replace(found, id=NO_ID)):
+        problem, status, _ = refusal(lambda: renewal.check_named(world.rows, planted))  # noqa: B023 - called at once
+        assert (problem, status) == (Problem.SERVER_INTERNAL, 500)
 
 
 def test_pitfall_46_the_predecessor_has_one_of_the_names_at_least() -> None:
