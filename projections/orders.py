@@ -47,12 +47,16 @@ class Challenge(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Authorization(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What must be proven for one identifier (RFC 8555 section 7.1.4)."""
+    """What must be proven for one identifier (RFC 8555 section 7.1.4).
+
+    `rule` is that of `authorization.prevalidated` where it needed no proof.
+    """
 
     identifier: Identifier
     challenges: tuple[Challenge, ...]
     status: str = PENDING
     wildcard: bool = False
+    rule: str = ""
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -215,7 +219,9 @@ def prevalidated(fact: AuthorizationPrevalidated, line: Envelope, rows: Rows) ->
     if order.authorizations[n].status != PENDING:
         what = f"{line.type} for authorization {n} of {line.stream}, which is not pending"
         raise Contradiction(line.position, what)
-    rows.put(ORDERS, replace(_with(order, n, VALID, m, challenge), position=line.position))
+    valid = _with(order, n, VALID, m, challenge)
+    known = replace(valid.authorizations[n], rule=fact.rule)
+    rows.put(ORDERS, replace(_at(valid, n, known), position=line.position))
 
 
 def ready(_fact: OrderReady, line: Envelope, rows: Rows) -> None:
@@ -291,8 +297,7 @@ def authorization_deactivated(fact: AuthorizationDeactivated, line: Envelope, ro
         what = f"{line.type} for {line.stream}, which has no authorization {n} to give up"
         raise Contradiction(line.position, what)
     given_up = replace(order.authorizations[n], status=DEACTIVATED)
-    authorizations = (*order.authorizations[:n], given_up, *order.authorizations[n + 1 :])
-    rows.put(ORDERS, replace(order, authorizations=authorizations, position=line.position))
+    rows.put(ORDERS, replace(_at(order, n, given_up), position=line.position))
 
 
 def _ended(order: Order, error: Problem, line: Envelope, rows: Rows) -> Order:
@@ -336,7 +341,10 @@ def _with(order: Order, n: int, status: str, m: int, challenge: Challenge) -> Or
     """Return the order with one challenge and its authorization's status replaced."""
     old = order.authorizations[n]
     challenges = (*old.challenges[:m], challenge, *old.challenges[m + 1 :])
-    new = replace(old, status=status, challenges=challenges)
-    return replace(
-        order, authorizations=(*order.authorizations[:n], new, *order.authorizations[n + 1 :])
-    )
+    return _at(order, n, replace(old, status=status, challenges=challenges))
+
+
+def _at(order: Order, n: int, authorization: Authorization) -> Order:
+    """Return the order with one authorization replaced."""
+    others = order.authorizations
+    return replace(order, authorizations=(*others[:n], authorization, *others[n + 1 :]))

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from certeasy.clock import Clock
+from certeasy.decide.orders import proven_by
 from certeasy.decide.problems import Problem, Refused, Subproblem
 from certeasy.validate import CaaSeen
 from certeasy.validate.caa import FORBIDS, UNKNOWN, Caa, told
@@ -75,7 +76,7 @@ class CaaAgain:
         stale = [
             (n, each)
             for n, each in enumerate(order.authorizations)
-            if each.identifier.type == "dns" and _is_stale(each, order, now)
+            if each.identifier.type == "dns" and _is_stale(each, now)
         ]
         if not stale:
             return ()
@@ -101,7 +102,7 @@ class CaaAgain:
                 seen[n] = caa.check(
                     one.identifier.value,
                     wildcard=one.wildcard,
-                    method=_method(one),
+                    method=proven_by(one),
                     account_urls=urls,
                 )
 
@@ -139,17 +140,13 @@ class CaaAgain:
             each.add_done_callback(ended)
 
 
-def _is_stale(one: Authorization, order: Order, now: datetime) -> bool:
+def _is_stale(one: Authorization, now: datetime) -> bool:
     """Tell whether a name's records were looked at too long ago, or never: what was valid from the
     beginning of its order was not validated under it."""
-    validated = next((each.validated for each in one.challenges if each.status == VALID), "")
-    if validated <= order.created:
+    if one.rule:
         return True
+    validated = next(each.validated for each in one.challenges if each.status == VALID)
     return now - datetime.fromisoformat(validated) > FRESH
-
-
-def _method(one: Authorization) -> str:
-    return next((each.type for each in one.challenges if each.status == VALID), "")
 
 
 def _obey(names: list[str], seen: list[CaaSeen]) -> None:

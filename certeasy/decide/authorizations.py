@@ -7,6 +7,7 @@ from certeasy.decide.accounts import signed_by
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.orders import (
     Known,
+    ahead_rule,
     authorization_of,
     authorization_status,
     of_account,
@@ -82,7 +83,7 @@ def known_ahead(
         solved = next((c.type for c in authorization.challenges if c.status == VALID), "")
         proven = authorization_status(order, authorization, now) == VALID
         if proven and solved in challenges and authorization.identifier.value == name:
-            known[name] = Known(f"authorization {order.id}-0", solved)
+            known[name] = Known(ahead_rule(order.id), solved)
     return known
 
 

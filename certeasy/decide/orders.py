@@ -33,6 +33,7 @@ from events.orders import Problem as Told
 from events.registry import Event
 from projections.eab import EabKey
 from projections.orders import (
+    DEACTIVATED,
     EXPIRED,
     INVALID,
     ORDERS,
@@ -57,6 +58,22 @@ class Known(msgspec.Struct, frozen=True):
 
     rule: str
     solved: str = ""
+
+
+_AHEAD = "authorization "
+
+
+def ahead_rule(order_id: str) -> str:
+    """Return the rule by which a name is known that was proven ahead of any order."""
+    return f"{_AHEAD}{order_id}-0"
+
+
+def proven_by(authorization: Authorization) -> str:
+    """Return the type of the challenge that was met for an authorization; "": none was, as where an
+    administrator has granted the name."""
+    if authorization.rule and not authorization.rule.startswith(_AHEAD):
+        return ""
+    return next((each.type for each in authorization.challenges if each.status == VALID), "")
 
 
 NOTHING_KNOWN: Mapping[str, Known] = MappingProxyType({})
@@ -284,6 +301,7 @@ def finalize(
         return Decision()
     check_ready(order, now)
     eab.check_still_granted(rows, account)
+    _check_still_proven(rows, order)
     renewal.check_still_first(rows, order)
     if order != held:
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
@@ -294,6 +312,20 @@ def finalize(
     if submit_to is not None:
         facts.append((stream(order_id), IssuanceSubmitted(1, submit_to, digest)))
     return Decision(tuple(facts))
+
+
+def _check_still_proven(rows: Reader, order: Order) -> None:
+    """Return unless a proof ahead of the order, by which it is ready, was given up since.
+
+    Nothing is issued on such a one (RFC 8555 section 7.5.2). Raises Refused (unauthorized).
+    """
+    for each in order.authorizations:
+        if not each.rule.startswith(_AHEAD):
+            continue
+        proof = rows.get(ORDERS, each.rule.removeprefix(_AHEAD).removesuffix("-0"))
+        if proof is None or proof.authorizations[0].status == DEACTIVATED:
+            detail = f"The authorization by which {each.identifier.value} was known was deactivated"
+            raise Refused(Problem.UNAUTHORIZED, f"{detail}; place a new order")
 
 
 def check_ready(order: Order, now: datetime) -> None:

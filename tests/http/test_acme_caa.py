@@ -13,6 +13,7 @@ from certeasy.acme.caa import AT_ONCE, MOST_HELD
 from certeasy.validate.dns01 import digest
 from tests.fakes.clocks import HeldClock
 from tests.fakes.dns_server import DnsServer
+from tests.http.test_acme_eab import bound_client
 from tests.make.csrs import a_csr, p256
 from tests.make.dns_lab import a_dns_lab, lines_of
 from tests.make.lab import PATIENCE, URL, Client, Lab, problem
@@ -218,6 +219,22 @@ def test_what_was_known_before_there_was_an_order_is_looked_at_when_it_is_finali
         assert line["data"]["checks"] == [
             {"authorization": 0, "verdict": "permits", "at": "lab.test"}
         ]
+
+
+def test_what_an_administrator_has_granted_was_proven_by_no_challenge_type(
+    lab: Lab, dns: DnsServer
+) -> None:
+    """RFC 8657 section 4: though one is shown as solved, nobody has looked."""
+    client, _ = bound_client(lab, allow=(".lab.test/1",), prevalidated=True)
+    order = client.placed("web.lab.test")
+    assert client.see(order)["status"] == "ready"
+    csr = a_csr("web.lab.test", key=p256(1))
+    dns.records["lab.test"] = ['CAA 0 issue "ca.lab.test; validationmethods=dns-01"']
+    status, kind, detail = problem(client.finalize(order, csr))
+    assert (status, kind) == (403, "caa")
+    assert "want a challenge of their choice" in detail
+    dns.records["lab.test"] = [LET]
+    assert client.finalize(order, csr).status_code == 200
 
 
 def test_whose_dns_is_slow_keeps_nobody_else_waiting(

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from tests.fakes.clocks import HeldClock
-from tests.make.csrs import a_csr
+from tests.make.csrs import a_csr, p256
 from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
 from tests.make.signers import b64
 
@@ -123,6 +123,17 @@ def test_what_was_given_up_is_to_be_proven_again(client: Client) -> None:
     url = proven(client, "web.lab.test")
     assert client.post(url, {"status": "deactivated"}).json["status"] == "deactivated"
     assert client.order("web.lab.test").json["status"] == "pending"
+
+
+def test_an_order_that_is_ready_by_what_is_given_up_gets_no_certificate(client: Client) -> None:
+    """RFC 8555 section 7.5.2."""
+    url = proven(client, "web.lab.test")
+    order = client.placed("web.lab.test")
+    assert client.see(order)["status"] == "ready"
+    assert client.post(url, {"status": "deactivated"}).json["status"] == "deactivated"
+    result = problem(client.finalize(order, a_csr("web.lab.test", key=p256(1))))
+    assert result[:2] == (403, "unauthorized")
+    assert "web.lab.test was known was deactivated; place a new order" in result[2]
 
 
 def test_what_has_expired_is_to_be_proven_again(tmp_path_factory: pytest.TempPathFactory) -> None:

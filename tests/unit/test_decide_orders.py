@@ -633,6 +633,60 @@ def test_a_proof_ahead_of_an_order_is_no_order() -> None:
     assert caught.value.status == 404
 
 
+def test_on_a_proof_that_was_given_up_nothing_is_issued_any_more() -> None:
+    """RFC 8555 section 7.5.2, also for an order that was made ready by it before."""
+    world = World()
+    account = world.account()
+    proof, other = (
+        world.order(name, account=account, preauthorization=True) for name in ("a.test", "b.test")
+    )
+    world.prove(account, proof)
+    world.prove(account, other)
+    names = ("a.test", "b.test")
+    known = ahead(world, account, *names)
+    first, second, third = (world.order(*names, account=account, known=known) for _ in range(3))
+    assert [each.rule for each in world.row(first).authorizations] == [
+        f"authorization {proof}-0",
+        f"authorization {other}-0",
+    ]
+    assert "order.finalized" in world.finalize(account, first)
+    given_up(world, account, other)
+    with pytest.raises(Refused, match=r"b\.test was known was deactivated") as caught:
+        world.finalize(account, second)
+    assert caught.value.problem is Problem.UNAUTHORIZED
+    world.rows.delete(ORDERS, proof)
+    with pytest.raises(Refused, match=r"a\.test was known was deactivated"):
+        world.finalize(account, third)
+
+
+def test_a_proof_ahead_that_ran_out_since_was_good_when_the_order_was_placed() -> None:
+    world = World()
+    account = world.account()
+    proof = world.order("a.test", account=account, preauthorization=True)
+    world.prove(account, proof)
+    world.now += timedelta(days=6)
+    order_id = world.order("a.test", account=account, known=ahead(world, account, "a.test"))
+    world.now += timedelta(days=2)
+    world.decide(orders.expire, world.now, [proof])
+    assert "order.finalized" in world.finalize(account, order_id)
+
+
+def test_what_an_administrator_has_granted_was_proven_by_no_challenge() -> None:
+    """RFC 8657 section 4: no `validationmethods` names it."""
+    world = World()
+    account = world.account()
+    granted = world.order("a.test", account=account, known={"a.test": orders.Known("eab 1")})
+    (authorization,) = world.row(granted).authorizations
+    assert (authorization.status, orders.proven_by(authorization)) == (VALID, "")
+    proof = world.order("b.test", account=account, preauthorization=True)
+    world.prove(account, proof)
+    known = world.order("b.test", account=account, known=ahead(world, account, "b.test"))
+    for order_id in (proof, known):
+        assert orders.proven_by(world.row(order_id).authorizations[0]) == "http-01"
+    pending = world.order("c.test", account=account)
+    assert orders.proven_by(world.row(pending).authorizations[0]) == ""
+
+
 def test_a_row_that_leads_to_what_was_proven_in_an_order_is_not_followed() -> None:
     """A wildcard's proof in an order is none of the name below it."""
     world = World()
