@@ -1,0 +1,152 @@
+"""A Windows server with certificate services on it: one CA, its ports, and whom it knows.
+
+Real machines have one CA each; several of them in one process are several CAs at once.
+"""
+
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+from uuid import UUID
+
+from msgspec import Struct, field
+
+from certeasy.clock import Clock, SystemClock
+from certeasy.ids import Ids, RandomIds
+from tools.adcs_sim.ca import DEFAULT_TEMPLATES, Ca, Template
+from tools.adcs_sim.connection import ACCESS_DENIED, Endpoint
+from tools.adcs_sim.icpr import ICERT_PASSAGE, CertPassage
+from tools.adcs_sim.listener import Listener
+from tools.adcs_sim.mapper import MAPPER, EndpointMapper
+from tools.adcs_sim.ntlm import NtlmAcceptor, Server, nt_hash
+from tools.adcs_sim.security import NTLM, Acceptor
+
+LOOPBACK = "127.0.0.1"
+Down = Literal["refused", "not-registered"]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """How to set up a machine.
+
+    `accounts` are passwords by account name. `officers`: who may manage certificates; None:
+    everybody. `private`: IF_ENFORCEENCRYPTICERTREQUEST. `refusal` is the fault of calls by whom was
+    not authenticated. `folder`: where the CA keeps keys and database, to survive a restart. Ports
+    that are 0 are chosen by the system.
+    """
+
+    name: str = "LAB-CA"
+    address: str = LOOPBACK
+    host: str = "ca1.lab.test"
+    domain: str = "LAB"
+    accounts: Mapping[str, str] = field(default_factory=lambda: {"svc-acme": "Secret.123"})
+    officers: tuple[str, ...] | None = None
+    templates: tuple[Template, ...] = DEFAULT_TEMPLATES
+    mapper_port: int = 0
+    port: int = 0
+    private: bool = True
+    refusal: int = ACCESS_DENIED
+    folder: Path | None = None
+    key: str = "P-256"
+
+
+class Machine:
+    """Serves between `with` and its end, by threads of its own."""
+
+    def __init__(self, plan: Plan, clock: Clock | None = None, ids: Ids | None = None) -> None:
+        self.plan = plan
+        self._clock = clock or SystemClock()
+        self._ids = ids or RandomIds(self._clock)
+        computer, _, dns_domain = plan.host.partition(".")
+        hashes = {name.lower(): nt_hash(secret) for name, secret in plan.accounts.items()}
+        self._ntlm = Server(plan.domain, computer.upper(), dns_domain, hashes)
+        self._ports: dict[UUID, int] = {}
+        self.ca = Ca(
+            plan.name,
+            self._clock,
+            templates=plan.templates,
+            folder=plan.folder,
+            officers=plan.officers,
+            key=plan.key,
+        )
+        self._listeners: list[Listener] = []
+        try:
+            self._start()
+        except OSError:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every connection, and give back ports and files."""
+        for listener in self._listeners:
+            listener.close()
+        self.ca.close()
+
+    @property
+    def mapper_port(self) -> int:
+        """Where the endpoint mapper listens."""
+        return self._listeners[1].port
+
+    @property
+    def port(self) -> int:
+        """Where ICertPassage listens."""
+        return self._listeners[0].port
+
+    def down(self, how: Down = "refused") -> None:
+        """Be unavailable: off the network, or with certificate services stopped."""
+        if how == "refused":
+            for listener in self._listeners:
+                listener.close()
+        else:
+            self._ports.clear()
+            self._listeners[0].close()
+
+    def up(self) -> None:
+        """Be there again, on the same ports."""
+        for listener in self._listeners:
+            listener.reopen()
+        self._register()
+
+    def drop(self) -> None:
+        """Cut every connection there is."""
+        for listener in self._listeners:
+            listener.drop()
+
+    def acceptor(self, kind: int) -> Acceptor | None:
+        """Return a new security context of a kind of authentication."""
+        if kind == NTLM and self._ntlm.accounts:
+            return NtlmAcceptor(self._ntlm, self._clock, self._ids.random)
+        return None
+
+    def _start(self) -> None:
+        passage = CertPassage(self.ca, private=self.plan.private)
+        self._listen({ICERT_PASSAGE: passage}, self.plan.port)
+        mapper = EndpointMapper(self._ports, self.plan.address)
+        self._listen({MAPPER: mapper}, self.plan.mapper_port)
+        self._register()
+
+    def _listen(self, interfaces: Mapping[UUID, object], port: int) -> None:
+        endpoint = functools.partial(self._endpoint, interfaces)
+        self._listeners.append(Listener(endpoint, self.plan.address, port))
+
+    def _endpoint(self, interfaces: Mapping[UUID, object], port: int) -> Endpoint:
+        return Endpoint(interfaces, self.acceptor, str(port), refusal=self.plan.refusal)  # type: ignore[arg-type]
+
+    def _register(self) -> None:
+        self._ports[ICERT_PASSAGE] = self._listeners[0].port
+
+
+def machines(plans: Iterable[Plan], clock: Clock | None = None) -> list[Machine]:
+    """Return a machine for each plan; they run until each of them is closed."""
+    return [Machine(plan, clock) for plan in plans]
