@@ -23,9 +23,27 @@ from tools.adcs_sim import hresults, signing
 from tools.adcs_sim.behaviour import Behaviour, Wrong
 from tools.adcs_sim.connection import Fault, LineCut
 from tools.adcs_sim.database import Database, Request
+from tools.adcs_sim.descriptors import (
+    ADMINISTRATE,
+    ADMINISTRATORS,
+    AUTHENTICATED_USERS,
+    ENROLL,
+    OFFICER,
+    READ,
+    security_descriptor,
+)
 
-DENIED, ISSUED, UNDER_SUBMISSION = 2, 3, 5
-"""Dispositions (MS-WCCE 3.2.1.4.2.1); anything else is an HRESULT."""
+DENIED, ISSUED, UNDER_SUBMISSION, REVOKED = 2, 3, 5, 6
+"""Dispositions (MS-WCCE 3.2.1.4.2.1, 3.2.1.4.3.1.2); anything else is an HRESULT."""
+_SHOWN = {"denied": DENIED, "revoked": REVOKED}
+"""What becomes of a disposition when the request is asked for again."""
+_DEFAULT_POLICY = "PolicyModules\\CertificateAuthority_MicrosoftDefault.Policy"
+
+
+RELEASED = 0xFFFFFFFF
+"""As a reason for revocation: it is taken off hold."""
+_HOLD = 6
+_REASONS = {0, 1, 2, 3, 4, 5, _HOLD, 8, RELEASED}
 
 
 class Template(Struct, frozen=True, kw_only=True):
@@ -79,11 +97,23 @@ class Ca:
         self.officers = None if officers is None else {one.lower() for one in officers}
         """Who may revoke, approve and publish: account names; None: everybody."""
         self.published_crls: list[str] = []
+        self.config: dict[tuple[str, str], int | str] = {
+            ("", "InterfaceFlags"): 0x641,
+            (_DEFAULT_POLICY, "EditFlags"): 0x11014E,
+        }
+        """What officers can read of its registry, by node and entry."""
+        self.security = security_descriptor(
+            [
+                (ADMINISTRATE | OFFICER, ADMINISTRATORS),
+                (READ | ENROLL, AUTHENTICATED_USERS),
+            ]
+        )
         self.database = Database(folder / "requests.jsonl" if folder else None)
         self._clock = clock
         self._folder = folder
         self._key = key
         self._once: deque[Behaviour] = deque()
+        self._officers_once: deque[Behaviour] = deque()
         self._once_lock = Lock()
         self._signers = self._load() or []
         if not self._signers:
@@ -104,6 +134,27 @@ class Ca:
     def roots(self) -> bytes:
         """Its certificates in PEM."""
         return b"".join(one.certificate.public_bytes(Encoding.PEM) for one in self._signers)
+
+    @property
+    def sanitized(self) -> str:
+        """Its name with what file names cannot hold written as !xxxx: MS-WCCE 3.1.1.4.1.1."""
+        return "".join(
+            one if one.isascii() and (one.isalnum() or one in " -_") else f"!{ord(one):04x}"
+            for one in self.name
+        )
+
+    def crl(self, index: int = -1) -> bytes:
+        """Return a revocation list of what is revoked now (DER), signed by one of its keys."""
+        revoked = [
+            (one.certificate, one.revoked_at or self._clock.now())
+            for one in self.database.requests()
+            if one.state == "revoked"
+        ]
+        return signing.crl(self._signers[index], revoked, self._clock.now())
+
+    def publish_crl(self, kind: str) -> None:
+        """Publish one, "base" or "delta"; it counts in `published_crls`."""
+        self.published_crls.append(kind)
 
     def renew(self) -> signing.Signer:
         """Let it have a new key and certificate; it signs with that from now on."""
@@ -134,6 +185,24 @@ class Ca:
         with self._once_lock:
             self._once.extend(behaviours)
 
+    def officers_meet(self, *behaviours: Behaviour) -> None:
+        """Tell what becomes of the next calls by officers, one after another."""
+        with self._once_lock:
+            self._officers_once.extend(behaviours)
+
+    def told_officers(self) -> Behaviour:
+        """Return what becomes of a call by an officer."""
+        with self._once_lock:
+            return self._officers_once.popleft() if self._officers_once else Behaviour()
+
+    def configured(self, node: str, entry: str) -> int | str | None:
+        """Return a value of its registry; None: there is none. Case does not matter."""
+        wanted = (node.lower(), entry.lower())
+        for (at, name), value in self.config.items():
+            if (at.lower(), name.lower()) == wanted:
+                return value
+        return None
+
     def _behaviour(self, template: Template) -> Behaviour:
         with self._once_lock:
             return self._once.popleft() if self._once else template.behaviour
@@ -142,7 +211,7 @@ class Ca:
 
     def is_called(self, authority: str | None) -> bool:
         """Whether that is this CA's name; no name at all is everybody's."""
-        return (authority or self.name).lower() == self.name.lower()
+        return (authority or self.name).lower() in {self.name.lower(), self.sanitized.lower()}
 
     def submit(self, csr: bytes, attributes: dict[str, str], requester: str) -> Reply:
         """Decide about a new request. Raises Fault or LineCut if it was told to."""
@@ -172,11 +241,20 @@ class Ca:
         return reply
 
     def retrieve(self, number: int) -> Reply:
-        """Tell what became of a request: MS-WCCE 3.2.1.4.2.1.4.3."""
+        """Tell what became of a request: MS-WCCE 3.2.1.4.3.1.2."""
         request = self.database.change(number, self._polled)
         if request is None:
-            return Reply(request_id=number, disposition=hresults.BAD_REQUEST_ID)
-        return self._answer(request)
+            return Reply(request_id=number, result=hresults.PROPERTY_EMPTY)
+        reply = self._answer(request)
+        code = _SHOWN.get(request.state, reply.disposition)
+        return msgspec.structs.replace(reply, disposition=code)
+
+    def retrieve_serial(self, serial: str) -> Reply:
+        """Tell about a certificate by its serial number in hex."""
+        for request in self.database.requests():
+            if request.certificate and serial_of(request.certificate) == plain(serial):
+                return self.retrieve(request.id)
+        return Reply(result=hresults.PROPERTY_EMPTY)
 
     def _refusal(self, request: Request, template: Template | None) -> int:
         """Return why a request is refused before its template has a say; 0: it is not."""
@@ -273,10 +351,10 @@ class Ca:
             number, lambda one: self._issued(one, wrong) if one.state == "pending" else None
         )
         if found is None:
-            return hresults.BAD_REQUEST_ID
+            return hresults.PROPERTY_EMPTY
         return ISSUED if found.state == "issued" else hresults.BAD_REQUEST_STATUS
 
-    def deny(self, number: int, code: int = DENIED, message: str = "") -> int:
+    def deny(self, number: int, code: int = hresults.ADMIN_DENIED, message: str = "") -> int:
         """Refuse a pending request. Return 0 or an HRESULT."""
         text = message or "Denied by an officer"
         found = self.database.change(
@@ -288,18 +366,25 @@ class Ca:
             ),
         )
         if found is None:
-            return hresults.BAD_REQUEST_ID
+            return hresults.PROPERTY_EMPTY
         return 0 if found.state == "denied" else hresults.BAD_REQUEST_STATUS
 
     def revoke(self, serial: str, reason: int, at: datetime | None = None) -> int:
         """Revoke by a serial number in hex. Return 0 or an HRESULT."""
-        when = at or self._clock.now()
+        if reason not in _REASONS:
+            return hresults.INVALID_ARGUMENT
+
+        def change(one: Request) -> Request | None:
+            if one.state == "revoked" and one.revoked != _HOLD:
+                return None  # it stays revoked for the reason that was given first
+            if reason == RELEASED:
+                return msgspec.structs.replace(one, state="issued", revoked=None, revoked_at=None)
+            when = at or self._clock.now()
+            return msgspec.structs.replace(one, state="revoked", revoked=reason, revoked_at=when)
+
         for request in self.database.requests():
-            if request.certificate and serial_of(request.certificate) == serial.lower().lstrip("0"):
-                revoked = msgspec.structs.replace(
-                    request, state="revoked", revoked=reason, revoked_at=when
-                )
-                self.database.put(revoked)
+            if request.certificate and serial_of(request.certificate) == plain(serial):
+                self.database.change(request.id, change)
                 return 0
         return hresults.PROPERTY_EMPTY
 
@@ -328,6 +413,11 @@ class Ca:
 def account(user: str) -> str:
     """Return an account's name alone, of DOMAIN\\user or user@REALM: lower-case."""
     return user.rpartition("\\")[2].partition("@")[0].lower()
+
+
+def plain(serial: str) -> str:
+    """Return a serial number in lower-case hex without leading zeros."""
+    return serial.lower().lstrip("0")
 
 
 def serial_of(der: bytes) -> str:

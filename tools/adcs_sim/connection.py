@@ -66,11 +66,12 @@ class Answer(Struct, frozen=True):
 
 
 class Caller(Struct, frozen=True):
-    """Who calls, and how well it is protected."""
+    """Who calls, how well it is protected, and which object is meant."""
 
     user: str
     level: int
     transport: str
+    target: UUID | None = None
 
     @property
     def private(self) -> bool:
@@ -226,7 +227,7 @@ class Connection:
         if not message.flags & pdu.LAST:
             return []
         try:
-            answer = self._execute(number, opnum, context)
+            answer = self._execute(message, number, opnum, context)
         except Fault as fault:
             return [self._fault(message.call_id, number, fault.status)]
         answers = list(self._responses(message.call_id, number, answer.stub, context))
@@ -259,13 +260,16 @@ class Connection:
         if len(self._stub) > MOST_STUB:
             raise BadStub("a call is too long")
 
-    def _execute(self, number: int, opnum: int, context: _Context | None) -> Answer:
+    def _execute(
+        self, message: pdu.Pdu, number: int, opnum: int, context: _Context | None
+    ) -> Answer:
         self._call = None
         interface = self._interfaces.get(number)
         if interface is None:
             raise Fault(UNKNOWN_INTERFACE)
         user = context.acceptor.user if context else ""
-        caller = Caller(user, context.level if context else 1, self._endpoint.transport)
+        level = context.level if context else 1
+        caller = Caller(user, level, self._endpoint.transport, message.target)
         try:
             answer = interface.call(caller, opnum, bytes(self._stub))
         except BadStub:

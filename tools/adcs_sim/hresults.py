@@ -3,17 +3,20 @@
 INVALID_ARGUMENT = 0x80070057
 ACCESS_DENIED = 0x80070005
 CLASS_NOT_REGISTERED = 0x80040154
-BAD_REQUEST_ID = 0x80070490  # HRESULT_FROM_WIN32(ERROR_NOT_FOUND)
+FILE_NOT_FOUND = 0x80070002
 BAD_REQUEST_STATUS = 0x80094003
 PROPERTY_EMPTY = 0x80094004
+ENROLL_DENIED = 0x80094011
 TEMPLATE_DENIED = 0x80094012
+ADMIN_DENIED = 0x80094014
 UNSUPPORTED_CERT_TYPE = 0x80094800
 NO_CERT_TYPE = 0x80094801
 KEY_LENGTH = 0x80094811
 ASN1_BAD_TAG = 0x8009310B
 
 _SENTENCES = {
-    BAD_REQUEST_ID: "Element not found.",
+    ENROLL_DENIED: "The permissions on this certification authority do not allow the current user"
+    " to enroll for certificates.",
     TEMPLATE_DENIED: "The permissions on the certificate template do not allow the current user"
     " to enroll for this type of certificate.",
     UNSUPPORTED_CERT_TYPE: "The requested certificate template is not supported by this CA.",

@@ -14,8 +14,9 @@ from msgspec import Struct, field
 
 from certeasy.clock import Clock, SystemClock
 from certeasy.ids import Ids, RandomIds
+from tools.adcs_sim import csra, dcom, wcce
 from tools.adcs_sim.ca import DEFAULT_TEMPLATES, Ca, Template
-from tools.adcs_sim.connection import ACCESS_DENIED, Endpoint
+from tools.adcs_sim.connection import ACCESS_DENIED, Endpoint, Interface
 from tools.adcs_sim.icpr import ICERT_PASSAGE, CertPassage
 from tools.adcs_sim.listener import Listener
 from tools.adcs_sim.mapper import MAPPER, EndpointMapper
@@ -44,6 +45,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     templates: tuple[Template, ...] = DEFAULT_TEMPLATES
     mapper_port: int = 0
     port: int = 0
+    objects_port: int = 0
     private: bool = True
     refusal: int = ACCESS_DENIED
     folder: Path | None = None
@@ -96,7 +98,7 @@ class Machine:
     @property
     def mapper_port(self) -> int:
         """Where the endpoint mapper listens."""
-        return self._listeners[1].port
+        return self._listeners[-1].port
 
     @property
     def port(self) -> int:
@@ -110,7 +112,13 @@ class Machine:
                 listener.close()
         else:
             self._ports.clear()
-            self._listeners[0].close()
+            for listener in self._listeners[:-1]:
+                listener.close()
+
+    @property
+    def objects_port(self) -> int:
+        """Where DCOM's objects are."""
+        return self._listeners[1].port
 
     def up(self) -> None:
         """Be there again, on the same ports."""
@@ -132,16 +140,47 @@ class Machine:
     def _start(self) -> None:
         passage = CertPassage(self.ca, private=self.plan.private)
         self._listen({ICERT_PASSAGE: passage}, self.plan.port)
-        mapper = EndpointMapper(self._ports, self.plan.address)
-        self._listen({MAPPER: mapper}, self.plan.mapper_port)
+        objects = self._export()
+        mapper: dict[UUID, Interface] = {
+            MAPPER: EndpointMapper(self._ports, self.plan.address),
+            dcom.SCM_ACTIVATOR: dcom.Activator(objects),
+            dcom.OBJECT_EXPORTER: dcom.ObjectExporter(objects),
+        }
+        self._listen(mapper, self.plan.mapper_port)
         self._register()
 
-    def _listen(self, interfaces: Mapping[UUID, object], port: int) -> None:
+    def _export(self) -> dcom.Objects:
+        """Offer the CA's objects on a port of their own."""
+        classes = {
+            csra.CLASS: {csra.ICERT_ADMIN_D, csra.ICERT_ADMIN_D2},
+            wcce.CLASS: {wcce.ICERT_REQUEST_D, wcce.ICERT_REQUEST_D2},
+        }
+        objects = dcom.Objects(self._ids.random, classes)
+        admin, request = csra.CertAdmin(self.ca), wcce.CertRequest(self.ca)
+        methods = {
+            csra.ICERT_ADMIN_D: admin.methods,
+            csra.ICERT_ADMIN_D2: admin.methods2,
+            wcce.ICERT_REQUEST_D: request.methods,
+            wcce.ICERT_REQUEST_D2: request.methods2,
+        }
+        offered: dict[UUID, Interface] = {
+            one: dcom.ObjectInterface(one, objects, those, private=self.plan.private)
+            for one, those in methods.items()
+        }
+        unknown = dcom.RemUnknown(objects)
+        offered |= {dcom.REM_UNKNOWN: unknown, dcom.REM_UNKNOWN_2: unknown}
+        port = self._listen(offered, self.plan.objects_port).port
+        computer = self.plan.host.partition(".")[0].upper()
+        objects.bindings = (f"{computer}[{port}]", f"{self.plan.address}[{port}]")
+        return objects
+
+    def _listen(self, interfaces: Mapping[UUID, Interface], port: int) -> Listener:
         endpoint = functools.partial(self._endpoint, interfaces)
         self._listeners.append(Listener(endpoint, self.plan.address, port))
+        return self._listeners[-1]
 
-    def _endpoint(self, interfaces: Mapping[UUID, object], port: int) -> Endpoint:
-        return Endpoint(interfaces, self.acceptor, str(port), refusal=self.plan.refusal)  # type: ignore[arg-type]
+    def _endpoint(self, interfaces: Mapping[UUID, Interface], port: int) -> Endpoint:
+        return Endpoint(interfaces, self.acceptor, str(port), refusal=self.plan.refusal)
 
     def _register(self) -> None:
         self._ports[ICERT_PASSAGE] = self._listeners[0].port

@@ -60,6 +60,13 @@ class Pdu(Struct, frozen=True):
     token: bytes = b""
 
     @property
+    def target(self) -> UUID | None:
+        """Of a request: the object that it names."""
+        if not self.flags & OBJECT:
+            return None
+        return UUID(bytes_le=self.raw[CALL_LENGTH : CALL_LENGTH + HEADER_LENGTH])
+
+    @property
     def head(self) -> bytes:
         """Of a request: all that stands before its stub, the object's id included."""
         return self.raw[: CALL_LENGTH + (HEADER_LENGTH if self.flags & OBJECT else 0)]

@@ -143,6 +143,18 @@ def chain_of(certificates: list[x509.Certificate]) -> bytes:
     return pkcs7.serialize_certificates(certificates, Encoding.DER)
 
 
+def crl(signer: Signer, revoked: list[tuple[bytes, datetime]], now: datetime) -> bytes:
+    """Return a revocation list for a week (DER)."""
+    builder = x509.CertificateRevocationListBuilder(
+        signer.certificate.subject, now, now + timedelta(days=7)
+    ).add_extension(_issuer_key(signer.certificate), critical=False)
+    for der, when in revoked:
+        serial = x509.load_der_x509_certificate(der).serial_number
+        one = x509.RevokedCertificateBuilder(serial, when).build()
+        builder = builder.add_revoked_certificate(one)
+    return builder.sign(signer.key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
 def _valid(lifetime: Lifetime, wrong: Wrong) -> tuple[datetime, datetime]:
     begins = lifetime.now.astimezone(UTC).replace(microsecond=0) - _BACKDATED
     if wrong == "expired":
