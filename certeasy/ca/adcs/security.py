@@ -12,6 +12,15 @@ class Tampered(Exception):
     """A reply is not what the server sent, or not sent by it, or not in this place."""
 
 
+class Refused(Exception):
+    """The server does not take who we are. `symbol` is what it said: `KRB_AP_ERR_SKEW`."""
+
+    def __init__(self, symbol: str, cause: str) -> None:
+        super().__init__(f"{cause}: {symbol}")
+        self.symbol = symbol
+        self.cause = cause
+
+
 class SecurityContext(Protocol):
     """One side of one authenticated connection. Used by one thread at a time, for one connection.
 
@@ -32,7 +41,7 @@ class SecurityContext(Protocol):
     def step(self, token: bytes) -> bytes:
         """Take the server's token (the first time: none, empty); return the next for it, or b"".
 
-        Raises Tampered, or NotAuthenticated of `identity`.
+        Raises Tampered or Refused.
         """
         ...
 
