@@ -23,6 +23,12 @@ class Crossing:
         self._crossed = False
         self._closed = False
 
+    @property
+    def crossed(self) -> bool:
+        """Whether it may have been executed."""
+        with self._lock:
+            return self._crossed
+
     def cross(self) -> None:
         """Be about to send what may be executed. Raises Late if nobody waits any more."""
         with self._lock:
