@@ -11,7 +11,10 @@ from certeasy.admin.instructions import Instruction
 
 R = TypeVar("R", bound=msgspec.Struct)
 
-UNKNOWN = "whether it was done is not known: the log tells ('certeasy audit show'), or ask again"
+UNKNOWN = (
+    "whether it was done is not known: the log tells ('certeasy audit show KIND VALUE -f"
+    " config.yml'), or ask again"
+)
 
 
 def ask(workdir: Path, instruction: Instruction[R]) -> R | None:

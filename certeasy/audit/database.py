@@ -19,6 +19,7 @@ from certeasy.audit.columns import EVENTS, HEAD, LINES, SERVERS, Columns, Row
 from certeasy.audit.nodes import Kept, Nodes
 from certeasy.audit.sources import QueryFailed, Source, SqliteSource
 from certeasy.audit.workdir import Workdir
+from events.counting import counted
 from events.envelope import Record
 from journal.breaks import JournalBroken, Line, broken_at
 from journal.verify import Summary
@@ -312,7 +313,7 @@ class DatabaseWitness:
         kept = self._database.orphans()
         if kept != self._orphans:
             raise JournalBroken(
-                f"orphaned_lines has {kept} lines, the journals have {self._orphans}",
+                f"orphaned_lines has {counted(kept, 'line')}, the journals have {self._orphans}",
                 file=self._database.name,
             )
 

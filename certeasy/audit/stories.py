@@ -18,6 +18,7 @@ from events.certificates import (
     CertificateRevoked,
     RenewalRequested,
 )
+from events.counting import counted, times
 from events.eab import EabCreated, EabRevoked, EabUsed
 from events.nodes import (
     AuthorityCertificateSeen,
@@ -107,7 +108,7 @@ def _eab_created(fact: EabCreated) -> str:
 def _caa_checked(fact: OrderCaaChecked) -> str:
     """Tell how often each verdict was given, and the first reason of one that was none."""
     many = Counter(check.verdict for check in fact.checks)
-    told = ", ".join(f"{verdict} {many[verdict]} times" for verdict in sorted(many))
+    told = ", ".join(f"{verdict} {times(many[verdict])}" for verdict in sorted(many))
     why = next((f"; the first: {check.reason}" for check in fact.checks if check.reason), "")
     return f"CAA records were looked at again: {told}{why}"
 
@@ -157,8 +158,7 @@ def _renewal_requested(fact: RenewalRequested) -> str:
     by = [f"from {fact.authority}"] if fact.authority else []
     by += [f"valid since before {fact.before}"] if fact.before else []
     which = " and ".join(by) or "listed by serial"
-    count = len(fact.certificates)
-    what = "1 certificate" if count == 1 else f"{count} certificates"
+    what = counted(len(fact.certificates), "certificate")
     return f"asked for {what}, {which}, to be renewed from {fact.start} to {fact.end}"
 
 
@@ -168,7 +168,7 @@ def _seen(evidence: dict[str, object]) -> str:
 
 def _refused(fact: RequestRefused) -> str:
     names = f" for {', '.join(fact.names)}" if fact.names else ""
-    return f"was refused {fact.count} times{names} ({fact.kind}): {fact.detail}"
+    return f"was refused {times(fact.count)}{names} ({fact.kind}): {fact.detail}"
 
 
 _STORIES: dict[type[Event], Callable[[Any], str]] = {

@@ -14,6 +14,7 @@ from certeasy.audit.replay import Replay
 from certeasy.audit.sources import Source, SqliteSource
 from certeasy.audit.versions import DiskVersions
 from certeasy.audit.workdir import Workdir, look
+from events.counting import counted
 from events.envelope import BrokenLine, Record, parse
 from events.signing import PublicKey
 from journal.breaks import JournalBroken, Line
@@ -175,7 +176,8 @@ def _owners(given: Given, standing: Standing) -> dict[str, str]:
         owner = server_id or configured
         if not owner and standing.position:
             raise JournalBroken(
-                f"the journal is empty, the database has {standing.position} lines", file=name
+                f"the journal is empty, the database has {counted(standing.position, 'line')}",
+                file=name,
             )
         owners[owner] = name
     return owners

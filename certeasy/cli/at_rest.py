@@ -104,5 +104,5 @@ def check_workdir(settings: Settings) -> None:
     if not (settings.workdir / "server_id").exists():
         raise NodeRefused(
             f"{settings.workdir} is no node's workdir yet: start the server in it once, or let it"
-            " join ('certeasy node join')"
+            " join ('certeasy node join -f config.yml')"
         )

@@ -30,6 +30,7 @@ from certeasy.cli.auditing import (
     with_journal,
     with_proof,
 )
+from events.counting import counted
 from events.signing import PublicKey
 from journal.breaks import printable
 from journal.heads import Head, encode_head
@@ -172,8 +173,8 @@ def _standing(server: ServerRow) -> str:
 def _tell(summary: Summary, head: Head, given: Given, packed: Evidence | None) -> None:
     whole = "" if summary.complete else ", with gaps (--partial)"
     click.echo(
-        f"{summary.lines} lines, positions {summary.first_position} to {head.position}{whole},"
-        f" {summary.first_at} to {summary.last_at}"
+        f"{counted(summary.lines, 'line')}, positions {summary.first_position} to {head.position}"
+        f"{whole}, {summary.first_at} to {summary.last_at}"
     )
     for node in summary.nodes:
         click.echo(

@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from certeasy.audit.database import Database
-from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.options import as_typed, fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.cluster import recovery
 from certeasy.cluster.boot import BootRefused
@@ -25,6 +25,7 @@ from certeasy.settings import Settings
 from certeasy.store import DatabaseUnavailable
 from certeasy.store import backup as copies
 from certeasy.store.backup import BackupRefused, Contents
+from events.counting import counted
 from events.envelope import BrokenLine, parse
 from journal.breaks import JournalBroken, Line
 from journal.file import last_line
@@ -152,7 +153,7 @@ def restore(config_file: Path, source: Path, *, replace: bool) -> None:
     """Put a backup where the configured database belongs. Stop the server first.
 
     It is looked at first (as by `backup verify --check quick`). Afterwards `certeasy journal
-    restore` appends what was committed since the backup was made.
+    restore -f config.yml` appends what was committed since the backup was made.
 
     Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong.
     """
@@ -226,7 +227,7 @@ def _copy_key(settings: Settings, output: Path) -> None:
 def _told(found: Contents) -> str:
     return (
         f"installation {found.installation_id} up to position {found.position} ({found.at or '-'}),"
-        f" {found.secrets} secrets, {found.subject_keys} subject keys"
+        f" {counted(found.secrets, 'secret')}, {counted(found.subject_keys, 'subject key')}"
     )
 
 
@@ -278,7 +279,8 @@ def _tell_next(settings: Settings, database: Path) -> None:
     finally:
         with_lines.close()
     if last.seq > seq:
-        click.echo(
+        missing = (
             f"{line.file} ends at seq {last.seq}, the backup has this node's lines up to seq {seq}:"
-            " run 'certeasy journal restore' now, which appends what is missing"
+            " run 'certeasy journal restore -f config.yml' now, which appends what is missing"
         )
+        click.echo(as_typed(missing))

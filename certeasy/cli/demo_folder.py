@@ -32,7 +32,8 @@ TRIES = 100
 
 TEMPLATE = """\
 # Written by `certeasy demo`, which takes it as it stands when it is started on this folder again.
-# `certeasy serve -f` and all other commands work with it too. docs/configuration.md has every key.
+# `certeasy serve -f config.yml` and all other commands work with it too. docs/configuration.md has
+# every key.
 
 # The node's identity and keys, its journal (audit.log) and its database.
 workdir: {workdir}

@@ -132,7 +132,7 @@ class Story:
 
     def _verify(self) -> None:
         settings, screen = self._folder.settings, self._screen
-        screen.step("The journal is verified, as `certeasy audit verify` does it")
+        screen.step("The journal is verified, as `audit verify` does it")
         given = Given()
         given.add_node(settings.workdir, settings.audit.path, settings.database.path)
         summary = verifying.verify(given)

@@ -12,7 +12,7 @@ import msgspec
 from certeasy.admin.nodes import EndorseNode, InviteNode, RetireNode
 from certeasy.cli.administration import carry_out, carry_out_with, refusals_told
 from certeasy.cli.at_rest import AtRest, at_rest, existing_store
-from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.options import as_typed, fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import SystemClock
 from certeasy.cluster import boot, invitations, next_key
@@ -202,7 +202,8 @@ def join(file: str, config_file: Path) -> None:
         fact = invitations.accepted(_registration(here), token)
         done = here.commit(lambda rows, now: nodes.join(rows, now, fact=fact))
         what = "has joined" if done else "was endorsed already"
-        click.echo(f"node {here.server_id} with key {fact.kid} {what}; start it: certeasy serve")
+        node = f"node {here.server_id} with key {fact.kid} {what}"
+        click.echo(as_typed(f"{node}; start it: 'certeasy serve -f config.yml'"))
 
 
 def _registration(here: AtRest) -> NodeRegistered:

@@ -25,17 +25,32 @@ with_config = click.option(
 )
 
 
+_ANY_CONFIG = " -f config.yml"
+
+
+def as_typed(message: str) -> str:
+    """Return a message whose commands, which all have `-f config.yml`, name the configuration that
+    this command was given: they can be typed as they are printed."""
+    context = click.get_current_context(silent=True)
+    given = None if context is None else context.params.get("config_file")
+    if given is None:
+        return message
+    path = str(given)
+    return message.replace(_ANY_CONFIG, f' -f "{path}"' if " " in path else f" -f {path}")
+
+
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the command with a message on stderr."""
-    click.echo(f"certeasy: {message}", err=True)
+    click.echo(f"certeasy: {as_typed(message)}", err=True)
     raise SystemExit(code)
 
 
 def no_database(path: Path) -> NoReturn:
     """End the command where the configured database, a file, is not there."""
     fail(
-        f"there is no database at {path}: the first 'certeasy serve' makes it; if it was lost, put"
-        " a backup back ('certeasy backup restore'), or its log ('certeasy journal restore')"
+        f"there is no database at {path}: the first 'certeasy serve -f config.yml' makes it; if it"
+        " was lost, put a backup back ('certeasy backup restore --input FILE -f config.yml'), or"
+        " its log ('certeasy journal restore -f config.yml')"
     )
 
 

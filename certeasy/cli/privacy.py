@@ -20,6 +20,7 @@ from certeasy.commit.subjects import Subjects
 from certeasy.ids import RandomIds
 from certeasy.settings import Settings
 from certeasy.store import DatabaseUnavailable, Store
+from events.counting import counted
 from journal.breaks import printable
 
 with_subject = click.argument("subject")
@@ -142,7 +143,7 @@ def _check_known(standings: list[Standing], text: str) -> None:
 
 def _tell(standings: list[Standing]) -> None:
     for each in standings:
-        sealed = f"{each.lines} lines, {each.sealed} sealed parts"
+        sealed = f"{counted(each.lines, 'line')}, {counted(each.sealed, 'sealed part')}"
         if each.is_erased:
             how = f"erased already, at position {each.erased}, {each.erased_at}"
         elif each.erased:

@@ -16,6 +16,7 @@ from certeasy.cluster.boot import BootRefused
 from certeasy.commit import rebuild as folding
 from certeasy.ids import RandomIds
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit
+from events.counting import counted
 from events.envelope import BrokenLine
 from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
 from projections.fold import TABLES
@@ -51,8 +52,8 @@ def check(config_file: Path) -> None:
         click.echo(str(difference), err=True)
     if different:
         fail(
-            f"{len(different)} rows are not what the log says; "
-            "'certeasy projections rebuild' folds them anew"
+            f"{counted(len(different), 'row is', 'rows are')} not what the log says;"
+            " 'certeasy projections rebuild -f config.yml' folds them anew"
         )
     click.echo("the tables are what the log says")
 
@@ -116,4 +117,6 @@ def rebuild(config_file: Path) -> None:
 
 def _say(what: str, done: int, begun: float) -> None:
     seconds = max(time.perf_counter() - begun, 1e-9)
-    click.echo(f"{what} {done} events in {seconds:.1f} s ({done / seconds:,.0f} events/s)")
+    click.echo(
+        f"{what} {counted(done, 'event')} in {seconds:.1f} s ({done / seconds:,.0f} events/s)"
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from certeasy.audit.verifying import Given, Progress
-from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.options import as_typed, fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import Clock, SystemClock
 from certeasy.cluster import boot, recovery
@@ -133,7 +133,7 @@ def _check_tables(settings: Settings, database: SharedDatabase) -> None:
     if settings.database.noddl:
         fail(
             f"{database.name} has no tables, and database.noddl is true: have the DBA run what"
-            " 'certeasy migrate --sql' prints, then run this command again"
+            " 'certeasy migrate --sql -f config.yml' prints, then run this command again"
         )
     if settings.database.driver == "sqlite":
         create_empty(settings.database.path)
@@ -213,15 +213,16 @@ def _tell_secrets(settings: Settings, store: Store, restored: Restored, ids: Ids
 def _tell_bindings(store: Store) -> None:
     """Tell which keys for external account bindings are lost: nobody can be bound with them."""
     if store.head().projections != VERSION:
-        return  # the next start folds the tables anew; 'certeasy eab list' tells then
+        return  # the next start folds the tables anew; `eab list` tells then
     for key in store.eab_keys():
         name = eab.secret_name(key.kid)
         if key.status == VALID and store.secret(name) is None:
-            click.echo(
+            lost = (
                 f"secret {name}: not in the database; nobody can be bound with this key any more"
                 " unless a backup has it, and accounts that are go on. Make another one for those"
-                " who are to register ('certeasy eab create')"
+                " who are to register ('certeasy eab create -f config.yml')"
             )
+            click.echo(as_typed(lost))
 
 
 def _record(settings: Settings, fact: LogRestored, ids: Ids, *, known: bool) -> None:

@@ -22,6 +22,7 @@ from certeasy.decide import renewal
 from certeasy.ids import RandomIds
 from certeasy.settings import Settings
 from certeasy.store import Store
+from events.counting import counted
 from journal.breaks import printable
 from projections.certificates import CERTIFICATES, Certificate
 
@@ -187,7 +188,8 @@ def _tell_unknown(serials: list[str]) -> None:
     for serial in serials[:_SHOWN]:
         click.echo(f"certeasy: no certificate has the serial {serial}", err=True)
     if len(serials) > _SHOWN:
-        click.echo(f"certeasy: {len(serials) - _SHOWN} more serials are unknown", err=True)
+        more = counted(len(serials) - _SHOWN, "more serial is", "more serials are")
+        click.echo(f"certeasy: {more} unknown", err=True)
 
 
 def _line(certificate: Certificate) -> str:
@@ -196,12 +198,8 @@ def _line(certificate: Certificate) -> str:
     return printable(f"{certificate.serial}  {valid}  {names}")
 
 
-def _counted(count: int) -> str:
-    return "1 certificate" if count == 1 else f"{count} certificates"
-
-
 def _sentence(count: int, start: str, end: str, campaign: str) -> str:
-    what = _counted(count)
+    what = counted(count, "certificate")
     if not campaign:
         return f"{what} would be asked to be renewed; nothing was changed"
     return f"{what} asked to be renewed, from {start} to {end} (campaign {campaign})"
@@ -233,7 +231,7 @@ def _tell_outcome(settings: Settings, campaign: str, *, as_json: bool) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
         return
     every = ", ".join(f"{count} {what}" for what, count in counts.items())
-    click.echo(f"{_counted(sum(counts.values()))}: {every}")
+    click.echo(f"{counted(sum(counts.values()), 'certificate')}: {every}")
 
 
 def _others(store: Store, certificate: Certificate) -> Iterator[Certificate]:

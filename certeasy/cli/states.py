@@ -22,6 +22,7 @@ from certeasy.cli.auditing import (
     verifying,
     with_proof,
 )
+from events.counting import counted
 from journal.breaks import printable
 from journal.verify import Summary
 
@@ -93,7 +94,7 @@ def _begun(out: Path, position: int | None, at: str | None) -> Replay:
 def _sentence(out: Path, done: Replayed) -> str:
     of = done.as_of
     when = f", {of.at}, hash {of.hash}" if of.position else ""
-    return f"{out}: {done.folded} events folded, as of position {of.position}{when}"
+    return f"{out}: {counted(done.folded, 'event')} folded, as of position {of.position}{when}"
 
 
 @click.command(epilog="Example: certeasy audit diff replayed.sqlite live.sqlite")

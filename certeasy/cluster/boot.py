@@ -21,7 +21,7 @@ from certeasy import __version__
 from certeasy.clock import Clock
 from certeasy.cluster import identity, secrets
 from certeasy.cluster.database import MakeStore, named, shared_database
-from certeasy.cluster.files import Held, hold, refuse_link
+from certeasy.cluster.files import Held, hold, holder, refuse_link
 from certeasy.cluster.identity import Identity
 from certeasy.cluster.refusal import BootRefused
 from certeasy.cluster.secrets import Secrets
@@ -39,6 +39,7 @@ from certeasy.settings import Settings
 from certeasy.store import PlaceLost, Server, Store
 from certeasy.store.migrations import pending
 from certeasy.store.schema import FORMAT
+from events.counting import counted
 from events.envelope import ZERO_HASH, Actor, BrokenLine, parse, timestamp
 from events.nodes import (
     InstallationCreated,
@@ -109,7 +110,7 @@ def open_node(
     database = shared_database(settings.database, make_store)
     store = database.store
     try:
-        locks.append(workdir_lock(journal.path))
+        locks.append(workdir_lock(settings))
         locks.extend(database.lock())
         fresh = database.is_empty()
         if fresh:
@@ -159,7 +160,8 @@ def level(node: Opened, *, most: int = LINES, reconciling: bool = False) -> Stan
         if node.noddl:
             raise BootRefused(
                 "the projections are of another version, and database.noddl is true: run 'certeasy"
-                " projections rebuild' with the configuration of a user that may make tables"
+                " projections rebuild -f config.yml' with the configuration of a user that may"
+                " make tables"
             )
         _fold_anew(node.store)
     _check_topology(node)
@@ -246,7 +248,8 @@ def take_place(node: Opened, clock: Clock, ids: Ids) -> Place:
     public = who.key.public
     _check_place(node.store, who)
     if ended := node.store.end_stuck():
-        log.warning("%d transactions were ended that held the log beyond their lease", ended)
+        stuck = counted(ended, "transaction was", "transactions were")
+        log.warning("%s ended that held the log beyond the lease", stuck)
     with node.store.repeatable() as transaction:
         head = transaction.head()
         if node.store.server(who.server_id) is None:
@@ -301,9 +304,10 @@ def check_endorsed(node: Opened) -> None:
         raise BootRefused(
             f"node {who.server_id} with key {kid} is not endorsed, so nothing that it writes would"
             f" count: type 'certeasy node endorse {who.server_id} {kid} -f config.yml' on an"
-            f" endorsed node ({_endorsed(store)}), or 'certeasy node join' here, with a token of"
-            " one. If none of them is left, 'certeasy serve --unendorsed' starts it all the same;"
-            f" auditors then have to give 'audit verify --trust {kid}'"
+            f" endorsed node ({_endorsed(store)}), or 'certeasy node join -f config.yml' here,"
+            " with a token of one. If none of them is left, 'certeasy serve --unendorsed -f"
+            f" config.yml' starts it all the same; auditors then have to add '--trust {kid}'"
+            " when they verify"
         )
 
 
@@ -323,9 +327,9 @@ def not_endorsed(store: Store, server_id: str) -> str | None:
     if row is None or row.endorsed:
         return None
     return (
-        f"node {server_id} is not endorsed, and 'certeasy audit verify' fails because of it: type"
-        f" 'certeasy node endorse {server_id} {row.kid} -f config.yml' on an endorsed node"
-        f" ({_endorsed(store)})"
+        f"node {server_id} is not endorsed, and 'certeasy audit verify -f config.yml' fails"
+        f" because of it: type 'certeasy node endorse {server_id} {row.kid} -f config.yml' on an"
+        f" endorsed node ({_endorsed(store)})"
     )
 
 
@@ -423,17 +427,28 @@ def _facts_of_start(
     return decide
 
 
-def workdir_lock(audit_log: Path) -> Held:
+def workdir_lock(settings: Settings) -> Held:
     """Take the lock of a workdir; raises BootRefused while another process has it."""
-    path = audit_log.with_name(f"{audit_log.name}.lock")
+    path = _lock_file(settings)
     refuse_link(path)
     held = hold(path)
     if held is None:
+        who = holder(path) or "it"
         raise BootRefused(
-            f"another process is using the workdir of {audit_log} (it holds {path.name}): stop it"
+            f"another process is using the workdir {settings.workdir} ({who} holds {path}): stop it"
             " first, or give this node a workdir of its own"
         )
     return held
+
+
+def refuse_used_workdir(settings: Settings) -> None:
+    """Raise BootRefused while another process has the lock of a workdir; make no file."""
+    if _lock_file(settings).exists():
+        workdir_lock(settings).release()
+
+
+def _lock_file(settings: Settings) -> Path:
+    return settings.audit.path.with_name(f"{settings.audit.path.name}.lock")
 
 
 def _check_place(store: Store, who: Identity) -> None:
@@ -478,7 +493,7 @@ def bring_to_format(store: Store, *, may_change: bool) -> None:
     if waiting:
         raise BootRefused(
             f"the database has format {found}, this version ({__version__}) needs {FORMAT}:"
-            " run 'certeasy migrate' ('--sql' prints the statements for a DBA) first"
+            " run 'certeasy migrate -f config.yml' ('--sql' prints the statements for a DBA) first"
         )
     if steps:
         store.migrate(steps)
@@ -496,6 +511,7 @@ __all__ = [
     "level",
     "look",
     "open_node",
+    "refuse_used_workdir",
     "take_place",
     "workdir_lock",
 ]

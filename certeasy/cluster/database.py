@@ -124,7 +124,7 @@ class DatabaseServer:
         if self._settings.noddl:
             raise BootRefused(
                 f"{self.name} has no tables, and database.noddl is true: have the DBA run what"
-                " 'certeasy migrate --sql' prints"
+                " 'certeasy migrate --sql -f config.yml' prints"
             )
         self.store.create(installation_id)
 

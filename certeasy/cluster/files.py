@@ -5,17 +5,23 @@ this process write, or create, a file of somebody else's choosing.
 """
 
 import os
+import socket
 import stat
 from pathlib import Path
 from typing import IO
 
 from certeasy.cluster.refusal import BootRefused
+from certeasy.log import logger
 from journal.disk import sync_folder
 
 OWNER_ONLY = 0o600
 OTHERS = 0o077
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 NEWLINE = b"\n"
+LONGEST_HOLDER = 300
+_LOCKED = 1  # bytes at a lock's beginning that are locked, where a system locks bytes
+
+log = logger("files")
 
 
 def refuse_link(path: Path) -> None:
@@ -77,7 +83,10 @@ def append_line(path: Path, line: str) -> None:
 
 
 class Held:
-    """A lock that the operating system gives back when the process ends, however it ends."""
+    """A lock that the operating system gives back when the process ends, however it ends.
+
+    The file says who holds it, for whoever finds it taken; once it is free, that means nothing.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -102,7 +111,30 @@ def hold(path: Path) -> Held | None:
     except BaseException:
         file.close()
         raise
+    _sign(file)
     return Held(file)
+
+
+def holder(path: Path) -> str:
+    """Return who says in a lock's file that it holds it, or an empty text: nobody, or not yet."""
+    try:
+        with path.open("rb") as file:
+            file.seek(_LOCKED)  # on Windows nobody else reads what is locked
+            return file.read(LONGEST_HOLDER).decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _sign(file: IO[bytes]) -> None:
+    """Write who holds a lock into its file; a full disk is no reason not to hold it."""
+    try:
+        file.truncate(_LOCKED)
+        file.seek(_LOCKED)
+        file.write(f"pid {os.getpid()} on {socket.gethostname()}\n".encode()[:LONGEST_HOLDER])
+        file.flush()
+        file.seek(0)
+    except OSError:
+        log.debug("%s does not say who holds it", file.name)
 
 
 def _lock(file: IO[bytes]) -> None:

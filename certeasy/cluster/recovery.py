@@ -24,7 +24,7 @@ def in_hand(settings: Settings) -> Iterator[SharedDatabase]:
     with ExitStack() as stack:
         database = shared_database(settings.database, Store.open)
         stack.callback(database.store.close)
-        stack.callback(boot.workdir_lock(settings.audit.path).release)
+        stack.callback(boot.workdir_lock(settings).release)
         for held in database.lock():
             stack.callback(held.release)
         if not database.is_empty():

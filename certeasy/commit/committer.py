@@ -55,6 +55,7 @@ from certeasy.store import (
     Transaction,
 )
 from certeasy.store.schema import FORMAT
+from events.counting import counted
 from events.envelope import Actor, Record, parse, timestamp
 from events.nodes import JournalSegmentClosed
 from events.signing import SigningKey
@@ -524,7 +525,8 @@ class Committer:
             self._finish_segment()
         except (OSError, DatabaseUnavailable) as error:
             raise Unavailable(f"the journal cannot catch up: {error}") from error
-        log.warning("caught up: %d lines were written to the journal", len(missing))
+        written = counted(len(missing), "line was", "lines were")
+        log.warning("caught up: %s written to the journal", written)
         self._trouble = None
 
     def _missing(self) -> list[bytes]:
@@ -580,7 +582,7 @@ class Committer:
             # the log gets one line about it and not one a second.
             raise Unavailable(
                 f"the clock is more than {CLOCK_SKEW.seconds} s behind the log's latest time"
-                f" ({latest}): set the clock right, or run 'certeasy clock accept'"
+                f" ({latest}): set the clock right, or run 'certeasy clock accept -f config.yml'"
             )
         return latest
 

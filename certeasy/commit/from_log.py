@@ -34,7 +34,7 @@ def from_log(
     except (*UNREADABLE, ValueError) as error:
         raise PoisonousCommand(
             f"{table.name} {' '.join(key)}: the log cannot be believed ({error}): run "
-            "'certeasy audit verify'"
+            "'certeasy audit verify -f config.yml'"
         ) from error
     return rows.get(table, *key)
 

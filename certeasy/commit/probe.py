@@ -19,6 +19,7 @@ from certeasy.commit.rotation import finish
 from certeasy.commit.segments import Closed
 from certeasy.log import logger
 from certeasy.store import Head, Server, Store
+from events.counting import counted
 from events.envelope import MAX_LINE, ZERO_HASH, BrokenLine, Record, parse
 from events.nodes import InstallationCreated, NodeRegistered
 from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
@@ -27,6 +28,8 @@ from journal.file import Journal, Tail, read_tail
 from journal.segments import closed_segments
 
 PAGE = 1000
+REFILL = "certeasy journal refill -f config.yml --reason WHY"
+REFILL_CLOSED = "certeasy journal refill --closed -f config.yml --reason WHY"
 log = logger("probe")
 
 
@@ -99,8 +102,9 @@ def check(
     ):
         raise ProbeRefused(
             f"{path} holds {tail.size} bytes and, in its last ones, no line of node"
-            f" {found.server_id}; it is kept as it is. 'certeasy audit verify' looks at all of it;"
-            " if it is worthless, move it away and run 'certeasy journal refill'"
+            f" {found.server_id}; it is kept as it is. 'certeasy audit verify -f config.yml' looks"
+            " at all of it; if it is worthless, move it away and run 'certeasy journal refill -f"
+            " config.yml --reason WHY'"
         )
     return _check_missing(found, store, story, closed, path, most=most)
 
@@ -124,7 +128,8 @@ def heal(found: Found, mending: Mending, store: Store, journal: Journal) -> Stan
     for page in _pages(store.lines_of(found.server_id, mending.seq)):
         journal.append(page)
     if missing:
-        log.warning("the journal lacked its last %d lines; they were written again", missing)
+        lines = counted(missing, "line; it was", "lines; they were")
+        log.warning("the journal lacked its last %s written again", lines)
     last = _last_of(journal.path)
     if last:
         finish(journal, last[0])
@@ -173,7 +178,7 @@ def _check_head(found: Found, store: Store) -> None:
         raise ProbeRefused(
             f"the database's log ends at position {ends[0]} with hash {ends[1]}, but its head says"
             f" {found.head.position} and {found.head.hash}: rows were changed or lost. Restore the"
-            " database from a backup; 'certeasy audit verify' names all differences"
+            " database from a backup; 'certeasy audit verify -f config.yml' names all differences"
         )
 
 
@@ -214,23 +219,25 @@ def _check_closed(found: Found, store: Store, path: Path, most: int) -> Closed:
     closed = segments.look(store, found.server_id, path)
     seq = found.server.seq if found.server is not None else 0
     if not path.exists() and not closed.there and seq > 0 and (most <= LINES or closed.lost):
-        again = "journal refill --closed" if closed.lost else "journal refill"
+        again = REFILL_CLOSED if closed.lost else REFILL
         raise ProbeRefused(
-            f"the journal {path} is gone, the database has {seq} lines of node {found.server_id}."
-            f" If you know why, run 'certeasy {again}', which writes it again"
+            f"the journal {path} is gone, the database has {counted(seq, 'line')} of node"
+            f" {found.server_id}."
+            f" If you know why, run '{again}', which writes it again"
         )
     if closed.lost:
         raise ProbeRefused(
             f"beside {path} is missing what was closed as {segments.named(closed.lost)} (seq"
             f" {closed.lost[0].first} to {closed.lost[-1].last}): put it back from where it went."
-            " If it is lost and you know why, 'certeasy journal refill --closed' writes it again"
-            " from the database"
+            " If it is lost and you know why, 'certeasy journal refill --closed -f config.yml"
+            " --reason WHY' writes it again from the database"
         )
     if not path.exists() and seq > closed.end[0] and most <= LINES:
         raise ProbeRefused(
             f"the journal's active file {path} is gone, the database has lines of node"
             f" {found.server_id} from seq {closed.end[0] + 1} to {seq} that stood in it. If you"
-            " know why, run 'certeasy journal refill', which writes it again"
+            " know why, run 'certeasy journal refill -f config.yml --reason WHY', which writes it"
+            " again"
         )
     return closed
 
@@ -246,7 +253,7 @@ def _check_owner(found: Found, tail: Tail, path: Path) -> None:
             raise ProbeRefused(
                 f"{path} has lines signed with {record.kid}, and the log does not tell that node"
                 f" {found.server_id} had that key before its present one, {mine[1]}: this is not"
-                " its key, or rows were changed ('certeasy audit verify' names them)"
+                " its key, or rows were changed ('certeasy audit verify -f config.yml' names them)"
             )
         if record.envelope.server_id != found.server_id:
             raise ProbeRefused(
@@ -295,8 +302,8 @@ def empty_database(journal: Path, installation: str | None, database: str) -> st
     return (
         f"{database} is empty, but the journal {journal} belongs to installation"
         f" {installation or 'unknown'}: check the database settings (a wrong database, most"
-        " likely); if the database was lost, 'certeasy journal restore' makes it again from the"
-        " journals"
+        " likely); if the database was lost, 'certeasy journal restore -f config.yml' makes it"
+        " again from the journals"
     )
 
 
@@ -313,10 +320,10 @@ def _check_known(found: Found, last: Record, path: Path) -> Server:
         )
     if found.server is None:
         raise ProbeRefused(
-            f"{path} has {last.envelope.seq} lines of node {found.server_id}, which the database"
-            f" of installation {ours} does not know: check the database settings (a wrong"
-            " database, most likely); if the database was lost, 'certeasy journal restore' puts the"
-            " lines back"
+            f"{path} has {counted(last.envelope.seq, 'line')} of node {found.server_id}, which the"
+            f" database of installation {ours} does not know: check the database settings (a wrong"
+            " database, most likely); if the database was lost, 'certeasy journal restore -f"
+            " config.yml' puts the lines back"
         )
     return found.server
 
@@ -347,11 +354,12 @@ def _check_not_ahead(found: Found, server: Server, records: list[Record], path: 
     if lost_at[0] > found.head.position:
         raise ProbeRefused(
             f"{lost}: the database lost what was committed (an older one was restored, most"
-            " likely). 'certeasy journal restore' puts the lines back"
+            " likely). 'certeasy journal restore -f config.yml' puts the lines back"
         )
     raise ProbeRefused(
         f"{lost}, and another node has taken their positions since (the log is at"
-        f" {found.head.position}): 'certeasy journal reconcile' keeps both and records the fork"
+        f" {found.head.position}): 'certeasy journal reconcile -f config.yml' keeps both and"
+        " records the fork"
     )
 
 
@@ -363,8 +371,8 @@ def _check_reconciled(found: Found, store: Store, path: Path) -> None:
     if last is not None and last in set(store.orphans(found.server_id)):
         raise ProbeRefused(
             f"{path} ends, at seq {found.server.seq}, with lines whose positions another node has"
-            " taken, and the log has no line about that yet: 'certeasy journal reconcile' was"
-            " interrupted; run it again"
+            " taken, and the log has no line about that yet: 'certeasy journal reconcile -f"
+            " config.yml' was interrupted; run it again"
         )
 
 
@@ -381,8 +389,8 @@ def _check_same(found: Found, store: Store, story: Story, path: Path) -> None:
             raise ProbeRefused(
                 f"seq {seq} of node {found.server_id} is not the same in {path} and in the"
                 f" database: hash {record.hash} here, {_hash(line, seq)} there. If both are"
-                " signed, a copy of this node has run; 'certeasy audit verify' names all"
-                " differences"
+                " signed, a copy of this node has run; 'certeasy audit verify -f config.yml' names"
+                " all differences"
             )
 
 
@@ -408,15 +416,15 @@ def _check_missing(
         raise ProbeRefused(
             f"{path} is broken behind seq {seq} (at byte {story.end}), and signed lines follow up"
             f" to seq {story.beyond[-1].envelope.seq}: no crash leaves that. 'certeasy audit"
-            " verify' names it; keep the file for the investigation, and run 'certeasy journal"
-            " refill' without it"
+            " verify -f config.yml' names it; keep the file for the investigation, and run"
+            " 'certeasy journal refill -f config.yml --reason WHY' without it"
         )
     if missing > most:
         raise ProbeRefused(
             f"{path} ends at seq {seq}, the database has this node's lines up to seq"
             f" {found.server.seq}: {missing} lines are missing, more than a crash can lose"
-            f" ({most}). If you know why, run 'certeasy journal refill'; if not, somebody cut the"
-            " journal: keep both for the investigation"
+            f" ({most}). If you know why, run 'certeasy journal refill -f config.yml --reason"
+            " WHY'; if not, somebody cut the journal: keep both for the investigation"
         )
     lines = store.lines_of(found.server_id, seq)
     try:
@@ -434,6 +442,6 @@ def _check_missing(
 def _damaged(found: Found, path: Path, seq: int) -> str:
     return (
         f"the database's lines of node {found.server_id} do not continue {path}, which ends at seq"
-        f" {seq} (rows were changed; 'certeasy audit verify' names them, restore them from a"
-        " backup)"
+        f" {seq} (rows were changed; 'certeasy audit verify -f config.yml' names them, restore"
+        " them from a backup)"
     )

@@ -65,15 +65,17 @@ def lost(files: Sequence[Path], server: Server, head: Head, keys: NodeKeys) -> l
         return []
     if records[0].envelope.position > head.position:
         raise ReconcileRefused(
-            f"the positions of the lost lines (from {records[0].envelope.position} on) are free, as"
-            f" the log ends at {head.position}: 'certeasy journal restore' puts the lines back"
+            f"the positions of the lost lines (from {records[0].envelope.position} on) are free,"
+            f" as the log ends at {head.position}: 'certeasy journal restore -f config.yml' puts"
+            " the lines back"
         )
     try:
         after((server.seq, server.hash), [r.line for r in records], server.server_id, keys)
     except BrokenChain as error:
         raise ReconcileRefused(
             f"the journal does not go on from where the database has this node (seq {server.seq},"
-            f" hash {server.hash}): {error}. 'certeasy audit verify' names all differences"
+            f" hash {server.hash}): {error}. 'certeasy audit verify -f config.yml' names all"
+            " differences"
         ) from None
     return records
 

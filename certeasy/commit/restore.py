@@ -206,7 +206,7 @@ class _PuttingBack:
                 f"the database has positions {position} to {self._head.position}, which are in no"
                 f" journal given; the first of them is {self._told_at(position)}: give that node's"
                 " journal too, or, if it is the journal that was cut, write it again with"
-                " 'certeasy journal refill'"
+                " 'certeasy journal refill -f config.yml --reason WHY'"
             )
         if self.position == self._head.position:
             return
@@ -239,7 +239,7 @@ class _PuttingBack:
                 line,
                 record,
                 f"the database has another line at this position: {_hash(stored)} there,"
-                f" {record.hash} here: 'certeasy audit verify' names all differences",
+                f" {record.hash} here: 'certeasy audit verify -f config.yml' names all differences",
             )
 
     def _put(self, line: Line, record: Record) -> None:
@@ -338,9 +338,9 @@ def _check_end(store: Store, head: Head) -> None:
     end = (0, ZERO_HASH) if line is None else _end_of(line)
     if end != (head.position, head.hash):
         raise RestoreRefused(
-            f"the database's log does not end at position {head.position} with hash {head.hash}, as"
-            " its head says: rows were changed or lost; 'certeasy audit verify' names them. Restore"
-            " an older backup, or begin with an empty database"
+            f"the database's log does not end at position {head.position} with hash {head.hash},"
+            " as its head says: rows were changed or lost; 'certeasy audit verify -f config.yml'"
+            " names them. Restore an older backup, or begin with an empty database"
         )
 
 

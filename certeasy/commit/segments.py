@@ -93,8 +93,8 @@ def _check_no_gap(segments: Sequence[Segment], server_id: str) -> None:
             raise SegmentRefused(
                 f"the log of node {server_id} in the database tells of a segment from seq"
                 f" {each.first} on ({each.path.name}), and of none that ends at seq"
-                f" {each.first - 1}: rows were changed or lost. 'certeasy audit verify' names them,"
-                " restore them from a backup"
+                f" {each.first - 1}: rows were changed or lost. 'certeasy audit verify -f"
+                " config.yml' names them, restore them from a backup"
             )
         end = each.last
 
@@ -134,8 +134,8 @@ def _check_last_line(segment: Segment, server_id: str) -> None:
     raise SegmentRefused(
         f"{segment.path} does not end with the line that closed it, seq {segment.last} of node"
         f" {server_id} with hash {segment.hash}: it was changed or cut, or is another file."
-        " 'certeasy audit verify' looks at all of it; put the right one back, or move it away and"
-        " run 'certeasy journal refill --closed'"
+        " 'certeasy audit verify -f config.yml' looks at all of it; put the right one back, or"
+        " move it away and run 'certeasy journal refill --closed -f config.yml --reason WHY'"
     )
 
 
@@ -177,7 +177,8 @@ def _check_beginning(first: Record | None, segments: Sequence[Segment], active: 
         raise SegmentRefused(
             f"{active} begins with seq {seq} behind the hash {prev}, but by the log what stands"
             f" before it ends with seq {end[0]} and hash {end[1]}: its beginning was cut off, or"
-            " changed. Keep it for the investigation, and run 'certeasy journal refill' without it"
+            " changed. Keep it for the investigation, and run 'certeasy journal refill -f"
+            " config.yml --reason WHY' without it"
         )
 
 
@@ -195,7 +196,7 @@ def warn(closed: Closed) -> None:
     if closed.away:
         log.warning(
             "seq 1 to %d of this node's journal are not in its folder: %s; the database has these"
-            " lines, 'certeasy audit verify' needs the files",
+            " lines, 'certeasy audit verify -f config.yml' needs the files",
             closed.away[-1].last,
             named(closed.away),
         )

@@ -11,6 +11,7 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.identifiers import show, split
 from certeasy.decide.problems import Problem, Refused, Subproblem
 from certeasy.decide.scope import parse, permits
+from events.counting import times
 from events.eab import EabCreated, EabRevoked, EabUsed
 from events.registry import Event
 from projections.accounts import Account
@@ -57,7 +58,9 @@ def revoke(rows: Reader, *, kid: str) -> Decision:
     """Take a key back; nothing happens if that was done before."""
     key = rows.get(EAB_KEYS, kid)
     if key is None:
-        raise EabRefused(f"there is no key {kid}; 'certeasy eab list' shows which there are")
+        raise EabRefused(
+            f"there is no key {kid}; 'certeasy eab list -f config.yml' shows which there are"
+        )
     if key.status == REVOKED:
         return Decision()
     return Decision(((stream(kid), EabRevoked(kid)),))
@@ -81,9 +84,9 @@ def use(rows: Reader, now: datetime, *, kid: str, account_id: str) -> tuple[tupl
     if key.status == REVOKED:
         raise refused(kid, "was revoked")
     if has_expired(key.expires, now):
-        raise refused(kid, f"has expired at {key.expires}")
+        raise refused(kid, f"expired at {key.expires}")
     if key.max_uses and key.uses >= key.max_uses:
-        raise refused(kid, f"was used {key.uses} times, as often as it may be")
+        raise refused(kid, f"was used {times(key.uses)}, as often as it may be")
     # Only where it is counted: the key's own stream, which decisions are made on, stays short.
     return ((stream(kid), EabUsed(kid, account_id)),) if key.max_uses else ()
 

@@ -62,8 +62,8 @@ def join(rows: Reader, now: datetime, *, fact: NodeRegistered) -> Decision:
     why = doubt(invited, row.used_by if row else "", fact, timestamp(now))
     if why:
         raise NodeRefused(
-            f"the token is not good here: {why}. Have another made with 'certeasy node invite' on"
-            " an endorsed node of this installation"
+            f"the token is not good here: {why}. Have another made with 'certeasy node invite -f"
+            " config.yml' on an endorsed node of this installation"
         )
     return Decision(((stream(fact.server_id), fact),))
 
@@ -86,7 +86,8 @@ def retire(rows: Reader, *, by: str, fact: NodeRetired) -> Decision:
     node = rows.get(NODES, fact.server_id)
     if node is None:
         raise NodeRefused(
-            f"the log knows no node {fact.server_id}; 'certeasy node list' shows which there are"
+            f"the log knows no node {fact.server_id}; 'certeasy node list -f config.yml' shows"
+            " which there are"
         )
     if node.retired:
         return Decision()
@@ -107,5 +108,5 @@ def _check_endorsed(rows: Reader, by: str) -> None:
     if not registered(rows, by).endorsed:
         raise NodeRefused(
             f"node {by} is not endorsed itself, so nothing that it says of other nodes counts; type"
-            " this on a node that is ('certeasy node list' shows which)"
+            " this on a node that is ('certeasy node list -f config.yml' shows which)"
         )

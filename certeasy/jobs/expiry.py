@@ -13,6 +13,7 @@ from certeasy.decide import orders
 from certeasy.decide.decision import Decision, Reader
 from certeasy.log import logger
 from certeasy.store import DatabaseUnavailable
+from events.counting import counted
 from events.envelope import Actor
 from projections.orders import PENDING, READY
 
@@ -48,7 +49,7 @@ class Expiry:
         except (Unavailable, DatabaseUnavailable, PoisonousCommand) as error:
             log.warning("orders that ran out could not be ended: %s", error)
         if ended:
-            log.info("%d orders ran out", ended)
+            log.info("%s ran out", counted(ended, "order"))
 
     def _over(self) -> list[str]:
         now = f"{self._clock.now():%Y-%m-%dT%H:%M:%SZ}"

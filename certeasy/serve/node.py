@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from certeasy.app import Application
+from certeasy.cluster import boot
 from certeasy.commit import Unavailable
 from certeasy.log import logger
 from certeasy.serve import listener as listening
@@ -50,14 +51,19 @@ class Node:
     def __init__(self, settings: Settings, *, unendorsed: bool = False) -> None:
         """Begin with the admin listener, so that /healthz and /readyz answer from the first moment.
 
-        Raises OSError where its address cannot be listened on.
+        Raises OSError where its address cannot be listened on; BootRefused where that is because
+        another process runs in the workdir.
         """
         self.settings = settings
         self.application = Application(settings, unendorsed=unendorsed)
-        with _named("admin.listen", settings.admin.listen):
-            self.admin = listening.start(
-                self.application.admin, settings.admin.listen, ADMIN_LIMITS, name="admin"
-            )
+        try:
+            with _named("admin.listen", settings.admin.listen):
+                self.admin = listening.start(
+                    self.application.admin, settings.admin.listen, ADMIN_LIMITS, name="admin"
+                )
+        except OSError:
+            boot.refuse_used_workdir(settings)
+            raise
         self.acme: Listener | None = None
         self._certificates: Certificates | None = None
 

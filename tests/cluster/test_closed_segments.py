@@ -174,7 +174,8 @@ def test_an_active_file_that_is_gone_is_refused_until_it_is_refilled(
 ) -> None:
     files = whole(past)
     (past.workdir / ACTIVE).unlink()
-    refused(past, "active file", "seq 11 to 12", "journal refill'")
+    refill = "'certeasy journal refill -f config.yml --reason WHY'"
+    refused(past, "active file", "seq 11 to 12", refill)
     code, said = journal(tmp_path, past, "refill", "--reason", "a disk was replaced")
     assert (code, refilled(past)) == (0, [(11, 12)]), said
     assert whole(past)[ACTIVE].startswith(files[ACTIVE])

@@ -156,7 +156,8 @@ def test_what_the_configuration_does_not_have_is_refused_in_the_same_words(
         assert said.startswith('certeasy: no policy "nobody\'s" is configured; known: ')
         said = place.run("eab", "revoke", "nobody's", code=1)
         assert said == (
-            "certeasy: there is no key nobody's; 'certeasy eab list' shows which there are\n"
+            f"certeasy: there is no key nobody's; 'certeasy eab list -f {place.config}' shows which"
+            " there are\n"
         )
 
 

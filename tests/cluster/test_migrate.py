@@ -93,7 +93,7 @@ def test_a_breaking_step_waits_for_a_word(tmp_path, monkeypatch):
     monkeypatch.setattr("certeasy.store.migrations.pending.__defaults__", (breaking,))
 
     with (
-        pytest.raises(BootRefused, match="run 'certeasy migrate'"),
+        pytest.raises(BootRefused, match=r"run 'certeasy migrate -f config\.yml'"),
         a_node(settings.workdir, settings=settings),
     ):
         pass

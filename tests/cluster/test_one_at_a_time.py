@@ -3,17 +3,23 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from certeasy.cluster.files import hold
+from certeasy import config
+from certeasy.cli import group
+from certeasy.cluster.files import hold, holder
 from certeasy.settings import Settings
 from events.envelope import parse
 from tests.make.checks import check_node
+from tests.make.configs import a_config
 from tests.make.node import a_node, node_settings
+from tests.make.served import serving
 from tests.make.workdirs import refused, server_id, sql
 
 HOLDER = """
@@ -44,9 +50,43 @@ def lease_runs_out(database: Path) -> None:
 def test_a_second_process_on_the_same_workdir_is_refused(tmp_path: Path) -> None:
     with a_node(tmp_path / "node") as node:
         node.an_order()
-        refused(node.settings, "another process", "audit.log.lock", "stop it first")
+        workdir = str(tmp_path / "node")
+        who = f"(pid {os.getpid()} on "
+        refused(node.settings, "another process", workdir, who, "audit.log.lock", "stop it first")
         node.an_order()
     check_node(tmp_path / "node", acknowledged=node.acknowledged)
+
+
+def test_a_second_server_is_told_of_the_first_and_another_program_of_the_port(
+    tmp_path: Path,
+) -> None:
+    with serving() as listener:
+        taken = f"127.0.0.1:{listener.address[1]}"
+        path = a_config(tmp_path, admin=f"{{listen: '{taken}'}}")
+        settings = config.load(path)
+        with a_node(settings.workdir):
+            done = CliRunner().invoke(group, ["serve", "-f", str(path)])
+            assert done.exit_code == 1
+            assert done.stderr.splitlines()[-1] == (
+                f"certeasy: another process is using the workdir {settings.workdir} (pid"
+                f" {os.getpid()} on {socket.gethostname()} holds"
+                f" {settings.workdir / 'audit.log.lock'}): stop it first, or give this node a"
+                " workdir of its own"
+            )
+        done = CliRunner().invoke(group, ["serve", "-f", str(path)])
+        assert done.exit_code == 1
+        assert done.stderr.splitlines()[-1].startswith(f"certeasy: admin.listen: {taken} cannot be")
+
+
+def test_a_lock_says_who_holds_it_and_nobody_is_told_of_who_held_it_before(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("?pid 4711 on a host with quite a long name that held it once")
+    held = hold(path)
+    assert held is not None
+    assert holder(path) == f"pid {os.getpid()} on {socket.gethostname()}"
+    assert hold(path) is None
+    held.release()
+    assert holder(tmp_path / "none") == ""
 
 
 def test_a_process_that_was_killed_leaves_no_lock_behind(tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def test_lost_lines_whose_positions_are_free_are_put_back_instead(tmp_path: Path
     shutil.copy(replica, both.database)
     done = both.run("journal", "reconcile")
     assert done.exit_code == 1
-    assert "'certeasy journal restore' puts the lines back" in done.output
+    assert f"'certeasy journal restore -f {both.configs[0]}' puts the lines back" in done.output
     assert both.run("journal", "restore").exit_code == 0
 
 

@@ -175,7 +175,7 @@ def test_a_backup_and_the_journal_bring_everything_back(
     lose(one)
     done = backup("restore", "--input", output, "-f", path)
     assert done.exit_code == 0, done.output
-    assert "run 'certeasy journal restore'" in done.output
+    assert f"run 'certeasy journal restore -f {path}' now" in done.output
     restored = CliRunner().invoke(group, ["journal", "restore", "-f", str(path)])
     assert restored.exit_code == 0, restored.output
     now = rows(one.database.path)

@@ -340,7 +340,7 @@ def test_files_that_are_not_there_are_told(folder):
     assert "there is no database at" in result.stderr
     packed = run("export", "-f", folder / "config.yml", "--out", folder / "packed")
     assert packed.exit_code == 1
-    assert "the first 'certeasy serve' makes it" in packed.stderr
+    assert "the first 'certeasy serve -f " in packed.stderr
     assert run("head", "-f", folder / "config.yml").exit_code == 0
     (folder / "work" / "audit.log").unlink()
     result = run("verify", "-f", folder / "config.yml")
