@@ -25,6 +25,7 @@ MODULES = (
     "certeasy/cli/audit.py",
     "certeasy/cli/auditing.py",
     "certeasy/cli/evidence.py",
+    "certeasy/cli/printing.py",
     "certeasy/cli/states.py",
 )
 SHEBANG = b"#!/usr/bin/env python3\n"
@@ -44,8 +45,10 @@ except ImportError as error:
     sys.exit(f"certeasy-audit: {error}; install it: python -m pip install msgspec cryptography")
 
 from certeasy.cli.audit import audit
+from certeasy.cli.printing import while_it_is_read
 
-audit(prog_name="certeasy-audit")
+with while_it_is_read():
+    audit(prog_name="certeasy-audit")
 '''
 
 

@@ -54,17 +54,25 @@ class Given:
     def add_node(self, workdir: Path, journal: Path, database: Path | Source) -> None:
         """Add a configured node: its journal, first of all, and its database.
 
-        What the workdir knows of its node is held against both. Raises JournalBroken where there is
-        no journal, or the workdir's key is none.
+        What the workdir knows of its node is held against both. Raises NoJournal where there is
+        neither, JournalBroken where the journal alone is gone, or the workdir's key is none.
         """
         source = SqliteSource(database) if isinstance(database, Path) else database
         try:
             files = segments(journal)
         except NoJournal:
-            what = (
-                f"but there is a database, {source.name}" if source.exists() else "nor a database"
-            )
-            raise JournalBroken(f"there is no journal, {what}", file=str(journal)) from None
+            if not source.exists():
+                raise NoJournal(
+                    f"there is no journal at {journal}, nor a database: no server has run with this"
+                    " configuration yet ('certeasy serve -f config.yml' begins a log), or it is"
+                    " not the one that is meant"
+                ) from None
+            raise JournalBroken(
+                f"there is no journal, but there is a database, {source.name}: put the journal"
+                " back; if it is lost and you know why, 'certeasy journal refill -f config.yml"
+                " --reason WHY' writes it again",
+                file=str(journal),
+            ) from None
         self.journals = [files, *(given for given in self.journals if given != files)]
         self.database = source
         self.workdir = look(workdir)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from certeasy import __version__
+from certeasy.cli.printing import while_it_is_read
 
 COMMANDS = {  # name: (module, attribute, the help text of the listing)
     "serve": ("certeasy.cli.serve", "serve", "Run the server."),
@@ -85,4 +86,5 @@ def group() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    group(args=arguments, prog_name="certeasy")
+    with while_it_is_read():
+        group(args=arguments, prog_name="certeasy")

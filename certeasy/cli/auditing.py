@@ -18,6 +18,7 @@ from certeasy.audit.diff import NoState
 from certeasy.audit.evidence import Evidence, NoEvidence
 from certeasy.audit.sources import NoDatabase, Source
 from certeasy.audit.verifying import Given, Progress
+from certeasy.cli.printing import as_typed
 from events.signing import PublicKey, read_key_set
 from journal.breaks import JournalBroken, Line, printable
 from journal.heads import Head, read_heads
@@ -172,7 +173,7 @@ def _parsed(path: Path, parse: Callable[[bytes], T]) -> T:
 
 def fail(message: str, code: int = BROKEN) -> NoReturn:
     """End the command with a message on stderr."""
-    click.echo(f"certeasy: {message}", err=True)
+    click.echo(f"certeasy: {as_typed(message)}", err=True)
     raise SystemExit(code)
 
 
@@ -182,7 +183,7 @@ def told() -> Iterator[None]:
     try:
         yield
     except JournalBroken as broken:
-        click.echo(str(broken), err=True)
+        click.echo(as_typed(str(broken)), err=True)
         raise SystemExit(BROKEN) from None
     except NoDatabase as error:
         fail(printable(str(error)), BROKEN)

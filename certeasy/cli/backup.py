@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from certeasy.audit.database import Database
-from certeasy.cli.options import as_typed, fail, read, told, with_config
+from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.printing import as_typed
 from certeasy.cli.progress import progress_bar
 from certeasy.cluster import recovery
 from certeasy.cluster.boot import BootRefused

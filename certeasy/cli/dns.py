@@ -17,14 +17,27 @@ from certeasy.validate import Asked
 from certeasy.validate.rehearsal import Check, Rehearsal
 from events.orders import Identifier
 
+_SHOWN = 10  # rules
+
+
+class Objection(msgspec.Struct, frozen=True):
+    """A policy that does not permit the name, and why, as the rest of a sentence about it."""
+
+    policy: str
+    reason: str
+
 
 class Report(msgspec.Struct, frozen=True):
-    """What `dns test` found, as `--json` prints it."""
+    """What `dns test` found, as `--json` prints it.
+
+    `objections` are those of every policy where none permits the name, or of the one chosen.
+    """
 
     name: str
     wildcard: bool
     policy: str
     permitted: bool
+    objections: tuple[Objection, ...]
     profile: str
     looked_up: str
     checks: tuple[Check, ...]
@@ -63,8 +76,9 @@ def test(
     """Look NAME up as for a certificate, step by step; no server is needed, nothing is changed.
 
     NAME is a DNS name, `*.ZONE` or an address. Without --policy: as under the first policy that
-    permits it. For each type of challenge it tells how the name is looked up, what the DNS said,
-    which addresses may be connected to, and what is there now.
+    permits it; where none does, as under the first, and each is told with its reason. For each type
+    of challenge it tells how the name is looked up, what the DNS said, which addresses may be
+    connected to, and what is there now.
 
     Exit codes: 0 each of them could be met, 1 one could not, or CAA records forbid it, 2 the
     command line is wrong.
@@ -117,7 +131,8 @@ def _report(
         name=base,
         wildcard=wildcard,
         policy=policy.name,
-        permitted=_permits(policy, name),
+        permitted=_objection(policy, name) is None,
+        objections=_objections(settings, policy, name, chosen=policy_name is not None),
         profile=profile.name,
         looked_up=rehearsal.how(),
         checks=tuple(checks),
@@ -128,7 +143,7 @@ def _policy(settings: Settings, name: str, chosen: str | None) -> IssuancePolicy
     """Return the policy of that name; without one the first that permits the name, or the first."""
     policies = settings.issuance_policies
     if chosen is None:
-        return next((each for each in policies if _permits(each, name)), policies[0])
+        return next((each for each in policies if _objection(each, name) is None), policies[0])
     found = next((each for each in policies if each.name == chosen), None)
     if found is None:
         known = ", ".join(each.name for each in policies)
@@ -136,25 +151,42 @@ def _policy(settings: Settings, name: str, chosen: str | None) -> IssuancePolicy
     return found
 
 
-def _permits(policy: IssuancePolicy, name: str) -> bool:
+def _objections(
+    settings: Settings, policy: IssuancePolicy, name: str, *, chosen: bool
+) -> tuple[Objection, ...]:
+    """Return what is said against a name that is not permitted, by the chosen policy or by all."""
+    if _objection(policy, name) is None:
+        return ()
+    policies = (policy,) if chosen else settings.issuance_policies
+    return tuple(Objection(each.name, _objection(each, name) or "") for each in policies)
+
+
+def _objection(policy: IssuancePolicy, name: str) -> str | None:
+    """Return why a policy does not permit a name, as the rest of a sentence; None: it does."""
     found = address(name)
     if found is not None:
-        return objection(policy.ip.allow_cidrs, policy.ip.deny_cidrs, found) is None
+        return objection(policy.ip.allow_cidrs, policy.ip.deny_cidrs, found)
     base, wildcard = identifiers.split(name)
     allow = tuple(scope.parse(rule) for rule in policy.dns.allow)
     deny = tuple(scope.parse(rule) for rule in policy.dns.deny)
-    return scope.permits(allow, deny, base, wildcard=wildcard).permitted
+    verdict = scope.permits(allow, deny, base, wildcard=wildcard)
+    if verdict.permitted:
+        return None
+    rules = ", ".join(policy.dns.allow[:_SHOWN]) or "it has none"
+    more = ", ..." if len(policy.dns.allow) > _SHOWN else ""
+    return verdict.reason if verdict.rule is not None else f"{verdict.reason} ({rules}{more})"
 
 
 def _page(report: Report) -> str:
     """Return a report for people."""
-    star = "*." if report.wildcard else ""
-    permits = "permits it" if report.permitted else "does NOT permit it"
-    lines = [
-        f"{star}{report.name}",
-        f"  policy {report.policy}: {permits}",
-        f"  DNS profile {report.profile}: {report.looked_up}",
-    ]
+    name = ("*." if report.wildcard else "") + report.name
+    lines = [name]
+    lines += [f"  policy {report.policy}: permits it"] if report.permitted else []
+    for each in report.objections:
+        lines.append(f"  policy {each.policy}: does NOT permit it: {name} {each.reason}")
+    if len(report.objections) > 1:
+        lines.append(f"  no policy permits it; it is looked up as under {report.policy}")
+    lines.append(f"  DNS profile {report.profile}: {report.looked_up}")
     for check in report.checks:
         lines += ["", f"{check.what}: {'ok' if check.ok else 'NOT ok'}"]
         lines += [f"  {step}" for step in check.steps]

@@ -9,9 +9,8 @@ import msgspec
 from certeasy.admin.eab import LONGEST_COMMENT, MOST_USES, CreateEab, EabMade, RevokeEab
 from certeasy.cli.administration import carry_out, refusals_told
 from certeasy.cli.at_rest import existing_store
-from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.options import a_duration, fail, read, told, with_config
 from certeasy.clock import SystemClock
-from certeasy.config.forms import duration
 from certeasy.decide import eab as deciding
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
 from journal.breaks import printable
@@ -41,17 +40,6 @@ class ListedKey(msgspec.Struct, frozen=True):
     revoked: str
 
 
-def _valid(
-    _context: click.Context, _option: click.Parameter, value: str | None
-) -> timedelta | None:
-    if value is None:
-        return None
-    try:
-        return duration(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} {error}") from None
-
-
 def _comment(_context: click.Context, _option: click.Parameter, value: str) -> str:
     if len(value) > LONGEST_COMMENT or not value.isprintable():
         raise click.BadParameter(f"has at most {LONGEST_COMMENT} characters, on one line")
@@ -68,7 +56,12 @@ def eab() -> None:
     " --allow .shop.corp.example/1"
 )
 @with_config
-@click.option("--expires", metavar="DURATION", callback=_valid, help="How long it can be used.")
+@click.option(
+    "--expires",
+    metavar="DURATION",
+    callback=a_duration,
+    help="How long it can be used, such as 7d; without: for good.",
+)
 @click.option(
     "--max-uses",
     type=click.IntRange(1, MOST_USES),

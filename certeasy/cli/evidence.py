@@ -14,6 +14,7 @@ from certeasy.audit import verifying as proving
 from certeasy.audit.packing import Packed, Part, from_database, from_journal, pack
 from certeasy.audit.verifying import CATCH_UP, Given
 from certeasy.cli.auditing import (
+    BROKEN,
     USAGE,
     bar,
     fail,
@@ -84,7 +85,7 @@ def _packed(settings: "Settings", journals: list[Path], out: Path) -> Packed:
 
     database = settings.database
     if database.driver == "sqlite" and not database.path.exists():
-        no_database(database.path)
+        no_database(database.path, BROKEN if journals[0].exists() else USAGE)
     try:
         with closing(Store.open(database)) as store, ExitStack() as held:
             head = _head(store)

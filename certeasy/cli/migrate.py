@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.options import fail, no_database, read, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.cluster.boot import BootRefused
 from certeasy.cluster.database import shared_database
@@ -56,7 +56,7 @@ def migrate(*, config_file: Path, confirm: bool, sql: bool, role: str | None) ->
 def _refuse_absent(settings: Settings) -> None:
     database = settings.database
     if database.driver == "sqlite" and not database.path.exists():
-        fail(f"there is no database at {database.path}: the first start makes it")
+        no_database(database.path)
 
 
 def _print(store: Store, role: str | None) -> None:

@@ -12,7 +12,8 @@ import msgspec
 from certeasy.admin.nodes import EndorseNode, InviteNode, RetireNode
 from certeasy.cli.administration import carry_out, carry_out_with, refusals_told
 from certeasy.cli.at_rest import AtRest, at_rest, existing_store
-from certeasy.cli.options import as_typed, fail, read, told, with_config
+from certeasy.cli.options import a_duration, fail, read, told, with_config
+from certeasy.cli.printing import as_typed
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import SystemClock
 from certeasy.cluster import boot, invitations, next_key
@@ -20,7 +21,6 @@ from certeasy.cluster.boot import BootRefused
 from certeasy.commit.chain import BrokenChain
 from certeasy.commit.command import PoisonousCommand, Unavailable
 from certeasy.commit.gone import write_journal
-from certeasy.config.forms import duration
 from certeasy.decide import nodes
 from certeasy.decide.nodes import NodeRefused
 from certeasy.ids import RandomIds
@@ -72,13 +72,11 @@ def _kid(_context: click.Context, _option: click.Parameter, value: str) -> str:
     raise click.BadParameter(f"{value!r} is no key's id ({KEY_LENGTH} characters of base64url)")
 
 
-def _valid(_context: click.Context, _option: click.Parameter, value: str) -> timedelta:
-    try:
-        length = duration(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{value!r} {error}") from None
+def _valid(context: click.Context, option: click.Parameter, text: str) -> timedelta:
+    length = a_duration(context, option, text)
+    assert length is not None  # it has a default
     if length > LONGEST:
-        raise click.BadParameter(f"{value!r} is longer than {LONGEST.days}d")
+        raise click.BadParameter(f"a token is good for {LONGEST.days}d at most")
     return length
 
 
@@ -167,7 +165,12 @@ def endorse(server_id: str, kid: str, config_file: Path) -> None:
 @node.command(epilog="Example: certeasy node invite -f config.yml --valid 2h > token")
 @with_config
 @click.option(
-    "--valid", default="24h", show_default=True, callback=_valid, help="How long; at most 30d."
+    "--valid",
+    metavar="DURATION",
+    default="24h",
+    show_default=True,
+    callback=_valid,
+    help="How long it is good, at most 30d.",
 )
 @refusals_told
 def invite(config_file: Path, valid: timedelta) -> None:

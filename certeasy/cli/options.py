@@ -3,12 +3,15 @@
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 
 from certeasy import config
+from certeasy.cli.printing import as_typed
+from certeasy.config.forms import span
 from certeasy.settings import Settings
 
 P = ParamSpec("P")
@@ -25,18 +28,19 @@ with_config = click.option(
 )
 
 
-_ANY_CONFIG = " -f config.yml"
-
-
-def as_typed(message: str) -> str:
-    """Return a message whose commands, which all have `-f config.yml`, name the configuration that
-    this command was given: they can be typed as they are printed."""
-    context = click.get_current_context(silent=True)
-    given = None if context is None else context.params.get("config_file")
-    if given is None:
-        return message
-    path = str(given)
-    return message.replace(_ANY_CONFIG, f' -f "{path}"' if " " in path else f" -f {path}")
+def a_duration(
+    _context: click.Context, _option: click.Parameter, text: str | None
+) -> timedelta | None:
+    """Return how long an option says, more than nothing; None where it was not given."""
+    if text is None:
+        return None
+    try:
+        length = span(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} {error}") from None
+    if not length:
+        raise click.BadParameter(f"{text!r} is no time at all; give more than that, such as 24h")
+    return length
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
@@ -45,12 +49,13 @@ def fail(message: str, code: int = 1) -> NoReturn:
     raise SystemExit(code)
 
 
-def no_database(path: Path) -> NoReturn:
+def no_database(path: Path, code: int = 1) -> NoReturn:
     """End the command where the configured database, a file, is not there."""
     fail(
         f"there is no database at {path}: the first 'certeasy serve -f config.yml' makes it; if it"
         " was lost, put a backup back ('certeasy backup restore --input FILE -f config.yml'), or"
-        " its log ('certeasy journal restore -f config.yml')"
+        " its log ('certeasy journal restore -f config.yml')",
+        code,
     )
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 import click
 
 from certeasy.audit.verifying import Given, Progress
-from certeasy.cli.options import as_typed, fail, read, told, with_config
+from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.printing import as_typed
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import Clock, SystemClock
 from certeasy.cluster import boot, recovery

@@ -14,10 +14,9 @@ from certeasy.admin.renewal import MOST, RequestRenewal
 from certeasy.audit import show
 from certeasy.cli.administration import carry_out_with, refusals_told
 from certeasy.cli.at_rest import existing_store
-from certeasy.cli.options import fail, read, with_config
+from certeasy.cli.options import a_duration, fail, read, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import SystemClock
-from certeasy.config.forms import duration
 from certeasy.decide import renewal
 from certeasy.ids import RandomIds
 from certeasy.settings import Settings
@@ -74,15 +73,6 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
         ) from None
 
 
-def _length(
-    _context: click.Context, _option: click.Parameter, text: str | None
-) -> timedelta | None:
-    try:
-        return None if text is None else duration(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} {error}") from None
-
-
 @click.command(
     "renew-all",
     epilog="Examples: certeasy renew-all --before 2026-11-01 --window 3d -f config.yml;"
@@ -101,7 +91,10 @@ def _length(
     help="Those in a list: a serial number in hex on each line.",
 )
 @click.option(
-    "--window", metavar="DURATION", callback=_length, help="Spread over so long; without, at once."
+    "--window",
+    metavar="DURATION",
+    callback=a_duration,
+    help="Spread over so long, such as 3d; without: at once.",
 )
 @click.option(
     "--campaign", metavar="ID", default="", help="Tell how far a campaign is, and change nothing."
@@ -159,6 +152,7 @@ def _renew(
     clock = SystemClock()
     store = existing_store(settings.database)
     try:
+        _check_authority(settings, store, wanted.authority)
         unknown = _unknown(store, wanted)
         found: dict[str, str] = {}
         for each in _covered(store, wanted, clock.now()):
@@ -182,6 +176,14 @@ def _renew(
         click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
         return
     click.echo(_sentence(len(found), start, end, campaign))
+
+
+def _check_authority(settings: Settings, store: Store, name: str) -> None:
+    """End the command where no authority has that name; one that is gone is known by the log."""
+    known = {each.name for each in settings.authorities} | set(store.authorities())
+    if name and name not in known:
+        names = printable(", ".join(sorted(known)))
+        fail(f"there is no authority {printable(name)!r}; known: {names}", 2)
 
 
 def _tell_unknown(serials: list[str]) -> None:

@@ -55,7 +55,15 @@ _DANGEROUS_EKU = {
 
 
 def duration(text: str) -> timedelta:
-    """Return how long `90s`, `2m`, `1h30m` or `7d` is; more than nothing, at most 100 years."""
+    """Return how long a key of the file says; more than nothing, at most 100 years."""
+    length = span(text)
+    if not length:
+        raise ValueError("would switch it off, which cannot be; leave the key out for the default")
+    return length
+
+
+def span(text: str) -> timedelta:
+    """Return how long `90s`, `2m`, `1h30m` or `7d` is; at most 100 years."""
     zero = set(text) == {"0"}
     if text.isdecimal() and not zero:
         raise ValueError(f"has no unit: write {text}s, {text}m, {text}h or {text}d")
@@ -65,10 +73,7 @@ def duration(text: str) -> timedelta:
     # Measured in float first: the numbers may be larger than a timedelta holds.
     if sum(int(n) * _UNITS[unit].total_seconds() for n, unit in parts) > _LONGEST.total_seconds():
         raise ValueError("is longer than 100 years")
-    length = sum((int(n) * _UNITS[unit] for n, unit in parts), timedelta())
-    if not length:
-        raise ValueError("would switch it off, which cannot be; leave the key out for the default")
-    return length
+    return sum((int(n) * _UNITS[unit] for n, unit in parts), timedelta())
 
 
 def duration_text(length: timedelta) -> str:

@@ -94,6 +94,7 @@ class Store:
             .where(issuers.c.authority == sa.bindparam("value"))
             .order_by(issuers.c.sha256)
         )
+        self._authorities = sa.select(issuers.c.authority).distinct().order_by(issuers.c.authority)
         self._run_out = (
             sa.select(orders.c.id)
             .where(orders.c.status == sa.bindparam("status"), orders.c.expires <= sa.bindparam("t"))
@@ -443,6 +444,10 @@ class Store:
     def issuers_of(self, authority: str) -> list[Issuer]:
         """Return the certificates that an authority's chains may be built from."""
         return [ISSUERS.to_state(row) for row in self._all(self._issuers_of, {"value": authority})]
+
+    def authorities(self) -> list[str]:
+        """Return the names of all authorities that the log knows certificates of."""
+        return [str(row[0]) for row in self._all(self._authorities, {})]
 
     def jobs(self) -> list[Job]:
         """Return all work that is left to do, oldest first."""

@@ -200,7 +200,27 @@ def test_an_address_is_not_looked_up(bench: Bench) -> None:
 def test_the_policy_is_the_first_that_permits_the_name_or_the_chosen_one(bench: Bench) -> None:
     assert "policy p: permits it" in bench.run("web.lab.test", "--challenge", "dns-01").stdout
     chosen = bench.run("web.lab.test", "--policy", "other", "--challenge", "dns-01")
-    assert "policy other: does NOT permit it" in chosen.stdout
+    assert (
+        "policy other: does NOT permit it: web.lab.test is not covered by any allow rule"
+        " (.corp.test/2)\n"
+    ) in chosen.stdout
+    assert "policy p" not in chosen.stdout
+
+
+def test_of_a_name_that_no_policy_permits_each_says_why(bench: Bench) -> None:
+    said = bench.run("web.lab.example", "--challenge", "dns-01").stdout
+    why = "does NOT permit it: web.lab.example is not covered by any allow rule"
+    assert said.splitlines()[:4] == [
+        "web.lab.example",
+        f"  policy other: {why} (.corp.test/2)",
+        f"  policy p: {why} (.lab.test/2, *.lab.test)",
+        "  no policy permits it; it is looked up as under other",
+    ]
+    report = msgspec.json.decode(bench.run("192.0.2.7", "--json").stdout)
+    assert (report["policy"], report["permitted"]) == ("other", False)
+    assert report["objections"] == [
+        {"policy": name, "reason": "is in none of the ip allow-cidrs"} for name in ("other", "p")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -291,7 +291,7 @@ def test_how_far_a_campaign_is_can_be_asked_for(place: Place) -> None:
         (("--campaign", "x", "--dry-run"), "--campaign stands alone"),
         (("--campaign", "x", "--authority", "y"), "--campaign stands alone"),
         ((), "say which: --authority, --before, or --serials"),
-        (("--authority", "a", "--window", "0s"), "'0s' would switch it off"),
+        (("--authority", "a", "--window", "0s"), "'0s' is no time at all"),
         (("--authority", "a", "--window", "soon"), "'soon' is not a duration"),
         (("--before", "yesterday"), "'yesterday' is no time such as 2026-11-01"),
         (("--before", "0001-01-01T00:00:00+14:00"), "is no time such as"),
@@ -320,8 +320,22 @@ def test_a_list_with_something_else_in_it_is_refused_with_its_line(place: Place)
 def test_nothing_covered_is_told_and_recorded_by_nobody(place: Place) -> None:
     with place.server() as lab:
         planted(lab, 0x81)
-        for words in (("--authority", "another"), ("--before", "0001-01-01")):
+        for words in (
+            ("--authority", "lab-ca", "--before", "0001-01-01"),
+            ("--before", "0001-01-01"),
+        ):
             assert "no certificate that is in force" in place.fails(*words)
+    assert place.campaigns() == []
+
+
+def test_an_authority_that_nobody_knows_is_told_with_those_that_are_known(place: Place) -> None:
+    with place.server() as lab:
+        planted(lab, 0x82)
+    said = place.fails("--authority", "nosuch", code=2)
+    assert said == "certeasy: there is no authority 'nosuch'; known: ca, lab-ca\n"
+    # The one by the log alone, the other by the configuration alone.
+    assert "1 certificate would be" in place.run("--authority", "lab-ca", "--dry-run")
+    assert "no certificate that is in force" in place.fails("--authority", "ca")
     assert place.campaigns() == []
 
 

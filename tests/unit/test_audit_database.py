@@ -13,6 +13,7 @@ from certeasy.audit.database import Database
 from certeasy.audit.sources import NoDatabase
 from certeasy.audit.verifying import Given, verify
 from journal.breaks import JournalBroken
+from journal.lines import NoJournal
 from tests.make.databases import a_database
 from tests.make.installations import Installation
 from tests.make.journals import ALog, a_log
@@ -202,7 +203,7 @@ def test_a_missing_journal_is_named(single):
     with pytest.raises(JournalBroken, match="there is no journal, but there is a database"):
         single.given()
     single.database.unlink()
-    with pytest.raises(JournalBroken, match="there is no journal, nor a database"):
+    with pytest.raises(NoJournal, match=r"there is no journal at .*, nor a database: no server"):
         single.given()
 
 

@@ -343,9 +343,36 @@ def test_files_that_are_not_there_are_told(folder):
     assert "the first 'certeasy serve -f " in packed.stderr
     assert run("head", "-f", folder / "config.yml").exit_code == 0
     (folder / "work" / "audit.log").unlink()
-    result = run("verify", "-f", folder / "config.yml")
-    assert result.exit_code == 1
-    assert "there is no journal, nor a database" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("verify",),
+        ("show", "name", "web.corp.internal"),
+        ("keys",),
+        ("head",),
+        ("list-servers",),
+        ("replay", "--out", "state.sqlite"),
+        ("export", "--out", "evidence.zip"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_configuration_that_no_server_has_run_with_is_a_wrong_command_line(folder, words):
+    config = folder / "config.yml"
+    (folder / "work" / "db.sqlite").unlink()
+    (folder / "work" / "audit.log").unlink()
+    result = run(*words, "-f", config)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (2, "", 1)
+    assert f"'certeasy serve -f {config}'" in result.stderr
+
+
+def test_a_journal_that_is_gone_beside_its_database_is_a_break_with_a_remedy(folder):
+    config = folder / "config.yml"
+    (folder / "work" / "audit.log").unlink()
+    result = run("verify", "-f", config)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"'certeasy journal refill -f {config} --reason WHY' writes it again" in result.stderr
 
 
 def test_an_auditor_needs_none_of_the_server_s_libraries(folder):
