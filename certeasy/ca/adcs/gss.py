@@ -35,8 +35,8 @@ from certeasy.clock import Clock, SystemClock
 KERBEROS = bytes.fromhex("06092a864886f712010202")
 KERBEROS_AS_WINDOWS_SAYS = bytes.fromhex("06092a864882f712010202")
 SPNEGO = bytes.fromhex("06062b0601050502")
-AP_REQUEST, ERROR = b"\x01\x00", b"\x03\x00"
-"""What stands before them in the frame of RFC 4121 section 4.1."""
+AP_REQUEST = b"\x01\x00"
+"""What stands before it in the frame of RFC 4121 section 4.1; an answer or error has others."""
 MUTUAL, REPLAY, SEQUENCE, PRIVATE, WHOLE, DCE_STYLE = 2, 4, 8, 0x10, 0x20, 0x1000
 FLAGS = MUTUAL | REPLAY | SEQUENCE | PRIVATE | WHOLE | DCE_STYLE
 CHECKSUM_OF_FLAGS = 0x8003
@@ -92,10 +92,20 @@ class KerberosContext:
     kind = 9
 
     def __init__(
-        self, user: str, realm: str, ticket: Mapping[str, Any] | None, clock: Clock | None = None
+        self,
+        user: str,
+        realm: str,
+        ticket: Mapping[str, Any] | None,
+        clock: Clock | None = None,
+        *,
+        flags: int = FLAGS,
+        bindings: bytes = bytes(16),
     ) -> None:
+        """`flags` without DCE_STYLE: there is no third leg. `bindings` tells the channel below."""
         if ticket is None:
             raise ValueError("a ticket for the service is needed")
+        self._flags = flags
+        self._bindings = bindings
         self._user = user
         self._realm = realm
         self._ticket = ticket
@@ -121,7 +131,8 @@ class KerberosContext:
             return b""
         if not answer:
             raise Tampered("the server's answer to our ticket is empty")
-        return _reply(self._agree(_unframed(answer)))
+        third = self._agree(_unframed(answer))
+        return _reply(third) if self._flags & DCE_STYLE else b""
 
     def _request(self) -> bytes:
         """Return an AP-REQ in its frame. RFC 4120 section 5.5.1."""
@@ -139,7 +150,7 @@ class KerberosContext:
         proof["ctime"] = KerberosTime.to_asn1(self._now)
         proof["cksum"] = noValue
         proof["cksum"]["cksumtype"] = CHECKSUM_OF_FLAGS
-        proof["cksum"]["checksum"] = struct.pack("<I16xI", 16, FLAGS)
+        proof["cksum"]["checksum"] = struct.pack("<I16sI", 16, self._bindings, self._flags)
         proof["seq-number"] = self._number
 
         request = asn1.AP_REQ()
@@ -277,10 +288,7 @@ def _answer(token: bytes) -> bytes:
 def _unframed(token: bytes) -> bytes:
     """Return an answer without its frame, if it has one. Raises Refused if it is an error."""
     if token[:1] == b"\x60":
-        framed = _parts(token)[0x60]
-        token = framed[len(KERBEROS) :]
-        if token[:2] == ERROR:
-            token = token[2:]
+        token = _parts(token)[0x60][len(KERBEROS) + 2 :]
     try:
         error = decoder.decode(token, asn1Spec=asn1.KRB_ERROR())[0]
         code = int(error["error-code"])
