@@ -39,9 +39,12 @@ from certeasy.jobs.expiry import Expiry
 from certeasy.jobs.health import PROBE, Health
 from certeasy.jobs.issuance import Issuance
 from certeasy.jobs.leases import MemoryLeases
+from certeasy.jobs.ownership import Ownership
 from certeasy.jobs.refusals import Refusals
+from certeasy.jobs.revocation import Revoking
 from certeasy.jobs.samples import MemorySamples
 from certeasy.jobs.schedule import Schedule
+from certeasy.jobs.twins import Twins
 from certeasy.jobs.validation import Validation
 from certeasy.jobs.workers import Perform, Workers
 from certeasy.log import logger
@@ -58,7 +61,7 @@ from certeasy.validate.resolve import Resolver
 from certeasy.validate.tlsalpn01 import TlsAlpn01Validator
 from events.nodes import AuthorityCertificateSeen, SettingsLoaded, TlsCertificateInstalled
 from projections.certificates import ISSUERS
-from projections.jobs import ISSUE, VALIDATE, Job
+from projections.jobs import ISSUE, REVOKE, TWINS, VALIDATE, Job
 from projections.orders import ORDERS, Order
 
 if TYPE_CHECKING:
@@ -236,6 +239,7 @@ class Application:
     def _workers(self) -> Workers:
         urls = Urls(self.settings.server.url)
         validation = Validation(self.committer, self._validators(), urls.accounts)
+        ownership = Ownership(self.committer, self.node.store.jobs)
         issuance = Issuance(
             self.committer,
             self.clock,
@@ -244,8 +248,22 @@ class Application:
             self.policies,
             self.breakers,
             self.settings.workers.authority_wait,
+            ownership,
         )
-        perform: dict[str, Perform] = {VALIDATE: validation.perform, ISSUE: issuance.perform}
+        revoking = Revoking(self.committer, self.clock, self.authorities, self.breakers.available)
+        twins = Twins(
+            self.committer,
+            self.clock,
+            self.node.identity.server_id,
+            self.authorities,
+            ownership,
+        )
+        perform: dict[str, Perform] = {
+            VALIDATE: validation.perform,
+            ISSUE: issuance.perform,
+            REVOKE: revoking.perform,
+            TWINS: twins.perform,
+        }
         return Workers(
             self.settings.workers,
             MemoryLeases(),
@@ -313,8 +331,15 @@ class Application:
             issue_now=self._issue_now,
             check_caa=self._caa_again().check,
             mac_key=self._mac_key,
+            told=self._is_told,
         )
         return build_acme(site)
+
+    def _is_told(self, name: str) -> bool:
+        """Whether an authority is told what is revoked; one that is not there (any more) will be,
+        should it come back."""
+        authority = self.authorities.get(name)
+        return authority is None or authority.revokes
 
     def _local_door(self, doorway: local.Doorway) -> LocalDoor:
         """Let administrators in, by the local socket; the workdir's lock is ours."""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from events.registry import Event, event
+from events.registry import Event, event, upcaster
 
 
 @event("certificate.issued")
@@ -28,23 +28,54 @@ class CertificateIssued(Event, frozen=True):
     request_id: str = ""
 
 
-@event("certificate.mismatched")
+@event("certificate.mismatched", schema=2)
 class CertificateMismatched(Event, frozen=True):
-    """The authority returned something other than what was ordered; it was given to nobody."""
+    """The authority returned something other than what was ordered; it was given to nobody.
+
+    `serial` is empty where it cannot be read. `publish`: it is to be revoked at the authority.
+    """
 
     order_id: str
     authority: str
     attempt: int
     reason: str
     certificate: bytes
+    serial: str = ""
+    request_id: str = ""
+    publish: bool = False
 
 
-@event("certificate.revoked")
+@upcaster("certificate.mismatched", 1)
+def _only_recorded(data: dict[str, object]) -> dict[str, object]:
+    """Under schema 1 nothing was revoked at an authority."""
+    return data
+
+
+@event("certificate.twin-found")
+class CertificateTwinFound(Event, frozen=True):
+    """A certificate of the attempt came to light that nobody gets: its order has another one, or
+    none.
+
+    `serial` is empty where it cannot be read. `publish`: it is to be revoked at the authority.
+    """
+
+    order_id: str
+    authority: str
+    attempt: int
+    reason: str
+    certificate: bytes
+    serial: str
+    request_id: str = ""
+    publish: bool = False
+
+
+@event("certificate.revoked", schema=2)
 class CertificateRevoked(Event, frozen=True):
     """Revocation was accepted (RFC 8555 section 7.6).
 
     `by` is `account` (that it was issued to), `authorizations` (an account that holds valid ones
-    for all of its names) or `certificate-key`.
+    for all of its names) or `certificate-key`. `publish`: its authority is to be told, which
+    `revocation.published` or `revocation.failed` ends.
     """
 
     order_id: str
@@ -52,6 +83,35 @@ class CertificateRevoked(Event, frozen=True):
     reason: int
     by: str
     names: tuple[str, ...] = msgspec.field(default=())
+    publish: bool = False
+
+
+@upcaster("certificate.revoked", 1)
+def _told_nobody(data: dict[str, object]) -> dict[str, object]:
+    """Under schema 1 no authority was told."""
+    return data
+
+
+@event("revocation.published")
+class RevocationPublished(Event, frozen=True):
+    """The authority has revoked a certificate, as it was told to."""
+
+    order_id: str
+    authority: str
+    serial: str
+    sha256: str
+
+
+@event("revocation.failed")
+class RevocationFailed(Event, frozen=True):
+    """The authority will not revoke a certificate; it is not asked again. `code` is its own."""
+
+    order_id: str
+    authority: str
+    serial: str
+    sha256: str
+    reason: str
+    code: str = ""
 
 
 @event("certificate.replaced")

@@ -147,23 +147,93 @@ class OrderFinalized(Event, frozen=True):
     csr_sha256: str
 
 
-@event("issuance.submitted")
+@event("issuance.submitted", schema=2)
 class IssuanceSubmitted(Event, frozen=True):
-    """The request is about to be handed to the authority: from here on a certificate may exist."""
+    """The request is about to be handed to the authority: from here on a certificate may exist.
+
+    `after` is the highest request number of that authority that the log knew by then; empty: none.
+    """
 
     attempt: int
     authority: str
     csr_sha256: str
+    after: str = ""
 
 
-@event("issuance.failed")
+@upcaster("issuance.submitted", 1)
+def _without_mark(data: dict[str, object]) -> dict[str, object]:
+    """Schema 1 did not say what was known before."""
+    return data
+
+
+@event("issuance.pending")
+class IssuancePending(Event, frozen=True):
+    """The authority took the request, as its `request_id`, and waits for somebody to approve it."""
+
+    attempt: int
+    authority: str
+    request_id: str
+
+
+@event("issuance.in-doubt")
+class IssuanceInDoubt(Event, frozen=True):
+    """The authority's answer was lost: whether a certificate exists is not known.
+
+    `request_id` is the authority's number for it, if that much was learnt.
+    """
+
+    attempt: int
+    authority: str
+    reason: str
+    request_id: str = ""
+
+
+@event("issuance.failed", schema=2)
 class IssuanceFailed(Event, frozen=True):
-    """An attempt ended without a certificate; `final` if there will be no other."""
+    """An attempt ended without a certificate; `final` if there will be no other.
+
+    `reason` is everything that the authority said, `code` and `request_id` are its own.
+    """
 
     attempt: int
     authority: str
     reason: str
     final: bool
+    code: str = ""
+    request_id: str = ""
+
+
+@upcaster("issuance.failed", 1)
+def _without_codes(data: dict[str, object]) -> dict[str, object]:
+    """Schema 1 had nothing but the reason."""
+    return data
+
+
+@event("issuance.abandoned")
+class IssuanceAbandoned(Event, frozen=True):
+    """An attempt is given up, and a certificate of it may exist, or come to exist: a twin that
+    nobody will get.
+
+    Where its `request_id` is known, it can be found there in the authority's own records.
+    """
+
+    attempt: int
+    authority: str
+    reason: str
+    request_id: str = ""
+
+
+@event("issuance.searched")
+class IssuanceSearched(Event, frozen=True):
+    """It was asked what became of an attempt that was given up; `reason` is the answer.
+
+    `settled`: it surely made no certificate. Otherwise none was found, which proves nothing.
+    """
+
+    attempt: int
+    authority: str
+    settled: bool
+    reason: str
 
 
 @event("order.expired")

@@ -8,11 +8,12 @@ from events.certificates import (
     CertificateMismatched,
     CertificateReplaced,
     CertificateRevoked,
+    CertificateTwinFound,
 )
 from events.envelope import Envelope
 from events.nodes import AuthorityCertificateSeen
 from events.recovery import CertificateRecovered
-from projections import orders
+from projections import marks, orders, revocations, suspects
 from projections.jobs import JOBS
 from projections.tables import Column, Contradiction, Rows, Table
 
@@ -22,7 +23,7 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
     revoked.
 
     `replaces` is the id of its predecessor, `replaced_by` that of its successor: a certificate with
-    a predecessor is a renewal.
+    a predecessor is a renewal. `request_id` is the authority's own number for it, if it has one.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Certificate(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: int = -1
     replaces: str = ""
     replaced_by: str = ""
+    request_id: str = ""
 
 
 class Issuer(msgspec.Struct, frozen=True):
@@ -102,11 +104,13 @@ def issued(fact: CertificateIssued, line: Envelope, rows: Rows) -> None:
         certificate=fact.certificate,
         chain=fact.chain,
         replaces=order.replaces,
+        request_id=fact.request_id,
     )
     rows.put(CERTIFICATES, certificate)
-    ended = replace(order, status=orders.VALID, in_doubt=False, csr=b"", position=line.position)
-    rows.put(orders.ORDERS, ended)
+    marks.seen(rows, fact.authority, fact.request_id)
+    rows.put(orders.ORDERS, replace(orders.over(order, line), status=orders.VALID, csr=b""))
     rows.delete(JOBS, order.id)
+    suspects.look_for(rows, order.id, order.abandoned, line)
 
 
 def recovered(fact: CertificateRecovered, line: Envelope, rows: Rows) -> None:
@@ -130,10 +134,46 @@ def recovered(fact: CertificateRecovered, line: Envelope, rows: Rows) -> None:
     rows.put(CERTIFICATES, certificate)
 
 
-def mismatched(_fact: CertificateMismatched, line: Envelope, rows: Rows) -> None:
+def mismatched(fact: CertificateMismatched, line: Envelope, rows: Rows) -> None:
     """What came back was given to nobody; the submission has its outcome."""
     order = orders.present(rows, line, orders.PROCESSING)
-    rows.put(orders.ORDERS, replace(order, in_doubt=False, position=line.position))
+    marks.seen(rows, fact.authority, fact.request_id)
+    rows.put(orders.ORDERS, orders.over(order, line))
+    _given_to_nobody(fact, order, line, rows, revocations.MISMATCHED)
+
+
+def twin_found(fact: CertificateTwinFound, line: Envelope, rows: Rows) -> None:
+    """A certificate beside the one that its order has, or of an order that has none."""
+    order = orders.present(rows, line, orders.PROCESSING, orders.VALID, orders.INVALID)
+    if not 1 <= fact.attempt <= order.attempt:
+        raise Contradiction(line.position, f"{line.stream} has no attempt {fact.attempt}")
+    marks.seen(rows, fact.authority, fact.request_id)
+    suspects.settle(rows, order.id, fact.attempt)
+    _given_to_nobody(fact, order, line, rows, revocations.TWIN)
+
+
+def _given_to_nobody(
+    fact: CertificateMismatched | CertificateTwinFound,
+    order: orders.Order,
+    line: Envelope,
+    rows: Rows,
+    cause: str,
+) -> None:
+    twin = cause == revocations.TWIN
+    revocations.to_be_revoked(
+        rows,
+        line,
+        order_id=order.id,
+        account_id=order.account_id,
+        authority=fact.authority,
+        serial=fact.serial,
+        certificate=fact.certificate,
+        cause=cause,
+        reason=revocations.SUPERSEDED if twin else revocations.UNSPECIFIED,
+        publish=fact.publish,
+        detail=fact.reason,
+        request_id=fact.request_id,
+    )
 
 
 def revoked(fact: CertificateRevoked, line: Envelope, rows: Rows) -> None:
@@ -147,6 +187,19 @@ def revoked(fact: CertificateRevoked, line: Envelope, rows: Rows) -> None:
         CERTIFICATES,
         replace(certificate, revoked=line.at, reason=fact.reason, position=line.position),
     )
+    if fact.publish:
+        revocations.to_be_revoked(
+            rows,
+            line,
+            order_id=certificate.id,
+            account_id=certificate.account_id,
+            authority=certificate.authority,
+            serial=certificate.serial,
+            certificate=certificate.certificate,
+            cause=revocations.REVOKED,
+            reason=fact.reason,
+            publish=True,
+        )
 
 
 def replaced(fact: CertificateReplaced, line: Envelope, rows: Rows) -> None:

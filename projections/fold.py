@@ -19,7 +19,10 @@ from events.certificates import (
     CertificateMismatched,
     CertificateReplaced,
     CertificateRevoked,
+    CertificateTwinFound,
     RenewalRequested,
+    RevocationFailed,
+    RevocationPublished,
 )
 from events.eab import EabCreated, EabRevoked, EabUsed
 from events.envelope import Envelope, Record
@@ -38,7 +41,11 @@ from events.orders import (
     ChallengeAccepted,
     ChallengeFailed,
     ChallengeValidated,
+    IssuanceAbandoned,
     IssuanceFailed,
+    IssuanceInDoubt,
+    IssuancePending,
+    IssuanceSearched,
     IssuanceSubmitted,
     OrderCreated,
     OrderExpired,
@@ -48,7 +55,18 @@ from events.orders import (
 )
 from events.recovery import AccountRecovered, CertificateRecovered
 from events.registry import Event
-from projections import accounts, authorities, certificates, eab, nodes, orders, renewals
+from projections import (
+    accounts,
+    authorities,
+    certificates,
+    eab,
+    marks,
+    nodes,
+    orders,
+    renewals,
+    revocations,
+    suspects,
+)
 from projections.jobs import JOBS
 from projections.tables import Contradiction, Key, Rows, Table
 
@@ -69,6 +87,9 @@ TABLES: tuple[Table[Any], ...] = (
     certificates.ISSUERS,
     renewals.RENEWALS,
     authorities.TROUBLES,
+    revocations.REVOCATIONS,
+    suspects.SUSPECTS,
+    marks.MARKS,
     JOBS,
 )
 
@@ -95,15 +116,22 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     OrderReady: orders.ready,
     OrderFinalized: orders.finalized,
     IssuanceSubmitted: orders.submitted,
+    IssuancePending: orders.pending,
+    IssuanceInDoubt: orders.in_doubt,
     IssuanceFailed: orders.issuance_failed,
+    IssuanceAbandoned: orders.abandoned,
+    IssuanceSearched: orders.searched,
     AuthorizationDeactivated: orders.authorization_deactivated,
     OrderInvalidated: orders.invalidated,
     OrderExpired: orders.expired,
     CertificateIssued: certificates.issued,
     CertificateMismatched: certificates.mismatched,
+    CertificateTwinFound: certificates.twin_found,
     CertificateRecovered: certificates.recovered,
     CertificateRevoked: certificates.revoked,
     CertificateReplaced: certificates.replaced,
+    RevocationPublished: revocations.published,
+    RevocationFailed: revocations.failed,
     RenewalRequested: renewals.requested,
     AuthorityCertificateSeen: certificates.issuer_seen,
     AuthorityFailed: authorities.failed,
@@ -140,6 +168,9 @@ def streams_of(table: Table[Any], key: Key) -> tuple[str, ...]:
         return (f"account/{key[0]}",)
     if table is eab.EAB_KEYS:
         return (f"eab/{key[0]}",)
-    if table in (orders.ORDERS, certificates.CERTIFICATES):
+    if table in (orders.ORDERS, certificates.CERTIFICATES, revocations.REVOCATIONS):
         return (f"order/{key[0]}", f"certificate/{key[0]}")
+    if table is suspects.SUSPECTS:
+        order_id = key[0].rpartition("-")[0]
+        return (f"order/{order_id}", f"certificate/{order_id}")
     return ()

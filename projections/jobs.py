@@ -1,4 +1,5 @@
-"""Work to be done, as the log left it: challenges to validate, requests to have issued.
+"""Work to be done, as the log left it: challenges to validate, requests to have issued,
+certificates to have revoked, and twins to look for.
 
 Who is at work on a job, until when and for which time, is no decision and not kept here.
 """
@@ -9,10 +10,13 @@ from projections.tables import Column, Table
 
 VALIDATE = "validate"
 ISSUE = "issue"
+REVOKE = "revoke"
+TWINS = "twins"
 
 
 class Job(msgspec.Struct, frozen=True):
-    """Something to do for an order; `id` is the challenge's or the order's."""
+    """Something to do for an order; `id` is the challenge's, the order's, the revocation's or the
+    suspect's."""
 
     id: str
     kind: str

@@ -14,7 +14,11 @@ from events.orders import (
     ChallengeFailed,
     ChallengeValidated,
     Identifier,
+    IssuanceAbandoned,
     IssuanceFailed,
+    IssuanceInDoubt,
+    IssuancePending,
+    IssuanceSearched,
     IssuanceSubmitted,
     OrderCreated,
     OrderExpired,
@@ -23,8 +27,9 @@ from events.orders import (
     OrderReady,
     Problem,
 )
-from projections import renewals
+from projections import marks, renewals, suspects
 from projections.jobs import ISSUE, JOBS, VALIDATE, Job
+from projections.suspects import SUSPECTS, Suspect, suspect_id
 from projections.tables import Column, Contradiction, Rows, Table
 
 PENDING = "pending"
@@ -64,6 +69,11 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `attempt` counts submissions to the authority; `in_doubt` is true while the last one has no
     outcome. `csr` is kept until the order has ended. `finalized` is when it was sent.
+
+    Of the last submission: `after` is what was known of the authority's request numbers when it was
+    made, `request_id` its own one once it is known, `pending` since when it waits for a person, and
+    `doubted` whether it was told that its answer was lost. `abandoned` are the attempts that were
+    given up although they may have made a certificate.
     """
 
     id: str
@@ -85,6 +95,11 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     replaces: str = ""
     preauthorization: bool = False
     finalized: str = ""
+    after: str = ""
+    request_id: str = ""
+    pending: str = ""
+    doubted: bool = False
+    abandoned: tuple[int, ...] = ()
 
 
 class OrderName(msgspec.Struct, frozen=True):
@@ -257,19 +272,99 @@ def submitted(fact: IssuanceSubmitted, line: Envelope, rows: Rows) -> None:
     if (fact.attempt, fact.csr_sha256) != (order.attempt + 1, order.csr_sha256):
         raise Contradiction(line.position, f"{line.stream} did not come to this submission")
     submitted_to = replace(
-        order,
+        over(order, line),
         authority=fact.authority,
         attempt=fact.attempt,
         in_doubt=True,
-        position=line.position,
+        after=fact.after,
     )
     rows.put(ORDERS, submitted_to)
 
 
-def issuance_failed(_fact: IssuanceFailed, line: Envelope, rows: Rows) -> None:
+def pending(fact: IssuancePending, line: Envelope, rows: Rows) -> None:
+    """The authority has the request, and somebody has to approve it."""
+    order = _awaiting(rows, line, fact.attempt, fact.authority)
+    marks.seen(rows, fact.authority, fact.request_id)
+    waiting = replace(
+        order,
+        request_id=fact.request_id,
+        pending=order.pending or line.at,
+        position=line.position,
+    )
+    rows.put(ORDERS, waiting)
+
+
+def in_doubt(fact: IssuanceInDoubt, line: Envelope, rows: Rows) -> None:
+    """The answer was lost; what is known of it is kept."""
+    order = _awaiting(rows, line, fact.attempt, fact.authority)
+    marks.seen(rows, fact.authority, fact.request_id)
+    request_id = fact.request_id or order.request_id
+    rows.put(ORDERS, replace(order, doubted=True, request_id=request_id, position=line.position))
+
+
+def abandoned(fact: IssuanceAbandoned, line: Envelope, rows: Rows) -> None:
+    """An attempt is given up: the last one, or, as something was learnt late, an earlier one."""
+    order = present(rows, line, PROCESSING, VALID, INVALID)
+    marks.seen(rows, fact.authority, fact.request_id)
+    id_ = suspect_id(order.id, fact.attempt)
+    known = rows.get(SUSPECTS, id_)
+    if known is not None:
+        suspect = replace(known, request_id=fact.request_id, reason=fact.reason, searched="")
+    elif (fact.attempt, True) == (order.attempt, order.in_doubt):
+        suspect = Suspect(
+            id=id_,
+            order_id=order.id,
+            account_id=order.account_id,
+            authority=fact.authority,
+            attempt=fact.attempt,
+            csr=order.csr,
+            since=line.at,
+            reason=fact.reason,
+            position=line.position,
+            after=order.after,
+            request_id=fact.request_id,
+        )
+        given_up = (*order.abandoned, fact.attempt)
+        rows.put(ORDERS, replace(over(order, line), abandoned=given_up))
+    else:
+        what = f"{line.type} for attempt {fact.attempt} of {line.stream}, which is not open"
+        raise Contradiction(line.position, what)
+    rows.put(SUSPECTS, suspect)
+    if order.status != PROCESSING:
+        suspects.look_for(rows, order.id, (fact.attempt,), line)
+
+
+def searched(fact: IssuanceSearched, line: Envelope, rows: Rows) -> None:
+    """It was asked what became of an attempt that was given up."""
+    suspect = rows.get(SUSPECTS, suspect_id(order_id_of(line), fact.attempt))
+    if suspect is None:
+        what = f"{line.type} for attempt {fact.attempt} of {line.stream}, which is not open"
+        raise Contradiction(line.position, what)
+    if fact.settled:
+        suspects.settle(rows, suspect.order_id, fact.attempt)
+    else:
+        rows.put(SUSPECTS, replace(suspect, searched=line.at))
+        rows.delete(JOBS, suspect.id)
+
+
+def issuance_failed(fact: IssuanceFailed, line: Envelope, rows: Rows) -> None:
     """The attempt is known to have made no certificate."""
     order = present(rows, line, PROCESSING)
-    rows.put(ORDERS, replace(order, in_doubt=False, position=line.position))
+    marks.seen(rows, fact.authority, fact.request_id)
+    rows.put(ORDERS, over(order, line))
+
+
+def over(order: Order, line: Envelope) -> Order:
+    """Return an order whose last submission has its outcome, or is given up."""
+    return replace(
+        order,
+        in_doubt=False,
+        after="",
+        request_id="",
+        pending="",
+        doubted=False,
+        position=line.position,
+    )
 
 
 def invalidated(fact: OrderInvalidated, line: Envelope, rows: Rows) -> None:
@@ -277,6 +372,7 @@ def invalidated(fact: OrderInvalidated, line: Envelope, rows: Rows) -> None:
     order = present(rows, line, PENDING, READY, PROCESSING)
     rows.delete(JOBS, order.id)
     rows.put(ORDERS, _ended(order, fact.error, line, rows))
+    suspects.look_for(rows, order.id, order.abandoned, line)
 
 
 def expired(fact: OrderExpired, line: Envelope, rows: Rows) -> None:
@@ -306,9 +402,16 @@ def _ended(order: Order, error: Problem, line: Envelope, rows: Rows) -> Order:
         for m, challenge in enumerate(authorization.challenges):
             if challenge.status == PROCESSING:
                 rows.delete(JOBS, _job(order, n, m))
-    return replace(
-        order, status=INVALID, error=error, in_doubt=False, csr=b"", position=line.position
-    )
+    return replace(over(order, line), status=INVALID, error=error, csr=b"")
+
+
+def _awaiting(rows: Rows, line: Envelope, attempt: int, authority: str) -> Order:
+    """Return the order of a line about its last submission, which has no outcome yet."""
+    order = present(rows, line, PROCESSING)
+    if (attempt, authority, True) != (order.attempt, order.authority, order.in_doubt):
+        what = f"{line.type} for attempt {attempt} of {line.stream}, which is not open"
+        raise Contradiction(line.position, what)
+    return order
 
 
 def present(rows: Rows, line: Envelope, *statuses: str) -> Order:

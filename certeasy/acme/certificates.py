@@ -91,6 +91,7 @@ class RevokeResource:
         certificate = self._certificate(sha256)
         reason = wish.reason or 0
         proven = self._proven(signed, certificate)
+        publish = desk.site.told(certificate.authority)
 
         def decide(rows: Reader, now: datetime) -> Decision:
             if signed.account_id is None:
@@ -100,6 +101,7 @@ class RevokeResource:
                     sha256=sha256,
                     spki_sha256=_spki_sha256(signed.key),
                     reason=reason,
+                    publish=publish,
                 )
             return revocation.by_account(
                 rows,
@@ -110,6 +112,7 @@ class RevokeResource:
                 thumbprint=signed.key.thumbprint,
                 reason=reason,
                 proven=proven,
+                publish=publish,
             )
 
         desk.commit(signed, self._actor(req, signed, certificate), decide)

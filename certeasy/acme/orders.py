@@ -194,7 +194,7 @@ def show(desk: Desk, resp: falcon.Response, order: Order) -> None:
         resp,
         rendered(desk, order),
         location=desk.urls.order(order.id),
-        retry_after=rendering.retry_order(order),
+        retry_after=rendering.retry_order(order, desk.clock.now()),
     )
 
 

@@ -1,10 +1,12 @@
 """How rows become the objects that clients are shown."""
 
+import math
 from datetime import datetime
 
 from certeasy.acme import messages
 from certeasy.acme.messages import whole_seconds
 from certeasy.acme.urls import Urls
+from certeasy.decide import waiting
 from certeasy.decide.orders import authorization_status, visible_error, visible_status
 from certeasy.settings.challenges import WITHOUT_TOKEN
 from projections.orders import (
@@ -76,10 +78,14 @@ def challenge(row: Order, n: int, m: int, urls: Urls) -> messages.Challenge:
     )
 
 
-def retry_order(row: Order) -> int | None:
-    """Return after how many seconds to ask for an order again; None: nothing is being done."""
+def retry_order(row: Order, now: datetime) -> int | None:
+    """Return after how many seconds to ask for an order again; None: nothing is being done.
+
+    While a person has to approve the request, nothing can come sooner than it is asked for.
+    """
     if row.status == PROCESSING:
-        return SOON
+        wait = waiting.poll(row, now)
+        return SOON if wait is None else math.ceil(wait.total_seconds())
     tried = row.status == PENDING and any(map(_is_tried, row.authorizations))
     return SOON if tried else None
 

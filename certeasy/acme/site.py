@@ -70,6 +70,8 @@ class Site:
     refused: NoteRefusal
     issue_now: IssueNow
     mac_key: MacKey
+    told: Callable[[str], bool]
+    """Whether an authority is told what is revoked."""
     check_caa: CheckCaa = _no_objection
 
 

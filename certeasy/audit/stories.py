@@ -16,7 +16,10 @@ from events.certificates import (
     CertificateMismatched,
     CertificateReplaced,
     CertificateRevoked,
+    CertificateTwinFound,
     RenewalRequested,
+    RevocationFailed,
+    RevocationPublished,
 )
 from events.counting import counted, times
 from events.eab import EabCreated, EabRevoked, EabUsed
@@ -44,7 +47,11 @@ from events.orders import (
     ChallengeAccepted,
     ChallengeFailed,
     ChallengeValidated,
+    IssuanceAbandoned,
     IssuanceFailed,
+    IssuanceInDoubt,
+    IssuancePending,
+    IssuanceSearched,
     IssuanceSubmitted,
     OrderCaaChecked,
     OrderCreated,
@@ -138,7 +145,52 @@ def _challenge_failed(fact: ChallengeFailed) -> str:
 
 def _issuance_failed(fact: IssuanceFailed) -> str:
     after = "given up" if fact.final else "to be tried again"
-    return f"attempt {fact.attempt} at {fact.authority} failed, {after}: {fact.reason}"
+    code = f" ({fact.code})" if fact.code else ""
+    what = f"attempt {fact.attempt} at {fact.authority}{_as_request(fact.request_id)} failed"
+    return f"{what}, {after}: {fact.reason}{code}"
+
+
+def _as_request(request_id: str) -> str:
+    return f", request {request_id}," if request_id else ""
+
+
+def _in_doubt(fact: IssuanceInDoubt) -> str:
+    where = f"{fact.authority}{_as_request(fact.request_id)}"
+    return f"attempt {fact.attempt}: the answer of {where} was lost: {fact.reason}"
+
+
+def _abandoned(fact: IssuanceAbandoned) -> str:
+    where = f"{fact.authority}{_as_request(fact.request_id)}"
+    return (
+        f"attempt {fact.attempt} at {where} was given up, and a certificate of it may exist:"
+        f" {fact.reason}"
+    )
+
+
+def _searched(fact: IssuanceSearched) -> str:
+    found = "it made none" if fact.settled else "none was found, but it may exist"
+    return (
+        f"the certificate of attempt {fact.attempt} at {fact.authority} was looked for, {found}:"
+        f" {fact.reason}"
+    )
+
+
+def _twin_found(fact: CertificateTwinFound) -> str:
+    revoked = "to be revoked there" if fact.publish else "recorded"
+    return (
+        f"{fact.authority} issued certificate {fact.serial or 'without a readable serial number'}"
+        f" for attempt {fact.attempt}, which nobody gets, {revoked}: {fact.reason}"
+    )
+
+
+def _mismatched(fact: CertificateMismatched) -> str:
+    revoked = f"; certificate {fact.serial} is to be revoked there" if fact.publish else ""
+    return f"what {fact.authority} returned was given to nobody: {fact.reason}{revoked}"
+
+
+def _revocation_failed(fact: RevocationFailed) -> str:
+    code = f" ({fact.code})" if fact.code else ""
+    return f"{fact.authority} will not revoke certificate {fact.serial}: {fact.reason}{code}"
 
 
 def _certificate_issued(fact: CertificateIssued) -> str:
@@ -222,7 +274,13 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     OrderCaaChecked: _caa_checked,
     OrderFinalized: lambda f: f"sent the signing request {f.csr_sha256}",
     IssuanceSubmitted: lambda f: f"attempt {f.attempt}: submitted to {f.authority}",
+    IssuancePending: lambda f: (
+        f"attempt {f.attempt}: {f.authority} waits for approval of request {f.request_id}"
+    ),
+    IssuanceInDoubt: _in_doubt,
     IssuanceFailed: _issuance_failed,
+    IssuanceAbandoned: _abandoned,
+    IssuanceSearched: _searched,
     AuthorizationDeactivated: lambda f: f"gave up authorization {f.authorization}",
     OrderExpired: lambda f: f"the order has ended (time): {f.error.detail}",
     OrderInvalidated: lambda f: f"the order has ended ({f.source}): {f.error.detail}",
@@ -231,11 +289,14 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
         f"certificate {f.serial} for {', '.join(f.names)}, which {f.authority} issued in a lost"
         f" line (position {f.position}), is known again"
     ),
-    CertificateMismatched: lambda f: f"what {f.authority} returned was given to nobody: {f.reason}",
+    CertificateMismatched: _mismatched,
+    CertificateTwinFound: _twin_found,
     CertificateRevoked: _revoked,
     CertificateReplaced: lambda f: (
         f"certificate {f.serial} was replaced by certificate {f.by_serial} of order {f.by}"
     ),
+    RevocationPublished: lambda f: f"{f.authority} has revoked certificate {f.serial}",
+    RevocationFailed: _revocation_failed,
     RenewalRequested: _renewal_requested,
     SubjectErased: lambda f: (
         f"the key of {f.subject} was destroyed: what was sealed before can be read by nobody"

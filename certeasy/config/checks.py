@@ -298,6 +298,9 @@ def _policy(policy: IssuancePolicy, settings: Settings, key: str, page: Page) ->
         _known(profile, settings.dns_validation_profiles, at, PROFILES, page)
     elif settings.dns_validation_profiles and page.sound(PROFILES):
         page.add(at, f"is missing; there are {len(settings.dns_validation_profiles)} profiles")
+    if (limit := policy.pending.limit) < _MINUTE:
+        what = f"{duration_text(limit)} is shorter than 1m, after which it is first asked for"
+        page.add(f"{key}.pending.limit", what)
 
 
 def _bindings(settings: Settings, page: Page) -> None:

@@ -31,7 +31,7 @@ from certeasy.decide.unreadable import UNREADABLE, told
 from certeasy.settings import CsrRules
 from certeasy.settings.names import lowered
 
-__all__ = ["IssuedFacts", "Mismatch", "chain_pem", "check_issued"]
+__all__ = ["IssuedFacts", "Mismatch", "chain_pem", "check_issued", "key_and_serial"]
 
 MAX_SERIAL_BITS = 159
 """Twenty octets, the first bit of which is the sign."""
@@ -120,6 +120,13 @@ def check_issued(
     )
 
 
+def key_and_serial(certificate: bytes) -> tuple[bytes, str]:
+    """Return whose key a certificate (DER) is for, as SubjectPublicKeyInfo, and its serial number
+    in hex. Raises Mismatch where they cannot be read."""
+    leaf = _load(certificate)
+    return _spki(leaf), _hex(leaf.serial_number)
+
+
 def _load(der: bytes) -> x509.Certificate:
     """(1) One certificate, its serial number, and its last octets."""
     if _NOT_POSITIVE.match(der):
@@ -140,15 +147,19 @@ def _load(der: bytes) -> x509.Certificate:
 
 def _check_key(leaf: x509.Certificate, expected: bytes) -> bytes:
     """(2) The key that was asked for; return it as SubjectPublicKeyInfo."""
-    if leaf.public_key_algorithm_oid.dotted_string not in public_keys.KINDS:
-        raise Mismatch("has a key of a kind that nobody can have asked for")
-    try:
-        spki = public_keys.spki(leaf.public_key())
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise Mismatch(f"has a key that cannot be read: {error}") from None
+    spki = _spki(leaf)
     if spki != expected:
         raise Mismatch("has another key than the request")
     return spki
+
+
+def _spki(leaf: x509.Certificate) -> bytes:
+    if leaf.public_key_algorithm_oid.dotted_string not in public_keys.KINDS:
+        raise Mismatch("has a key of a kind that nobody can have asked for")
+    try:
+        return public_keys.spki(leaf.public_key())
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise Mismatch(f"has a key that cannot be read: {error}") from None
 
 
 def _extensions(leaf: x509.Certificate) -> x509.Extensions:

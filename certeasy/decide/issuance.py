@@ -1,12 +1,39 @@
-"""What follows from what an authority was asked and answered."""
+"""What follows from what an authority was asked and answered.
+
+Whoever was asked may answer late: after the lease of the worker who waits for it has run out, when
+the attempt was told apart by somebody else or given up. Every outcome names its attempt; one of an
+attempt that is over changes nothing of its order, and a certificate that it brings is recorded as a
+twin: somebody has to revoke it.
+"""
+
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.orders import stream
-from events.certificates import CertificateIssued, CertificateMismatched, CertificateReplaced
-from events.orders import IssuanceFailed, IssuanceSubmitted, OrderInvalidated, Problem
+from events.certificates import (
+    CertificateIssued,
+    CertificateMismatched,
+    CertificateReplaced,
+    CertificateTwinFound,
+)
+from events.orders import (
+    IssuanceAbandoned,
+    IssuanceFailed,
+    IssuanceInDoubt,
+    IssuancePending,
+    IssuanceSearched,
+    IssuanceSubmitted,
+    OrderInvalidated,
+    Problem,
+)
 from events.registry import Event
 from projections.certificates import CERTIFICATES
+from projections.marks import MARKS
 from projections.orders import ORDERS, PROCESSING, Order
+from projections.revocations import REVOCATIONS, revocation_id
+from projections.suspects import SUSPECTS, Suspect, suspect_id
 
 
 def certificate_stream(order_id: str) -> str:
@@ -14,29 +41,108 @@ def certificate_stream(order_id: str) -> str:
     return f"certificate/{order_id}"
 
 
-def submit(rows: Reader, order_id: str, authority: str, *, after: int) -> Decision:
+def submit(
+    rows: Reader,
+    order_id: str,
+    authority: str,
+    *,
+    after: int,
+    outcome: str = "",
+    abandoned: bool = False,
+) -> Decision:
     """Record that the request is about to be handed over: from here on a certificate may exist.
 
     `after` is how many submissions are known to have ended, or been given up by their authority;
     if there was another one meanwhile, nothing is recorded, and nothing may be handed over.
+    `outcome` is what was found out about the last one, where that was in doubt: that it made no
+    certificate, or, if it is `abandoned`, that this cannot be told.
     """
     order = _processing(rows, order_id)
     if order is None or order.attempt != after:
         return Decision()
-    fact = IssuanceSubmitted(order.attempt + 1, authority, order.csr_sha256)
+    facts: list[Event] = []
+    if order.in_doubt and abandoned:
+        facts.append(IssuanceAbandoned(after, order.authority, outcome, order.request_id))
+    elif order.in_doubt:
+        request_id = order.request_id
+        facts.append(
+            IssuanceFailed(after, order.authority, outcome, final=False, request_id=request_id)
+        )
+    mark = rows.get(MARKS, authority)
+    known = mark.request_id if mark is not None else ""
+    facts.append(IssuanceSubmitted(after + 1, authority, order.csr_sha256, known))
+    return Decision(tuple((stream(order_id), fact) for fact in facts))
+
+
+def pending(rows: Reader, order_id: str, fact: IssuancePending) -> Decision:
+    """Record that the authority has the request and waits for a person."""
+    order = _awaiting(rows, order_id, fact.attempt)
+    if order is None:
+        return _learnt_late(rows, order_id, fact)
+    if order.pending and order.request_id == fact.request_id:
+        return Decision()
     return Decision(((stream(order_id), fact),))
 
 
-def issued(rows: Reader, held: Order, fact: CertificateIssued) -> Decision:
+def not_awaited(
+    rows: Reader, order_id: str, fact: IssuancePending, reason: str, error: Problem
+) -> Decision:
+    """Record that nobody waits (any longer) until a person approves the request: the order has
+    failed, and what may still be approved is looked for."""
+    order = _awaiting(rows, order_id, fact.attempt)
+    if order is None:
+        return _learnt_late(rows, order_id, fact)
+    facts: list[Event] = [] if order.pending else [fact]
+    facts.append(IssuanceAbandoned(fact.attempt, fact.authority, reason, fact.request_id))
+    facts.append(OrderInvalidated("authority", error))
+    return Decision(tuple((stream(order_id), each) for each in facts))
+
+
+def given_up(rows: Reader, order_id: str, fact: IssuanceAbandoned, error: Problem) -> Decision:
+    """Record that it cannot be told for too long whether an attempt made a certificate: the order
+    has failed, and the certificate is looked for."""
+    if _awaiting(rows, order_id, fact.attempt) is None:
+        return Decision()
+    told = (fact, OrderInvalidated("authority", error))
+    return Decision(tuple((stream(order_id), each) for each in told))
+
+
+def in_doubt(rows: Reader, order_id: str, fact: IssuanceInDoubt) -> Decision:
+    """Record, once for an attempt, that its answer was lost; and what its number is, once that is
+    known."""
+    order = _awaiting(rows, order_id, fact.attempt)
+    if order is None:
+        return _learnt_late(rows, order_id, fact)
+    if order.doubted and fact.request_id in ("", order.request_id):
+        return Decision()
+    return Decision(((stream(order_id), fact),))
+
+
+def issued(
+    rows: Reader, held: Order, fact: CertificateIssued, *, publish: bool = False
+) -> Decision:
     """Record a certificate that is what was ordered, and that its predecessor is replaced.
 
     `held` is the order as the certificate was held against it; if it is another one, nothing is
-    recorded.
+    recorded. A certificate of an attempt that is over is a twin, and nobody gets it; `publish`: it
+    is to be revoked at the authority.
     """
     order_id = held.id
-    order = _processing(rows, order_id)
+    order = rows.get(ORDERS, order_id)
     if order is None or _ordered(order) != _ordered(held):
         return Decision()
+    if _awaiting(rows, order_id, fact.attempt) is None:
+        twin = CertificateTwinFound(
+            order_id=order_id,
+            authority=fact.authority,
+            attempt=fact.attempt,
+            reason="it came when its attempt was over",
+            certificate=fact.certificate,
+            serial=fact.serial,
+            request_id=fact.request_id,
+            publish=publish,
+        )
+        return twin_found(rows, order_id, (twin,))
     facts: list[tuple[str, Event]] = [(certificate_stream(order_id), fact)]
     before = rows.get(CERTIFICATES, order.replaces) if order.replaces else None
     if before is not None and not before.replaced_by:
@@ -50,8 +156,18 @@ def mismatched(
 ) -> Decision:
     """Record a certificate that is not what was ordered: it is kept as evidence, and the order has
     failed."""
-    if _processing(rows, order_id) is None:
-        return Decision()
+    if _awaiting(rows, order_id, fact.attempt) is None:
+        twin = CertificateTwinFound(
+            order_id=order_id,
+            authority=fact.authority,
+            attempt=fact.attempt,
+            reason=f"it came when its attempt was over, and {fact.reason}",
+            certificate=fact.certificate,
+            serial=fact.serial,
+            request_id=fact.request_id,
+            publish=fact.publish,
+        )
+        return twin_found(rows, order_id, (twin,))
     return Decision(
         (
             (certificate_stream(order_id), fact),
@@ -60,34 +176,112 @@ def mismatched(
     )
 
 
+def twin_found(rows: Reader, order_id: str, facts: Sequence[CertificateTwinFound]) -> Decision:
+    """Record certificates that nobody gets, in so far as they are not known yet.
+
+    Which of the attempts that were given up made which of them, their authority does not say: the
+    first belongs to the attempt that it names, further ones to others that are open.
+    """
+    order = rows.get(ORDERS, order_id)
+    attempts = range(1, order.attempt + 1 if order is not None else 0)
+    new = [
+        fact
+        for fact in facts
+        if fact.attempt in attempts and not _is_known(rows, order_id, fact.certificate)
+    ]
+    if order is None or not new:
+        return Decision()
+    first = new[0].attempt
+    others = iter(
+        attempt
+        for attempt in order.abandoned
+        if attempt != first and rows.get(SUSPECTS, suspect_id(order_id, attempt)) is not None
+    )
+    told = [new[0], *(replace(fact, attempt=next(others, first)) for fact in new[1:])]
+    return Decision(tuple((certificate_stream(order_id), fact) for fact in told))
+
+
+def searched(rows: Reader, order_id: str, fact: IssuanceSearched) -> Decision:
+    """Record that it was asked what became of an attempt that was given up."""
+    suspect = _suspect(rows, order_id, fact.attempt)
+    if suspect is None or (suspect.searched and not fact.settled):
+        return Decision()
+    return Decision(((stream(order_id), fact),))
+
+
 def attempt_failed(
-    rows: Reader, order_id: str, authority: str, reason: str, *, attempt: int
+    rows: Reader,
+    order_id: str,
+    authority: str,
+    reason: str,
+    *,
+    attempt: int,
+    code: str = "",
+    request_id: str = "",
 ) -> Decision:
     """Record that an attempt surely made no certificate, and that another will follow."""
-    return _ended(rows, order_id, authority, reason, None, attempt)
+    fact = IssuanceFailed(attempt, authority, reason, final=False, code=code, request_id=request_id)
+    return _ended(rows, order_id, fact, None)
 
 
 def refused(
-    rows: Reader, order_id: str, authority: str, reason: str, error: Problem, *, attempt: int
+    rows: Reader,
+    order_id: str,
+    authority: str,
+    reason: str,
+    error: Problem,
+    *,
+    attempt: int,
+    code: str = "",
+    request_id: str = "",
 ) -> Decision:
     """Record that there will be no certificate. `reason` is everything, `error` what the client is
     told."""
-    return _ended(rows, order_id, authority, reason, error, attempt)
+    fact = IssuanceFailed(attempt, authority, reason, final=True, code=code, request_id=request_id)
+    return _ended(rows, order_id, fact, error)
 
 
-def _ended(
-    rows: Reader, order_id: str, authority: str, reason: str, error: Problem | None, attempt: int
-) -> Decision:
+def _ended(rows: Reader, order_id: str, fact: IssuanceFailed, error: Problem | None) -> Decision:
     """Record the end of one attempt. If there is a later one by now, this one has been told apart
     already, and says nothing about the other."""
     order = _processing(rows, order_id)
-    if order is None or order.attempt != attempt:
-        return Decision()
-    failed = IssuanceFailed(attempt, authority, reason, final=error is not None)
-    facts: list[tuple[str, Event]] = [(stream(order_id), failed)]
+    if order is None or order.attempt != fact.attempt:
+        settled = IssuanceSearched(fact.attempt, fact.authority, settled=True, reason=fact.reason)
+        return searched(rows, order_id, settled)
+    facts: list[tuple[str, Event]] = [(stream(order_id), fact)]
     if error is not None:
         facts.append((stream(order_id), OrderInvalidated("authority", error)))
     return Decision(tuple(facts))
+
+
+def _learnt_late(rows: Reader, order_id: str, fact: IssuancePending | IssuanceInDoubt) -> Decision:
+    """Record the authority's number of an attempt that was given up without it."""
+    suspect = _suspect(rows, order_id, fact.attempt)
+    if suspect is None or fact.request_id in ("", suspect.request_id):
+        return Decision()
+    reason = "its request number was learnt when it had been given up"
+    found = IssuanceAbandoned(fact.attempt, fact.authority, reason, fact.request_id)
+    return Decision(((stream(order_id), found),))
+
+
+def _is_known(rows: Reader, order_id: str, certificate: bytes) -> bool:
+    """Whether a certificate is the order's, or was recorded as one that nobody gets."""
+    id_ = revocation_id(certificate)
+    theirs = rows.get(CERTIFICATES, order_id)
+    if theirs is not None and theirs.certificate == certificate:
+        return True
+    return rows.get(REVOCATIONS, order_id, id_) is not None
+
+
+def _suspect(rows: Reader, order_id: str, attempt: int) -> Suspect | None:
+    return rows.get(SUSPECTS, suspect_id(order_id, attempt))
+
+
+def _awaiting(rows: Reader, order_id: str, attempt: int) -> Order | None:
+    """Return the order if this is its last submission, and it has no outcome yet."""
+    order = _processing(rows, order_id)
+    awaits = order is not None and order.in_doubt and order.attempt == attempt
+    return order if awaits else None
 
 
 def _ordered(order: Order) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ from certeasy.settings import (
     CsrRules,
     IssuancePolicy,
     Network,
+    PendingRules,
     PolicyBinding,
     SignatureRules,
 )
@@ -72,6 +73,7 @@ class Rules(Struct, frozen=True):
     ip_deny: tuple[Network, ...]
     profile: str = ""
     template: str = ""
+    pending: PendingRules = PendingRules()
 
     @property
     def copied(self) -> bool:
@@ -257,6 +259,7 @@ def _rules(policy: IssuancePolicy, signers: Iterable[Signer], *, in_turn: bool =
         deny=tuple(parse(rule) for rule in policy.dns.deny),
         ip_allow=policy.ip.allow_cidrs,
         ip_deny=policy.ip.deny_cidrs,
+        pending=policy.pending,
     )
 
 

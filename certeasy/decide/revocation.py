@@ -9,9 +9,10 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.issuance import certificate_stream
 from certeasy.decide.orders import authorization_status
 from certeasy.decide.problems import Problem, Refused
-from events.certificates import CertificateRevoked
+from events.certificates import CertificateRevoked, RevocationFailed, RevocationPublished
 from projections.certificates import CERTIFICATES, Certificate
 from projections.orders import ORDERS, VALID
+from projections.revocations import REVOCATIONS, WAITING, Revocation
 
 REASONS = (
     0,
@@ -36,6 +37,7 @@ def by_account(
     thumbprint: str,
     reason: int,
     proven: Sequence[str] = (),
+    publish: bool = False,
 ) -> Decision:
     """Revoke on the word of the account that ordered the certificate, or that controls its names.
 
@@ -47,7 +49,7 @@ def by_account(
     account = signed_by(rows, account_id, thumbprint)
     certificate = _present(rows, certificate_id, sha256)
     if certificate.account_id == account_id:
-        return _revoke(certificate, reason, "account")
+        return _revoke(certificate, reason, "account", publish=publish)
     eab.key_of(rows, account)
     names = _controlled(rows, now, account_id, proven)
     if not names.issuperset(certificate.names):
@@ -56,17 +58,26 @@ def by_account(
             "This certificate belongs to another account, and yours does not hold valid"
             " authorizations for all of its names",
         )
-    return _revoke(certificate, reason, "authorizations")
+    return _revoke(certificate, reason, "authorizations", publish=publish)
 
 
 def by_certificate_key(
-    rows: Reader, *, certificate_id: str, sha256: str, spki_sha256: str, reason: int
+    rows: Reader,
+    *,
+    certificate_id: str,
+    sha256: str,
+    spki_sha256: str,
+    reason: int,
+    publish: bool = False,
 ) -> Decision:
-    """Revoke on the word of whoever holds the certificate's private key."""
+    """Revoke on the word of whoever holds the certificate's private key.
+
+    `publish`: the authority is to be told.
+    """
     certificate = _present(rows, certificate_id, sha256)
     if certificate.spki_sha256 != spki_sha256:
         raise Refused(Problem.UNAUTHORIZED, "The request was not signed with the certificate's key")
-    return _revoke(certificate, reason, "certificate-key")
+    return _revoke(certificate, reason, "certificate-key", publish=publish)
 
 
 def _controlled(rows: Reader, now: datetime, account_id: str, order_ids: Sequence[str]) -> set[str]:
@@ -92,7 +103,7 @@ def _present(rows: Reader, certificate_id: str, sha256: str) -> Certificate:
     return certificate
 
 
-def _revoke(certificate: Certificate, reason: int, by: str) -> Decision:
+def _revoke(certificate: Certificate, reason: int, by: str, *, publish: bool) -> Decision:
     if certificate.revoked:
         raise Refused(
             Problem.ALREADY_REVOKED, f"The certificate was revoked at {certificate.revoked}"
@@ -101,5 +112,30 @@ def _revoke(certificate: Certificate, reason: int, by: str) -> Decision:
         accepted = ", ".join(map(str, REASONS))
         detail = f"Reason {reason} is not accepted; these are: {accepted}"
         raise Refused(Problem.BAD_REVOCATION_REASON, detail)
-    fact = CertificateRevoked(certificate.id, certificate.serial, reason, by, certificate.names)
+    fact = CertificateRevoked(
+        certificate.id, certificate.serial, reason, by, certificate.names, publish
+    )
     return Decision(((certificate_stream(certificate.id), fact),))
+
+
+def published(rows: Reader, order_id: str, id_: str) -> Decision:
+    """Record that an authority has revoked a certificate, as it was told to."""
+    row = _unpublished(rows, order_id, id_)
+    if row is None:
+        return Decision()
+    fact = RevocationPublished(order_id, row.authority, row.serial, row.sha256)
+    return Decision(((certificate_stream(order_id), fact),))
+
+
+def not_published(rows: Reader, order_id: str, id_: str, reason: str, code: str = "") -> Decision:
+    """Record that an authority will not revoke a certificate, however often it is asked."""
+    row = _unpublished(rows, order_id, id_)
+    if row is None:
+        return Decision()
+    fact = RevocationFailed(order_id, row.authority, row.serial, row.sha256, reason, code)
+    return Decision(((certificate_stream(order_id), fact),))
+
+
+def _unpublished(rows: Reader, order_id: str, id_: str) -> Revocation | None:
+    row = rows.get(REVOCATIONS, order_id, id_)
+    return row if row is not None and row.state == WAITING else None

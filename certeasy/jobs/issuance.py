@@ -3,19 +3,26 @@ existing unnoticed:
 
 (1) `issuance.submitted` is committed before the authority hears anything.
 (2) A submission without an outcome is in doubt: the authority is asked what became of it, before
-    another.
+    another. If that cannot be told, now or ever, it is given up as one that may have made a
+    certificate, and `twins` looks for that.
 (3) What comes back is held against the order before anybody gets it.
-(4) The outcome is committed; only then is the order valid or invalid.
+(4) The outcome is committed; only then is the order valid or invalid. One that comes when its
+    attempt is over, because others have gone on meanwhile, changes nothing of the order; a
+    certificate that it brings is recorded and revoked.
 
 Of several authorities the next one is asked when one said that it surely issued nothing, never
 while a submission is in doubt: that one has to be told apart by the authority it went to.
+
+A request that a person has to approve is asked for as long as the policy says, at growing
+intervals.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
+from msgspec import Struct
 
 from certeasy.ca import (
     Authority,
@@ -27,22 +34,31 @@ from certeasy.ca import (
     Submission,
     Trace,
     Unavailable,
+    Untraceable,
 )
 from certeasy.ca.breaker import Breakers
 from certeasy.clock import Clock
-from certeasy.commit import Command, Committer
+from certeasy.commit import Command, Committed, Committer
+from certeasy.config.forms import duration_text
+from certeasy.decide import csr, waiting
 from certeasy.decide import issuance as deciding
-from certeasy.decide.certificates import IssuedFacts, check_issued
+from certeasy.decide.certificates import IssuedFacts, check_issued, key_and_serial
 from certeasy.decide.chains import Mismatch
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies, Rules
 from certeasy.decide.problems import Problem as Kind
+from certeasy.jobs.ownership import Ownership
+from certeasy.jobs.plain import plain
 from certeasy.jobs.workers import TryAgain
 from certeasy.log import logger
-from events.certificates import CertificateIssued, CertificateMismatched
+from events.certificates import (
+    CertificateIssued,
+    CertificateMismatched,
+    CertificateTwinFound,
+)
 from events.envelope import Actor
 from events.nodes import AuthorityCertificateSeen
-from events.orders import Problem
+from events.orders import IssuanceAbandoned, IssuanceInDoubt, IssuancePending, Problem
 from projections.certificates import ISSUERS
 from projections.jobs import Job
 from projections.orders import ORDERS, PROCESSING, Order
@@ -53,6 +69,22 @@ AT_ONCE = timedelta(milliseconds=1)
 """When the next authority is asked."""
 _CANNOT_BE_REACHED = "the authority cannot be reached"
 _CANNOT_SERVE = "the authority cannot serve this order as it is configured"
+_KINDS: Mapping[str, Kind] = {
+    "unauthorized": Kind.UNAUTHORIZED,
+    "badCSR": Kind.BAD_CSR,
+    "badPublicKey": Kind.BAD_PUBLIC_KEY,
+    "badSignatureAlgorithm": Kind.BAD_SIGNATURE_ALGORITHM,
+    "rejectedIdentifier": Kind.REJECTED_IDENTIFIER,
+    "serverInternal": Kind.SERVER_INTERNAL,
+}
+
+
+class _Over(Struct, frozen=True):
+    """What was found out about a submission in doubt, so that another one may follow; `untold`:
+    that it cannot be told whether it made a certificate."""
+
+    reason: str
+    untold: bool
 
 
 class Issuance:
@@ -67,6 +99,7 @@ class Issuance:
         policies: Policies,
         breakers: Breakers,
         authority_wait: timedelta,
+        ownership: Ownership,
     ) -> None:
         self._committer = committer
         self._clock = clock
@@ -75,22 +108,75 @@ class Issuance:
         self._policies = policies
         self._breakers = breakers
         self._authority_wait = authority_wait
+        self._ownership = ownership
 
     def perform(self, job: Job, _attempt: int, fresh: bool) -> None:
         """Do what is next for an order. Raises TryAgain, and what `Committer.submit` raises."""
         order = self._committer.get(ORDERS, job.order_id)
         if order is None or order.status != PROCESSING:
             return
+        if not order.in_doubt:
+            self._ask(order, self._rules(order))
+        elif fresh:  # this process has just recorded that it is about to submit, and has not yet
+            rules = self._rules(order)
+            authority = self._authority(order.authority)
+            self._conclude(order, authority, rules, self._answer(order, authority, rules))
+        else:
+            self._ask_again(order)
+
+    def _ask(self, order: Order, rules: Rules, over: _Over | None = None) -> None:
+        """Submit, after what was found out about the submission before."""
+        name = self._choice(order, rules)
+        authority = self._authority(name)
+        if not self._breakers.available(name):
+            self._wait(order, name, rules, over)
+            return
+        order = self._submitted(order, authority, over)
+        rules = self._rules(order)  # it was read from a table before; now it is the log's
+        self._conclude(order, authority, rules, self._answer(order, authority, rules))
+
+    def _ask_again(self, order: Order) -> None:
+        """Find out what became of what was submitted, at the authority that it went to; submit anew
+        where it came to nothing."""
+        order = self._of_the_log(order)
+        if not order.in_doubt:
+            raise TryAgain("somebody else has gone on with it")
         rules = self._rules(order)
-        # What was submitted and has no outcome is asked of the authority that it went to.
-        name = order.authority if order.in_doubt else self._choice(order, rules)
+        authority = self._authority(order.authority)
+        try:
+            outcome = self._what_became_of(order, authority, rules)
+        except TryAgain as later:
+            if order.pending or not self._out_of_time(order):
+                raise
+            self._give_up(order, str(later))
+            return
+        if isinstance(outcome, _Over):
+            self._ask(order, rules, outcome)
+        else:
+            self._conclude(order, authority, rules, outcome)
+
+    def _what_became_of(self, order: Order, authority: Authority, rules: Rules) -> Outcome | _Over:
+        """Ask. What cannot be told apart now has not said that nothing was issued."""
+        submission = self._submission(order, rules)
+        try:
+            if order.pending:
+                return authority.poll(submission, order.request_id)
+            outcome = authority.recover(submission, Trace(order.request_id, order.after))
+        except Unavailable as error:
+            what = f"in doubt, and not to be asked: {error.reason}"
+            wait = error.retry_after or waiting.poll(order, self._clock.now())
+            raise TryAgain(what, wait) from error
+        except InDoubt as error:
+            raise self._in_doubt(order, error.reason, error.request_id) from error
+        except Untraceable as error:
+            return _Over(error.reason, untold=True)
+        return outcome or _Over("the authority has made no certificate of it", untold=False)
+
+    def _authority(self, name: str) -> Authority:
         authority = self._authorities.get(name)
         if authority is None:
             raise TryAgain(f"authority {name!r} is not in the settings")
-        if not order.in_doubt and not self._breakers.available(name):
-            self._wait(order, name, rules)
-            return
-        self._go_on(order, authority, rules, fresh=fresh)
+        return authority
 
     def _rules(self, order: Order) -> Rules:
         rules = self._policies.today(order.policy, order.profile)
@@ -110,40 +196,77 @@ class Issuance:
         chosen = rules.signer(order.id, fresh).name
         return chosen if fresh(chosen) else rules.signer(order.id, self._breakers.available).name
 
-    def _wait(self, order: Order, name: str, rules: Rules) -> None:
+    def _wait(self, order: Order, name: str, rules: Rules, over: _Over | None) -> None:
         """Put an order off until an authority is worth asking; end it if it has waited enough."""
         sickness = self._breakers.sickness(name)
         reason = "it did not answer" if sickness is None else sickness.reason
         if self._out_of_time(order):
-            self._refused(order, name, reason, _CANNOT_BE_REACHED, Kind.SERVER_INTERNAL)
+            if over is not None and over.untold:
+                self._give_up(order, over.reason)
+            else:
+                told = _problem(Kind.SERVER_INTERNAL, _CANNOT_BE_REACHED)
+                self._refused(order, name, reason, told)
             return
         rest = self._breakers.rest(signer.name for signer in rules.signers)
         raise TryAgain(f"no authority can be used; {name}: {reason}", max(rest, AT_ONCE))
+
+    def _give_up(self, order: Order, reason: str) -> None:
+        """End an order whose last attempt may have made a certificate."""
+        fact = IssuanceAbandoned(order.attempt, order.authority, plain(reason), order.request_id)
+        error = _problem(Kind.SERVER_INTERNAL, _CANNOT_BE_REACHED)
+        self._commit(lambda rows: deciding.given_up(rows, order.id, fact, error))
 
     def _out_of_time(self, order: Order) -> bool:
         """Whether an order has waited as long as it may for an authority that can be used."""
         waited: timedelta = self._clock.now() - datetime.fromisoformat(order.finalized)
         return waited >= self._authority_wait
 
-    def _go_on(self, order: Order, authority: Authority, rules: Rules, *, fresh: bool) -> None:
-        outcome = None
-        if order.in_doubt and not fresh:
-            outcome = _recovered(authority, self._submission(order, rules))
-        if outcome is None and (not order.in_doubt or not fresh):
-            order = self._submitted(order, authority)
-            rules = self._rules(order)  # it was read from a table before; now it is the log's
-        if outcome is None:
-            outcome = self._answer(order, authority, rules)
+    def _conclude(
+        self, order: Order, authority: Authority, rules: Rules, outcome: Outcome | None
+    ) -> None:
+        """Record what an authority said; None: nothing is left to say."""
         match outcome:
             case Issued():
                 self._issued(order, authority, rules, outcome)
             case Denied():
                 told = outcome.reason_for_client
-                self._refused(order, authority.name, outcome.reason, told, Kind.UNAUTHORIZED)
+                self._refused(
+                    order,
+                    authority.name,
+                    outcome.reason,
+                    _problem(_KINDS[outcome.problem], told),
+                    code=outcome.code or "",
+                    request_id=outcome.request_id or "",
+                )
+            case Pending():
+                self._pending(order, authority.name, rules, outcome)
             case None:
                 return
-            case Pending():
-                raise TryAgain(f"pending as request {outcome.request_id}", outcome.retry_after)
+
+    def _pending(self, order: Order, authority: str, rules: Rules, outcome: Pending) -> None:
+        """Wait until a person has approved the request, if the policy does, and for as long."""
+        fact = IssuancePending(order.attempt, authority, outcome.request_id)
+        now = self._clock.now()
+        since = datetime.fromisoformat(order.pending) if order.pending else now
+        left = since + rules.pending.limit - now
+        if not rules.pending.accept:
+            why = "this policy does not wait for a person to approve a request at the authority"
+        elif left <= timedelta():
+            limit = duration_text(rules.pending.limit)
+            why = f"nobody has approved the request at the authority within {limit}"
+        else:
+            self._commit(lambda rows: deciding.pending(rows, order.id, fact))
+            wait = waiting.growing(since, now, waiting.SHORTEST_POLL, waiting.LONGEST_POLL)
+            what = f"pending as request {outcome.request_id}"
+            raise TryAgain(what, min(max(wait, outcome.retry_after), left))
+        error = _problem(Kind.UNAUTHORIZED, why)
+        self._commit(lambda rows: deciding.not_awaited(rows, order.id, fact, why, error))
+
+    def _in_doubt(self, order: Order, reason: str, request_id: str | None) -> TryAgain:
+        """Record that an answer was lost, and what is known of it; return when to go on."""
+        fact = IssuanceInDoubt(order.attempt, order.authority, plain(reason), request_id or "")
+        self._commit(lambda rows: deciding.in_doubt(rows, order.id, fact))
+        return TryAgain(f"in doubt: {reason}")
 
     def _answer(self, order: Order, authority: Authority, rules: Rules) -> Outcome | None:
         """Hand the request over, and return what the authority says; None: it was given up."""
@@ -152,7 +275,7 @@ class Issuance:
             outcome = authority.submit(self._submission(order, rules))
         except InDoubt as error:
             self._breakers.failed(authority.name, error.reason)
-            raise TryAgain(f"in doubt: {error.reason}") from error
+            raise self._in_doubt(order, error.reason, error.request_id) from error
         except Unavailable as error:
             if error.sick:
                 self._breakers.failed(authority.name, error.reason, error.code)
@@ -160,21 +283,24 @@ class Issuance:
                 self._breakers.answered(authority.name)
             if not self._out_of_time(order):
                 raise self._put_off(order, authority.name, error, rules) from error
-            told = _CANNOT_BE_REACHED if error.sick else _CANNOT_SERVE
-            self._refused(order, authority.name, error.reason, told, Kind.SERVER_INTERNAL)
+            told = _problem(
+                Kind.SERVER_INTERNAL, _CANNOT_BE_REACHED if error.sick else _CANNOT_SERVE
+            )
+            self._refused(order, authority.name, error.reason, told, code=error.code or "")
             return None
         self._breakers.answered(authority.name)
         return outcome
 
     def _put_off(self, order: Order, authority: str, error: Unavailable, rules: Rules) -> TryAgain:
         """Record that an authority surely issued nothing; return when to go on, with whom."""
+        reason, code = plain(error.reason), error.code or ""
 
-        def decide(rows: Reader, _now: datetime) -> Decision:
+        def decide(rows: Reader) -> Decision:
             return deciding.attempt_failed(
-                rows, order.id, authority, error.reason, attempt=order.attempt
+                rows, order.id, authority, reason, attempt=order.attempt, code=code
             )
 
-        self._committer.submit(Command(decide, SYSTEM))
+        self._commit(decide)
         # Each of them is asked once without delay; who has said no is asked again after a while.
         another = self._choice(order, rules) != authority and order.attempt < len(rules.signers)
         return TryAgain(f"{authority}: {error.reason}", AT_ONCE if another else error.retry_after)
@@ -193,21 +319,48 @@ class Issuance:
             must_staple=rules.csr.must_staple,
         )
 
-    def _submitted(self, order: Order, authority: Authority) -> Order:
-        def decide(rows: Reader, _now: datetime) -> Decision:
-            return deciding.submit(rows, order.id, authority.name, after=order.attempt)
+    def _submitted(self, order: Order, authority: Authority, over: _Over | None) -> Order:
+        """Record that a submission is about to be made; return the order as the log has it."""
 
-        committed = self._committer.submit(Command(decide, SYSTEM))
+        def decide(rows: Reader) -> Decision:
+            return deciding.submit(
+                rows,
+                order.id,
+                authority.name,
+                after=order.attempt,
+                outcome="" if over is None else plain(over.reason),
+                abandoned=over is not None and over.untold,
+            )
+
+        committed = self._commit(decide)
         if not committed.records:
             raise TryAgain("somebody else has gone on with it")
+        if over is not None and over.untold:
+            log.error(
+                "order %s: what became of attempt %d at authority %s cannot be told: %s; it is"
+                " submitted again, and there may be a certificate that nobody has",
+                *(order.id, order.attempt, order.authority, over.reason),
+            )
         return committed.get(ORDERS, order.id) or order
+
+    def _of_the_log(self, order: Order) -> Order:
+        """Return an order as its events make it, whatever stands in a table."""
+        seen: list[Order | None] = []
+
+        def decide(rows: Reader) -> Decision:
+            seen.append(rows.get(ORDERS, order.id))
+            return Decision()
+
+        self._commit(decide)
+        return seen[-1] or order
 
     def _issued(self, order: Order, authority: Authority, rules: Rules, outcome: Issued) -> None:
         try:
             issuers = authority.issuers()
         except Unavailable as error:
             # The certificate exists; it is asked for again, never ordered again.
-            raise TryAgain(f"no issuers to check it against: {error.reason}") from error
+            what = f"no issuers to check it against: {error.reason}"
+            raise self._in_doubt(order, what, outcome.request_id) from error
         try:
             facts = check_issued(
                 outcome.certificate,
@@ -219,57 +372,91 @@ class Issuance:
                 now=self._clock.now(),
             )
         except Mismatch as mismatch:
-            self._mismatched(order, outcome, str(mismatch))
+            self._mismatched(order, authority, outcome, str(mismatch))
             return
         issued = _issued_fact(order, outcome, facts)
 
-        def decide(rows: Reader, _now: datetime) -> Decision:
-            decision = deciding.issued(rows, order, issued)
+        def decide(rows: Reader) -> Decision:
+            decision = deciding.issued(rows, order, issued, publish=authority.revokes)
             return (
                 _with_issuers(rows, decision, order.authority, facts)
                 if decision.facts
                 else decision
             )
 
-        self._committer.submit(Command(decide, SYSTEM))
+        self._commit(decide)
 
-    def _mismatched(self, order: Order, outcome: Issued, reason: str) -> None:
+    def _mismatched(self, order: Order, authority: Authority, outcome: Issued, reason: str) -> None:
+        serial, publish = "", False
+        try:
+            key, serial = key_and_serial(outcome.certificate)
+        except Mismatch:
+            log.debug("order %s: the certificate cannot be revoked, as it cannot be read", order.id)
+        else:
+            publish = authority.revokes and not self._is_another_s(order, outcome, key)
         log.error(
-            "order %s: authority %s returned a certificate that %s; it is given to nobody",
-            order.id,
-            order.authority,
-            reason,
+            "order %s: authority %s returned a certificate that %s; it is given to nobody%s",
+            *(order.id, order.authority, reason),
+            f", and revoked: serial number {serial}" if publish else "",
         )
         fact = CertificateMismatched(
-            order.id, order.authority, order.attempt, reason, outcome.certificate
+            order_id=order.id,
+            authority=order.authority,
+            attempt=order.attempt,
+            reason=plain(reason),
+            certificate=outcome.certificate,
+            serial=serial,
+            request_id=outcome.request_id or "",
+            publish=publish,
         )
         error = _problem(
             Kind.SERVER_INTERNAL, "the authority returned something other than what was ordered"
         )
+        self._commit(lambda rows: deciding.mismatched(rows, order.id, fact, error))
 
-        def decide(rows: Reader, _now: datetime) -> Decision:
-            return deciding.mismatched(rows, order.id, fact, error)
+    def _is_another_s(self, order: Order, outcome: Issued, key: bytes) -> bool:
+        """Whether an answer was somebody else's: it is not for this order's key, but for that of
+        one who has it, or waits for it."""
+        if self._ownership.is_given(outcome.certificate):
+            return True
+        if key == csr.spki_of(order.csr):
+            return False
+        return self._ownership.awaited_by(key, beside=order.id) is not None
 
-        self._committer.submit(Command(decide, SYSTEM))
+    def _refused(
+        self,
+        order: Order,
+        authority: str,
+        reason: str,
+        error: Problem,
+        *,
+        code: str = "",
+        request_id: str = "",
+    ) -> None:
+        def decide(rows: Reader) -> Decision:
+            return deciding.refused(
+                rows,
+                order.id,
+                authority,
+                plain(reason),
+                error,
+                attempt=order.attempt,
+                code=code,
+                request_id=request_id or order.request_id,
+            )
 
-    def _refused(self, order: Order, authority: str, reason: str, told: str, kind: Kind) -> None:
-        error = _problem(kind, told)
+        self._commit(decide)
 
-        def decide(rows: Reader, _now: datetime) -> Decision:
-            return deciding.refused(rows, order.id, authority, reason, error, attempt=order.attempt)
-
-        self._committer.submit(Command(decide, SYSTEM))
-
-
-def _recovered(authority: Authority, submission: Submission) -> Outcome | None:
-    """Ask what became of a submission. One that cannot be asked now has not said that nothing
-    was issued."""
-    try:
-        return authority.recover(submission, Trace())
-    except Unavailable as error:
-        raise TryAgain(
-            f"in doubt, and not to be asked: {error.reason}", error.retry_after
-        ) from error
+    def _commit(self, decide: Callable[[Reader], Decision]) -> Committed:
+        """Have something decided and stored; a certificate that nobody gets is told aloud."""
+        committed = self._committer.submit(Command(lambda rows, _now: decide(rows), SYSTEM))
+        for record in committed.records:
+            if isinstance(fact := record.event, CertificateTwinFound):
+                log.error(
+                    "order %s: authority %s issued certificate %s, which nobody gets: %s",
+                    *(fact.order_id, fact.authority, fact.serial, fact.reason),
+                )
+        return committed
 
 
 def _problem(kind: Kind, detail: str) -> Problem:

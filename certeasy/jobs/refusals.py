@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from certeasy.clock import Clock
 from certeasy.commit import Command, Committer, PoisonousCommand, Unavailable
 from certeasy.decide.decision import Decision, Reader
+from certeasy.jobs.plain import plain
 from certeasy.log import logger
 from events.envelope import Actor
 from events.nodes import RequestRefused
@@ -44,7 +45,9 @@ class Refusals:
     def note(self, actor: Actor, kind: str, detail: str, names: Sequence[str] = ()) -> None:
         """Record a refusal, or count it. Never fails: the client's answer does not depend on it."""
         now = self._clock.now()
-        fact = RequestRefused(kind, _plain(detail), names=[_plain(n) for n in names[:NAMES]])
+        fact = RequestRefused(
+            kind, plain(detail, DETAIL), names=[plain(n, DETAIL) for n in names[:NAMES]]
+        )
         with self._lock:
             known = self._counted.get((kind, actor.id))
             if known is not None and known.until > now:
@@ -95,8 +98,3 @@ class Refusals:
             log.warning("a refusal could not be recorded: %s", error)
             return False
         return True
-
-
-def _plain(text: str) -> str:
-    """Return a text as the log can keep it: bounded, without NUL and halves of characters."""
-    return text[:DETAIL].replace("\0", "").encode("utf-8", "replace").decode()

@@ -1,6 +1,10 @@
 """Threads that do the work the log has left: each job claimed, done outside any transaction, its
 outcome committed.
 
+A claim is renewed while its job is at work, for `max-job-duration` at most: no other worker begins
+the same job, however slow an authority is, unless this process is no more, or the job hangs. What a
+worker brings back that had lost its claim is sorted out by the decisions.
+
 A job begins in the moment its event is committed; what a crash left behind is found at the start,
 and a look around every now and then finds what was postponed by a process that is no more.
 
@@ -25,6 +29,8 @@ from certeasy.store import DatabaseUnavailable
 from projections.jobs import JOBS, Job
 
 log = logger("worker")
+RENEWALS = 3
+"""So often a claim is renewed in the time for which it holds."""
 
 
 class TryAgain(Exception):
@@ -72,6 +78,9 @@ class Workers:
         self._busy = 0
         self._idle = 0
         self._stopping = False
+        self._claims: dict[str, tuple[int, float]] = {}  # the attempt, and when it has to be done
+        self._ended = threading.Event()
+        self._keeper = threading.Thread(target=self._keep_claims, name="leases", daemon=True)
         self._threads = [
             threading.Thread(target=self._run, name=f"worker-{n}", daemon=True)
             for n in range(settings.workers)
@@ -81,6 +90,7 @@ class Workers:
         """Take up what was left behind, and listen for more."""
         committer.listeners.append(self.hear)
         self.look_around()
+        self._keeper.start()
         for thread in self._threads:
             thread.start()
 
@@ -121,7 +131,8 @@ class Workers:
             self._stopping = True
             self._condition.notify_all()
             drained = self._condition.wait_for(lambda: self._busy == 0, timeout)
-        for thread in self._threads:
+        self._ended.set()
+        for thread in (self._keeper, *self._threads):
             if drained and thread.is_alive():
                 thread.join()
         return drained
@@ -200,7 +211,7 @@ class Workers:
             attempt = self._leases.claim(job.id, self._clock.now(), self._settings.lease)
             if attempt is None:
                 return self._settings.base_backoff.total_seconds()
-            delay = self._attempt(job, attempt, fresh=fresh)
+            delay = self._claimed(job, attempt, fresh=fresh)
             if delay is None:
                 self._leases.forget(job.id)
                 return None
@@ -209,6 +220,28 @@ class Workers:
             log.warning("%s %s: %s", job.kind, job.id, error)
             return self._settings.lease.total_seconds()
         return delay.total_seconds()
+
+    def _claimed(self, job: Job, attempt: int, *, fresh: bool) -> timedelta | None:
+        """Perform a job while its claim is kept."""
+        longest = self._settings.max_job_duration.total_seconds()
+        self._claims[job.id] = (attempt, self._clock.monotonic() + longest)
+        try:
+            return self._attempt(job, attempt, fresh=fresh)
+        finally:
+            self._claims.pop(job.id, None)
+
+    def _keep_claims(self) -> None:
+        """Renew the claims of jobs that are at work, until the end."""
+        lease = self._settings.lease
+        while not self._ended.wait(lease.total_seconds() / RENEWALS):
+            now = self._clock.monotonic()
+            for job_id, (attempt, until) in self._claims.copy().items():
+                if now >= until:
+                    continue
+                try:
+                    self._leases.postpone(job_id, attempt, self._clock.now() + lease)
+                except DatabaseUnavailable as error:  # it runs out, unless that passes soon
+                    log.warning("the claim of %s cannot be renewed: %s", job_id, error)
 
     def _attempt(self, job: Job, attempt: int, *, fresh: bool) -> timedelta | None:
         """Perform a claimed job; return how long to put it off, or None if it is done."""

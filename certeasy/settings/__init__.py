@@ -278,6 +278,15 @@ class CsrRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     in any case, or refused in any case."""
 
 
+class PendingRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What becomes of an order whose request a person at the authority has to approve."""
+
+    accept: bool = True
+    """Whether it is waited for; if not, the order fails at once."""
+    limit: timedelta = timedelta(days=14)
+    """How long it is waited for; then the order fails."""
+
+
 class IssuancePolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """What is issued, for whom, and how they prove it."""
 
@@ -291,6 +300,7 @@ class IssuancePolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     max_validity: timedelta | None = None
     """Certificates live no longer than this; None: as long as the authority says."""
     challenges: tuple[Challenge, ...] = ("http-01",)
+    pending: PendingRules = PendingRules()
 
 
 class PolicyBinding(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

@@ -141,6 +141,7 @@ def test_a_lost_answer_is_never_followed_by_another_authority(tmp_path: Path) ->
         assert client.wait(order, "valid", "invalid")["status"] == "valid"
         assert story(lab, order) == [
             ("issuance.submitted", FIRST),
+            ("issuance.in-doubt", FIRST),
             ("certificate.issued", FIRST),
         ]
         assert signed(lab) == {FIRST: 1, SECOND: 0}

@@ -32,6 +32,7 @@ from tests.make.journals import (
     a_recovery,
     a_rotation,
     bindings,
+    doubts,
     every_story,
 )
 
@@ -212,6 +213,15 @@ def authorities_log() -> ALog:
     return log
 
 
+def doubts_log() -> ALog:
+    """Return a log with answers that were lost, requests that wait, twins, and revocations that
+    authorities were told of."""
+    log = a_log()
+    log.an_issuer()
+    doubts(log)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -227,6 +237,7 @@ GOLDEN = {
     "golden-caa": caa_log,
     "golden-eab": eab_log,
     "golden-authorities": authorities_log,
+    "golden-doubts": doubts_log,
 }
 
 

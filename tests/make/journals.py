@@ -28,7 +28,10 @@ from events.certificates import (
     CertificateMismatched,
     CertificateReplaced,
     CertificateRevoked,
+    CertificateTwinFound,
     RenewalRequested,
+    RevocationFailed,
+    RevocationPublished,
 )
 from events.eab import EabCreated, EabRevoked, EabUsed
 from events.envelope import (
@@ -60,7 +63,11 @@ from events.orders import (
     ChallengeFailed,
     ChallengeValidated,
     Identifier,
+    IssuanceAbandoned,
     IssuanceFailed,
+    IssuanceInDoubt,
+    IssuancePending,
+    IssuanceSearched,
     IssuanceSubmitted,
     OfferedAuthorization,
     OfferedChallenge,
@@ -379,6 +386,49 @@ class ALog:
         self.say(OrderInvalidated("authority", problem), stream, by=by)
         return order
 
+    def a_submitted_order(self, name: str, *, account: str, by: int = 0) -> str:
+        """Tell the story of an order that had nothing to prove, up to its first submission."""
+        order = self.a_known_order(name, account=account, by=by)
+        self.say(
+            OrderFinalized(b"csr", "0" * 64), f"order/{order}", by=by, actor=self.actor(account)
+        )
+        self.say(IssuanceSubmitted(1, "lab", "0" * 64, "7"), f"order/{order}", by=by)
+        return order
+
+    def an_issuance(
+        self, order: str, name: str, *, account: str, attempt: int, by: int = 0
+    ) -> CertificateIssued:
+        """Let an attempt bring the certificate of an order with one name."""
+        leaf = f"a certificate for {name}, order {order}, attempt {attempt}".encode()
+        sha256 = hashlib.sha256(leaf).hexdigest()
+        issued = CertificateIssued(
+            order_id=order,
+            account_id=account,
+            authority="lab",
+            attempt=attempt,
+            certificate=leaf,
+            chain=(hashlib.sha256(ISSUER).hexdigest(),),
+            serial=sha256[:32],
+            sha256=sha256,
+            spki_sha256="5c" * 32,
+            names=(name,),
+            not_before=timestamp(self.now - timedelta(hours=1)),
+            not_after=timestamp(self.now + timedelta(days=90)),
+            request_id=str(self.position),
+        )
+        self.say(issued, f"certificate/{order}", by=by)
+        self.serials[order] = issued.serial
+        return issued
+
+    def a_twin(
+        self, order: str, attempt: int, leaf: bytes, *, publish: bool = True, by: int = 0
+    ) -> Record:
+        """Let a certificate of an attempt come to light that nobody gets."""
+        twin = CertificateTwinFound(
+            order, "lab", attempt, "it was found", leaf, "77", str(self.position), publish
+        )
+        return self.say(twin, f"certificate/{order}", by=by)
+
     def a_known_order(self, *names: str, account: str, by: int = 0) -> str:
         """Tell the story of an order that has nothing to prove, up to where it is ready."""
         order = self.a_new_order(*names, account=account, by=by)
@@ -563,6 +613,68 @@ def a_campaign(log: ALog, *orders: str, authority: str = "lab") -> str:
     return campaign
 
 
+def a_lost_answer(log: ALog, name: str, *, account: str) -> str:
+    """Let an answer be lost, the attempt given up, and another one bring the certificate."""
+    order = log.a_submitted_order(name, account=account)
+    stream = f"order/{order}"
+    log.say(IssuanceInDoubt(1, "lab", "the connection was cut"), stream)
+    log.say(IssuanceAbandoned(1, "lab", "the CA lets nobody look"), stream)
+    log.say(IssuanceSubmitted(2, "lab", "0" * 64, "7"), stream)
+    log.an_issuance(order, name, account=account, attempt=2)
+    return order
+
+
+def published(log: ALog, order: str, leaf: bytes, *, refused: bool = False) -> Record:
+    """Let the authority revoke a certificate, or refuse to."""
+    serial, sha256 = "77", hashlib.sha256(leaf).hexdigest()
+    fact: Event = RevocationPublished(order, "lab", serial, sha256)
+    if refused:
+        fact = RevocationFailed(order, "lab", serial, sha256, "access is denied", "0x80070005")
+    return log.say(fact, f"certificate/{order}")
+
+
+def doubts(log: ALog) -> None:
+    """Let answers be lost, requests wait for people, twins be found, and authorities be told."""
+    account = log.an_account()
+    found, untold, settled = (
+        a_lost_answer(log, f"{name}.lost.corp.internal", account=account)
+        for name in ("found", "untold", "settled")
+    )
+    log.a_twin(found, 1, b"the twin")
+    published(log, found, b"the twin")
+    never = IssuanceSearched(1, "lab", settled=False, reason="the CA lets nobody look")
+    log.say(never, f"order/{untold}")
+    log.say(IssuanceAbandoned(1, "lab", "its number was learnt", "9"), f"order/{untold}")
+    denied = IssuanceSearched(1, "lab", settled=True, reason="it was denied")
+    log.say(denied, f"order/{settled}")
+    revoked = CertificateRevoked(untold, log.serials[untold], 1, "account", publish=True)
+    log.say(revoked, f"certificate/{untold}", actor=log.actor(account))
+
+    waits = log.a_submitted_order("waits.corp.internal", account=account)
+    log.say(IssuancePending(1, "lab", "12"), f"order/{waits}")
+    given_up = log.a_submitted_order("given-up.corp.internal", account=account)
+    error = Problem("urn:ietf:params:acme:error:unauthorized", "nobody approved it", 403)
+    for fact in (
+        IssuancePending(1, "lab", "13"),
+        IssuanceAbandoned(1, "lab", "nobody approved it", "13"),
+        OrderInvalidated("authority", error),
+    ):
+        log.say(fact, f"order/{given_up}")
+    log.a_twin(given_up, 1, b"approved late", publish=False)
+
+    denied_ = log.a_submitted_order("denied.corp.internal", account=account)
+    failed = IssuanceFailed(1, "lab", "denied by policy module", True, "0x80094012", "14")
+    log.say(failed, f"order/{denied_}")
+    log.say(OrderInvalidated("authority", error), f"order/{denied_}")
+    wrong = log.a_submitted_order("wrong.corp.internal", account=account)
+    mismatch = CertificateMismatched(
+        wrong, "lab", 1, "is for another name", b"wrong", "77", "15", publish=True
+    )
+    log.say(mismatch, f"certificate/{wrong}")
+    log.say(OrderInvalidated("authority", error), f"order/{wrong}")
+    published(log, wrong, b"wrong", refused=True)
+
+
 def every_story(log: ALog) -> None:
     """Let the first account do everything that an account can."""
     log.an_issuer()
@@ -585,6 +697,7 @@ def later_stories(log: ALog) -> None:
     log.an_expired_order("late.corp.internal", "later.corp.internal", account=account)
     log.a_key_change(account)
     bindings(log)
+    doubts(log)
     a_trouble(log, "lab")
     log.say(
         AuthorityFailed("other", "the RPC server is unavailable", "0x800706ba"), "authority/other"

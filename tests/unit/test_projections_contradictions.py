@@ -8,7 +8,12 @@ from events.accounts import (
     AccountDeactivated,
     AccountKeyChanged,
 )
-from events.certificates import CertificateReplaced, CertificateRevoked
+from events.certificates import (
+    CertificateReplaced,
+    CertificateRevoked,
+    CertificateTwinFound,
+    RevocationPublished,
+)
 from events.eab import EabCreated, EabUsed
 from events.nodes import NodeKeyRotated, NodeRetired
 from events.orders import (
@@ -17,7 +22,10 @@ from events.orders import (
     ChallengeAccepted,
     ChallengeValidated,
     Identifier,
+    IssuanceAbandoned,
     IssuanceFailed,
+    IssuancePending,
+    IssuanceSearched,
     IssuanceSubmitted,
     OfferedAuthorization,
     OfferedChallenge,
@@ -170,6 +178,31 @@ def failed_before_it_was_submitted(log: ALog) -> None:
     log.say(IssuanceFailed(1, "lab", "no", final=True), f"order/{an_order(log)}")
 
 
+def pending_at_another_authority(log: ALog) -> None:
+    order = log.a_submitted_order(NAME, account=log.an_account())
+    log.say(IssuancePending(1, "other", "7"), f"order/{order}")
+
+
+def given_up_when_it_had_ended(log: ALog) -> None:
+    log.say(IssuanceAbandoned(1, "lab", "why"), f"order/{log.an_order(NAME)}")
+
+
+def searched_for_what_was_not_given_up(log: ALog) -> None:
+    order = log.a_submitted_order(NAME, account=log.an_account())
+    log.say(IssuanceSearched(1, "lab", settled=True, reason="no"), f"order/{order}")
+
+
+def twin_of_no_attempt(log: ALog) -> None:
+    order = log.an_order(NAME)
+    twin = CertificateTwinFound(order, "lab", 2, "found", b"twin", "07")
+    log.say(twin, f"certificate/{order}")
+
+
+def published_untold(log: ALog) -> None:
+    order = log.an_order(NAME)
+    log.say(RevocationPublished(order, "lab", "07", "0" * 64), f"certificate/{order}")
+
+
 def ended_after_it_was_valid(log: ALog) -> None:
     log.say(OrderInvalidated("authority", PROBLEM), f"order/{log.an_order(NAME)}")
 
@@ -241,6 +274,11 @@ def signed_with_another_key(log: ALog) -> None:
         (submitted_out_of_turn, "although it is valid"),
         (submitted_with_another_request, "did not come to this submission"),
         (failed_before_it_was_submitted, "although it is pending"),
+        (pending_at_another_authority, "attempt 1 of .*, which is not open"),
+        (given_up_when_it_had_ended, "attempt 1 of .*, which is not open"),
+        (searched_for_what_was_not_given_up, "attempt 1 of .*, which is not open"),
+        (twin_of_no_attempt, "has no attempt 2"),
+        (published_untold, "of which no authority was told"),
         (ended_after_it_was_valid, "although it is valid"),
         (revoked_twice, "revoked a second time"),
         (revoked_by_another_serial, "never issued so"),
