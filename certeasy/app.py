@@ -204,7 +204,9 @@ class Application:
         authorities: dict[str, Authority] = {}
         self._roots = b""
         for each in self.settings.authorities:
-            name, chosen = f"authority/{each.name}", each.configuration
+            name, chosen = f"authority/{each.name}", each.embedded
+            if chosen is None:
+                raise boot.BootRefused(f"authority {each.name}: type {each.type} cannot be served")
             stored = secrets.get(name)
             if stored is None:
                 self._refuse_second_ca(each.name)

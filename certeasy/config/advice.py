@@ -5,12 +5,14 @@ from fractions import Fraction
 from ipaddress import ip_address
 
 from certeasy.settings import (
+    AuthoritySettings,
     DnsProfile,
     IpPolicy,
     IssuancePolicy,
     RenewalInfoSettings,
     Settings,
 )
+from certeasy.settings.adcs import AdcsSettings
 from certeasy.settings.challenges import DNS_CHALLENGES, HOST_CHALLENGES
 from certeasy.settings.names import parse
 
@@ -67,10 +69,7 @@ def _server(settings: Settings) -> Iterator[str]:
 def _issuing(settings: Settings) -> Iterator[str]:
     """Yield what is notable about authorities and policies."""
     for authority in settings.authorities:
-        yield (
-            f'authority "{authority.name}" is the embedded CA: its key is kept in the database;'
-            " not for production"
-        )
+        yield from _authority(authority, settings)
     used = {name for binding in settings.policy_bindings for name in binding.authorities}
     used |= {profile.authority for profile in settings.profiles if profile.authority}
     bound = {binding.policy for binding in settings.policy_bindings}
@@ -96,6 +95,40 @@ def _issuing(settings: Settings) -> Iterator[str]:
                 "whatever a CSR has beside its names (O, OU ...) reaches an authority that copies"
             )
             yield f'policy "{policy.name}" ignores subjects: {what}'
+
+
+def _authority(authority: AuthoritySettings, settings: Settings) -> Iterator[str]:
+    """Yield what is notable about one authority."""
+    if authority.embedded is not None:
+        yield (
+            f'authority "{authority.name}" is the embedded CA: its key is kept in the database;'
+            " not for production"
+        )
+    if authority.adcs is not None:
+        yield from _adcs(authority.name, authority.adcs, settings)
+
+
+def _adcs(name: str, adcs: AdcsSettings, settings: Settings) -> Iterator[str]:
+    """Yield what is notable about a CA of a domain."""
+    if adcs.auth == "ntlm":
+        yield (
+            f'authority "{name}" is asked with NTLM, which domains are giving up: prefer kerberos'
+        )
+    if adcs.lost_answers == "probe" and not adcs.request_attributes:
+        yield (
+            f'authority "{name}": a lost certificate is found by its key alone: request-attributes'
+            " is false"
+        )
+    for policy in settings.issuance_policies:
+        serves = any(
+            name in binding.authorities and binding.policy == policy.name
+            for binding in settings.policy_bindings
+        )
+        if serves and policy.max_validity is not None:
+            yield (
+                f'authority "{name}": how long a certificate lives is its template\'s say;'
+                f' one that outlives max-validity of policy "{policy.name}" is refused and revoked'
+            )
 
 
 def _unprovable(policy: IssuancePolicy) -> Iterator[str]:

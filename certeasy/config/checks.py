@@ -12,18 +12,20 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from certeasy.config.forms import duration_text
+from certeasy.config.forms import duration_text, is_address
 from certeasy.config.mistakes import Page, quoted
 from certeasy.settings import (
     AuthoritySettings,
     CertificateProfile,
     DnsProfile,
     DnsZone,
+    EmbeddedSettings,
     IssuancePolicy,
     PolicyBinding,
     Settings,
     TlsBundle,
 )
+from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from journal.segments import bounds_of
 
 PROFILES = "dns-validation-profiles"
@@ -38,6 +40,7 @@ _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
 _MOST_IDENTITIES = 10
 _SHORTEST_SEGMENT = timedelta(minutes=1)
+_NEEDS_HOST = r"does not say which machine: write HOST\COMMON NAME, as certutil prints it"
 _STATUSES = frozenset({"pending", "ready", "processing", "valid", "invalid"})
 
 
@@ -216,8 +219,10 @@ def _renewal(authority: str, settings: Settings, page: Page) -> None:
     """A certificate of the server itself lives longer than the time it is renewed before."""
     before = settings.tls_certificate_manager.renew_before
     for found in settings.authorities:
-        life = found.configuration.certificate_validity
-        if found.name == authority and life <= before:
+        if found.name != authority or found.embedded is None:
+            continue
+        life = found.embedded.certificate_validity
+        if life <= before:
             page.add(
                 "tls-certificate-manager.renew-before",
                 f"{duration_text(before)} is not shorter than the life of the certificates of"
@@ -271,10 +276,87 @@ def _zone(zone: DnsZone, key: str, page: Page) -> None:
 
 
 def _authority(authority: AuthoritySettings, settings: Settings, key: str, page: Page) -> None:
-    """An authority's key is one that can be made, and it outlives what it signs."""
+    """An authority serves policies that exist, and its configuration makes sense."""
     for index, policy in enumerate(authority.policies):
         _known(policy, settings.issuance_policies, f"{key}.policies[{index}]", POLICIES, page)
-    configuration = authority.configuration
+    at = f"{key}.configuration"
+    match authority.configuration:
+        case EmbeddedSettings() as embedded:
+            _embedded(embedded, key, page)
+        case AdcsSettings() as adcs:
+            _adcs(adcs, settings, at, page)
+        case AdcsCliSettings() as cli:
+            _call(cli.default_timeout, settings, at, page)
+            if "\\" not in cli.ca_name and page.sound(at):
+                page.add(f"{at}.ca-name", _NEEDS_HOST)
+
+
+def _adcs(adcs: AdcsSettings, settings: Settings, key: str, page: Page) -> None:
+    """A CA of a domain is found by its name, and one secret proves who we are."""
+    if not page.sound(key):
+        return
+    if not adcs.server:
+        page.add(f"{key}.ca-name", f"{_NEEDS_HOST}; or give host")
+    elif adcs.auth != "ntlm" and is_address(adcs.server):
+        named = "host" if adcs.host else "ca-name"
+        what = "is an address: a ticket is for the DNS name in the CA's service principal"
+        page.add(f"{key}.{named}", f"{quoted(adcs.server)} {what}; address says where it is")
+    secrets = [name for name in ("password-file", "keytab", "ccache") if _given(adcs, name)]
+    if adcs.auth == "sspi":
+        for name in ("user", "domain", *secrets):
+            if _given(adcs, name):
+                what = "has no meaning with auth: sspi: the account is the one the server runs as"
+                page.add(f"{key}.{name}", f"{what}; leave it out")
+    else:
+        _account(adcs, secrets, key, page)
+    if adcs.port and adcs.transport == "np":
+        page.add(f"{key}.port", "has no meaning with transport: np; smb-port is the pipe's")
+    if adcs.connect_timeout > adcs.default_timeout:
+        page.add(
+            f"{key}.connect-timeout",
+            f"{duration_text(adcs.connect_timeout)} is longer than default-timeout"
+            f" ({duration_text(adcs.default_timeout)})",
+        )
+    _call(adcs.default_timeout, settings, key, page)
+
+
+def _account(adcs: AdcsSettings, secrets: Sequence[str], key: str, page: Page) -> None:
+    """With Kerberos and NTLM, an account of a domain has exactly one secret, of its kind."""
+    for name in ("domain", "user"):
+        if not _given(adcs, name) and not (name == "user" and adcs.ccache):
+            page.add(f"{key}.{name}", f"is missing: auth {adcs.auth} needs it")
+    allowed = ("password-file",) if adcs.auth == "ntlm" else ("keytab", "password-file", "ccache")
+    for name in secrets:
+        if name not in allowed:
+            page.add(f"{key}.{name}", f"has no meaning with auth: {adcs.auth}; leave it out")
+    if len(secrets) > 1:
+        page.add(key, f"has {' and '.join(secrets)}: give one of them")
+    if not secrets:
+        one = "" if len(allowed) == 1 else "one of "
+        page.add(f"{key}.{allowed[0]}", f"is missing: auth {adcs.auth} needs {one}{_or(allowed)}")
+
+
+def _call(timeout: timedelta, settings: Settings, key: str, page: Page) -> None:
+    """A call is over before the job that makes it has to be."""
+    longest = settings.workers.max_job_duration
+    if timeout >= longest and page.sound("workers"):
+        page.add(
+            f"{key}.default-timeout",
+            f"{duration_text(timeout)} is not shorter than workers.max-job-duration"
+            f" ({duration_text(longest)})",
+        )
+
+
+def _given(adcs: AdcsSettings, name: str) -> bool:
+    return getattr(adcs, name.replace("-", "_")) is not None
+
+
+def _or(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + (" or " if len(words) > 1 else "") + words[-1]
+
+
+def _embedded(configuration: EmbeddedSettings, key: str, page: Page) -> None:
+    """An embedded CA's key is one that can be made, and it outlives what it signs."""
     wrong = {"ecdsa": "size", "rsa": "curve"}[configuration.key.type]
     if page.has(f"{key}.configuration.key.{wrong}"):
         what = f"has no meaning for an {configuration.key.type} key; leave it out"
@@ -357,7 +439,7 @@ def _certificate_profile(
         page.add(f"{key}.authority", what)
     serving = (profile.authority,) if profile.authority else tuple(n for b in bound for n in b)
     for authority in settings.authorities if profile.template is not None else ():
-        if authority.name in serving:
+        if authority.name in serving and authority.embedded is not None:
             what = f"has no meaning: {quoted(authority.name)} is an embedded CA, without templates"
             page.add(f"{key}.template", f"{what}; leave it out")
     _shorter(profile, settings, key, page)

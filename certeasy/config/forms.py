@@ -115,6 +115,66 @@ def address(text: str) -> str:
         raise ValueError("is not an IP address") from None
 
 
+def is_address(text: str) -> bool:
+    """Whether a host is written as an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def ca_name(text: str) -> str:
+    r"""Return `COMMON NAME` or `HOST\COMMON NAME`, the host lower-case."""
+    host, slash, common = text.rpartition("\\")
+    if "\\" in host:
+        raise ValueError(
+            r"has two backslashes; it is HOST\COMMON NAME (in double quotes, YAML"
+            r" wants \\ for \)"
+        )
+    if slash and not host:
+        raise ValueError("has no host before the backslash")
+    return f"{machine(host)}\\{rpc_word(common)}" if slash else rpc_word(common)
+
+
+def rpc_word(text: str) -> str:
+    """Return a word that CAs and their programs take as one: a template's or a CA's name."""
+    if not text.strip():
+        raise ValueError("is empty")
+    if text.startswith(("-", "/")) or ":" in text:
+        raise ValueError("begins with - or /, or has a colon, which certreq would take for more")
+    return text.strip()
+
+
+def machine(text: str) -> str:
+    """Return the name or the address of a machine, lower-case, without a port."""
+    if is_address(text):
+        return str(ip_address(text))
+    if ":" in text or "/" in text:
+        raise ValueError("is no host name: write it without scheme and port")
+    found = canonical(text)
+    if (wrong := fault(found)) is not None:
+        raise ValueError(f"is no host name: it {wrong}")
+    return found
+
+
+def domain_controller(text: str) -> str:
+    """Return `host` or `host:port`; the port is that of Kerberos, 88, if it is not said."""
+    host, colon, port = text.rpartition(":")
+    if not colon or is_address(text):
+        return machine(text)
+    return f"{machine(host.strip('[]'))}:{_port(port, least=1)}"
+
+
+def account(text: str) -> str:
+    """Return an account's name in its domain, without the domain."""
+    if "@" in text or "\\" in text or "/" in text:
+        raise ValueError(
+            "is the account's name alone (sAMAccountName): its domain is set by domain"
+        )
+    return text
+
+
 def host_port(text: str) -> str:
     """Return `address:port` to listen on; an IPv6 address stands in brackets."""
     host, colon, port = text.rpartition(":")

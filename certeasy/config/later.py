@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from certeasy.settings import (
-    AuthoritySettings,
     DatabaseSettings,
     DnsProfile,
     EmbeddedSettings,
@@ -21,9 +20,12 @@ from certeasy.settings import (
     TlsSettings,
     WorkerSettings,
 )
+from certeasy.settings.adcs import AdcsSettings
 
 LATER = "comes later; this version does not have it"
-_ADCS = "belongs to the connector for ADCS, which comes later"
+_ADCS = "belongs to an authority of the types adcs and adcs-cli"
+_BY_CLI = "belongs to an authority of the type adcs-cli"
+_IN_A_FILE = "is not written here: name a file that only the server can read, with password-file"
 _POOL = (
     "is not needed: connections are kept until conn-max-lifetime, and replaced when they are gone"
 )
@@ -62,7 +64,6 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "local-pki-cache-dir": "is not needed: every start issues a new certificate",
     },
     TlsBundle: {"letsencrypt": LATER},
-    AuthoritySettings: {"disable-ca-revocation": _ADCS},
     EmbeddedSettings: {
         "ca-name": _ADCS,
         "certificate-template": _ADCS,
@@ -72,11 +73,17 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "password": "is not needed: the CA's key is wrapped by secrets.key-file",
         "key-size": "is written key.size, with key.type: rsa",
     },
+    AdcsSettings: {
+        "certreq-path": _BY_CLI,
+        "certutil-path": _BY_CLI,
+        "password": _IN_A_FILE,
+        "template": "is called certificate-template",
+        "dc": "is called domain-controllers, a list",
+    },
 }
 
 VALUES: Mapping[tuple[type[Struct], str], frozenset[str]] = {
     (Settings, "topology"): frozenset({"standby", "active-active"}),
-    (AuthoritySettings, "type"): frozenset({"adcs", "adcs-native", "adcs-cli"}),
     (TlsBundle, "mode"): frozenset({"acme", "letsencrypt"}),
     (DnsProfile, "mode"): frozenset({"remote"}),
 }

@@ -19,7 +19,13 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from certeasy.config import document, forms, later
 from certeasy.config.mistakes import Page, one_line, quoted
 from certeasy.config.scalars import Place, noun, scalar
-from certeasy.settings import Network, ServerSettings, Settings
+from certeasy.settings import (
+    CONFIGURATIONS,
+    AuthoritySettings,
+    Network,
+    ServerSettings,
+    Settings,
+)
 
 _LONGEST_KEY = 100
 # Lists that mean nothing when they are empty, or something other than it seems.
@@ -27,6 +33,7 @@ _NEVER_EMPTY = frozenset(
     "url hosts suffixes zones allowed_algorithms allowed_ec_curves challenges authorities".split()
 )
 _NO_KEY = (Settings, "source")
+_BY_TYPE = (AuthoritySettings, "configuration")
 
 
 def read(root: MappingNode, page: Page, configdir: Path) -> Settings:
@@ -62,11 +69,24 @@ class _Reading:
             self._page.add(key, f"must be a section of `key: value` lines, not {noun(node)}")
             return UNSET
         entries = self._entries(node, kind, key)
-        found = {field.name: self._field(entries, kind, field.name, key) for field in fields(kind)}
+        found: dict[str, Any] = {}
+        for field in fields(kind):
+            if (kind, field.name) == _BY_TYPE:
+                found[field.name] = self._configuration(entries, found["type"], key)
+            else:
+                found[field.name] = self._field(entries, kind, field.name, key)
         given = {name: value for name, value in found.items() if value is not UNSET}
         if any(field.required and field.name not in given for field in fields(kind)):
             return UNSET
         return kind(**given)
+
+    def _configuration(self, entries: dict[str, Node], word: Any, key: str) -> Any:
+        """Return what an authority's type needs. Left out, it lacks what has no default."""
+        if word is UNSET:
+            return UNSET
+        at = f"{key}.configuration"
+        nothing = ScalarNode(document.NOTHING, "", None, None)
+        return self._section(entries.get("configuration", nothing), CONFIGURATIONS[word], at)
 
     def _entries(self, node: MappingNode, kind: type[Struct], key: str) -> dict[str, Node]:
         """Return field name -> node for the known keys of a section; tell of the others."""

@@ -18,6 +18,7 @@ from certeasy.config import document, forms, later
 from certeasy.config.mistakes import quoted
 from certeasy.settings import (
     AdminSettings,
+    CertificateProfile,
     CsrRules,
     DnsProfile,
     DnsZone,
@@ -28,6 +29,7 @@ from certeasy.settings import (
     ServerSettings,
     TlsBundle,
 )
+from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 
 Place = tuple[type[Struct], str]
 """A struct and the name of one of its fields."""
@@ -59,6 +61,16 @@ FORMS: Mapping[Place, Form] = {
     (CsrRules, "allowed_extra_eku"): forms.eku,
     (CsrRules, "ignored_eku"): forms.eku,
     (RenewalInfoSettings, "explanation_url"): forms.web_url,
+    (AdcsSettings, "ca_name"): forms.ca_name,
+    (AdcsSettings, "certificate_template"): forms.rpc_word,
+    (AdcsSettings, "host"): forms.machine,
+    (AdcsSettings, "address"): forms.machine,
+    (AdcsSettings, "domain"): forms.name,
+    (AdcsSettings, "user"): forms.account,
+    (AdcsSettings, "domain_controllers"): forms.domain_controller,
+    (AdcsCliSettings, "ca_name"): forms.ca_name,
+    (AdcsCliSettings, "certificate_template"): forms.rpc_word,
+    (CertificateProfile, "template"): forms.rpc_word,
 }
 
 

@@ -9,6 +9,7 @@ whoever builds a struct by hand answers for it himself.
 Paths may begin with the anchor `%WORKDIR%`; `Settings` puts the directory in its place.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network
@@ -17,6 +18,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr, replace
+
+from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 
 WORKDIR = "%WORKDIR%"
 
@@ -225,11 +228,35 @@ class AuthoritySettings(Struct, frozen=True, forbid_unknown_fields=True, rename=
     """Someone who signs certificates."""
 
     name: Name
-    type: Literal["embedded", "fake"]
-    """`fake` is another word for `embedded`."""
+    type: Literal["embedded", "fake", "adcs", "adcs-native", "adcs-cli"]
+    """`fake` is another word for `embedded`, `adcs-native` for `adcs`."""
     policies: tuple[str, ...] = ()
     """The issuance policies it may serve; empty: every policy bound to it."""
-    configuration: EmbeddedSettings = EmbeddedSettings()
+    disable_ca_revocation: bool = False
+    """Whether revocations stay here, and are not passed on to the CA."""
+    configuration: EmbeddedSettings | AdcsSettings | AdcsCliSettings = EmbeddedSettings()
+    """What the type needs; `CONFIGURATIONS` tells which."""
+
+    @property
+    def embedded(self) -> EmbeddedSettings | None:
+        """The configuration of an embedded CA; None: it is another."""
+        found = self.configuration
+        return found if isinstance(found, EmbeddedSettings) else None
+
+    @property
+    def adcs(self) -> AdcsSettings | None:
+        """The configuration of a CA reached by RPC; None: it is another."""
+        found = self.configuration
+        return found if isinstance(found, AdcsSettings) else None
+
+
+CONFIGURATIONS: Mapping[str, type[EmbeddedSettings | AdcsSettings | AdcsCliSettings]] = {
+    "embedded": EmbeddedSettings,
+    "fake": EmbeddedSettings,
+    "adcs": AdcsSettings,
+    "adcs-native": AdcsSettings,
+    "adcs-cli": AdcsCliSettings,
+}
 
 
 class NameRules(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

@@ -13,10 +13,12 @@ from msgspec.structs import fields
 
 from certeasy.config import load
 from certeasy.config.forms import duration, duration_text
-from certeasy.settings import PolicyBinding, ServerSettings, Settings
+from certeasy.settings import CONFIGURATIONS, PolicyBinding, ServerSettings, Settings
+from certeasy.settings.adcs import AdcsCliSettings
 from tests.make.configs import a_config, a_file
 
 EXAMPLE = Path("docs/examples/config.yml")
+EXAMPLE_ADCS = Path("docs/examples/adcs.yml")
 REFERENCE = Path("docs/configuration.md")
 
 
@@ -57,6 +59,16 @@ def test_the_shipped_example_is_in_order():
     assert settings.server.trusted_proxies == (ip_network("10.20.0.0/24"),)
     assert settings.dns_validation_profiles[0].zones[0].hosts["*.lab.corp.example"] == "10.0.8.1"
     assert settings.tls_certificate_manager.bundles[1].key == settings.source.parent / "tls/key.pem"
+
+
+def test_the_example_with_ca_s_of_a_domain_is_in_order():
+    settings = load(EXAMPLE_ADCS)
+    first, second, third = settings.authorities
+    assert first.adcs is not None
+    assert (first.adcs.server, first.adcs.common_name) == ("ca1.corp.example", "Corp Issuing CA 1")
+    assert second.adcs is not None
+    assert second.adcs.auth == "ntlm"
+    assert isinstance(third.configuration, AdcsCliSettings)
 
 
 def test_the_policies_of_the_guide_are_in_order(tmp_path):
@@ -109,9 +121,10 @@ def test_the_example_has_every_key():
         "authorities.configuration.key.size",
         "database.dsn",
         "database.password-file",
-        "profiles.template",
+        "authorities.configuration.ccache",
     }
     written = set(keys_in(yaml.safe_load(EXAMPLE.read_text())))
+    written |= set(keys_in(yaml.safe_load(EXAMPLE_ADCS.read_text())))
     assert {key for key in keys_of(Settings) if key not in written} == commented
 
 
@@ -155,7 +168,8 @@ def shown_default(field):  # noqa: PLR0911 - a table of forms
 
 def sections_of(kind, heading=""):
     """Heading -> struct, of this section and those inside it."""
-    yield heading or "Top level", kind
+    words = [word for word, each in CONFIGURATIONS.items() if each is kind][:1]
+    yield "` of `".join([heading or "Top level", *words]), kind
     for field in fields(kind):
         for inner in msgspec_structs(field.type):
             many = "[]" if getattr(field.type, "__origin__", None) is tuple else ""
