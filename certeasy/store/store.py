@@ -375,47 +375,32 @@ class Store:
 
     def certificates(self, now: str) -> Iterator[Certificate]:
         """Yield the certificates that are valid beyond now (RFC 3339) and not revoked, by id."""
-        table = schema.projected[CERTIFICATES]
-        page = (
-            sa.select(*table.c)
-            .where(table.c.not_after > now, table.c.revoked == "")
-            .order_by(table.c.id)
-            .limit(PAGE)
-        )
-        after = ""
-        while rows := self._all(page.where(table.c.id > after), {}):
-            for row in rows:
-                certificate = CERTIFICATES.to_state(row)
-                yield certificate
-                after = certificate.id
+        columns = schema.projected[CERTIFICATES].c
+        wanted = (columns.not_after > now) & (columns.revoked == "")
+        yield from map(CERTIFICATES.to_state, self._pages(sa.select(*columns).where(wanted)))
 
     def campaign(self, campaign: str) -> Iterator[str]:
         """Yield the ids of the certificates that a campaign was the last to ask for."""
-        table = schema.projected[RENEWALS]
-        page = (
-            sa.select(table.c.certificate_id)
-            .where(table.c.campaign == campaign)
-            .order_by(table.c.certificate_id)
-            .limit(PAGE)
-        )
-        after = ""
-        while rows := self._all(page.where(table.c.certificate_id > after), {}):
-            for (after,) in rows:
-                yield after
+        columns = schema.projected[RENEWALS].c
+        asked = sa.select(columns.certificate_id).where(columns.campaign == campaign)
+        for (certificate_id,) in self._pages(asked):
+            yield certificate_id
 
     def orders_for(self, name: str) -> Iterator[str]:
         """Yield the ids of the orders for a name, oldest first."""
-        table = schema.projected[ORDER_NAMES]
-        page = (
-            sa.select(table.c.order_id)
-            .where(table.c.name == name)
-            .order_by(table.c.order_id)
-            .limit(PAGE)
-        )
-        after = ""
-        while rows := self._all(page.where(table.c.order_id > after), {}):
-            for (after,) in rows:
-                yield after
+        columns = schema.projected[ORDER_NAMES].c
+        placed = sa.select(columns.order_id).where(columns.name == name)
+        for (order_id,) in self._pages(placed):
+            yield order_id
+
+    def _pages(self, statement: "sa.Select[Any]") -> Iterator[tuple[Any, ...]]:
+        """Yield all rows of a statement in bounded pages, in the order of the first column that it
+        selects, a text that no two rows share."""
+        by = statement.selected_columns[0]
+        page, after = statement.order_by(by).limit(PAGE), ""
+        while rows := self._all(page.where(by > after), {}):
+            yield from rows
+            after = rows[-1][0]
 
     def certificate_count(self) -> int:
         """Return how many certificates there are."""

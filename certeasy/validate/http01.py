@@ -91,15 +91,8 @@ class _Trail(Trail):
         self.excerpt = ""
 
     def evidence(self) -> Evidence:
-        return Evidence(
-            addresses=self.addresses,
-            address=self.address,
-            port=self.port,
-            names=tuple(self.looked_up.names),
-            zones=tuple(self.looked_up.zones),
-            servers=tuple(self.looked_up.servers),
-            rcode=self.looked_up.rcode,
-            signed_by=tuple(self.looked_up.signed_by),
+        return msgspec.structs.replace(
+            super().evidence(),
             urls=tuple(hop.place for hop in self.hops),
             status=self.status,
             excerpt_sha256=self.excerpt,

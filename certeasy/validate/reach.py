@@ -13,7 +13,7 @@ from typing import Protocol
 
 from certeasy.decide.problems import Problem
 from certeasy.settings import DnsProfile
-from certeasy.validate import wire
+from certeasy.validate import Evidence, wire
 from certeasy.validate.addresses import AddressPolicy, connectable
 from certeasy.validate.ask import Seen, Unresolved
 
@@ -49,6 +49,19 @@ class Trail:
         self.address = ""
         self.port = 0
         self.looked_up = Seen()
+
+    def evidence(self) -> Evidence:
+        """Return what was seen so far."""
+        return Evidence(
+            addresses=self.addresses,
+            address=self.address,
+            port=self.port,
+            names=tuple(self.looked_up.names),
+            zones=tuple(self.looked_up.zones),
+            servers=tuple(self.looked_up.servers),
+            rcode=self.looked_up.rcode,
+            signed_by=tuple(self.looked_up.signed_by),
+        )
 
 
 class Reach:

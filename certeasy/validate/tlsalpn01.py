@@ -22,6 +22,7 @@ import hmac
 import socket
 import ssl
 
+import msgspec
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
@@ -50,15 +51,8 @@ class _Trail(Trail):
         self.alpn = ""
 
     def evidence(self) -> Evidence:
-        return Evidence(
-            addresses=self.addresses,
-            address=self.address,
-            port=self.port,
-            names=tuple(self.looked_up.names),
-            zones=tuple(self.looked_up.zones),
-            servers=tuple(self.looked_up.servers),
-            rcode=self.looked_up.rcode,
-            signed_by=tuple(self.looked_up.signed_by),
+        return msgspec.structs.replace(
+            super().evidence(),
             alpn=self.alpn,
             certificate_sha256=self.certificate_sha256,
         )
