@@ -191,7 +191,7 @@ def test_an_answer_without_end_ends(packet):
 
 @pytest.mark.parametrize("number", [2, 3])
 def test_no_fragment_of_an_answer_goes_missing(number):
-    """A chain of forty certificates comes in many; one of them is swallowed."""
+    """A long answer comes in several; one of them is swallowed."""
     csr = a_csr(*(f"host-{number:03}.lab.test" for number in range(300)))
     with a_ca() as ca:
         with man_in_the_middle(ca.port) as middle, enrolment(ca, port=middle.port) as client:

@@ -28,9 +28,16 @@ def as_they_are(_number: int, packet: bytes) -> bytes:
 class Middle:
     """The one on the line: `port` is where he listens."""
 
-    def __init__(self, to_port: int, replies: Replies) -> None:
+    def __init__(
+        self,
+        to_port: int,
+        replies: Replies,
+        stall: threading.Event,
+        stall_first: threading.Event,
+    ) -> None:
         self._to = to_port
         self._replies = replies
+        self._stalls = stall_first, stall
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.requests: list[bytes] = []
@@ -50,18 +57,26 @@ class Middle:
                 server = socket.create_connection(("127.0.0.1", self._to))
                 self.connections += 1
                 self._open += [client, server]
+                stall = self._stalls[self.connections > 1]
                 for work in (self._requests, self._answers):
-                    threading.Thread(target=work, args=(client, server), daemon=True).start()
+                    threading.Thread(target=work, args=(client, server, stall), daemon=True).start()
 
-    def _requests(self, client: socket.socket, server: socket.socket) -> None:
+    def _requests(
+        self, client: socket.socket, server: socket.socket, stall: threading.Event
+    ) -> None:
         with contextlib.suppress(OSError, EOFError):
-            while True:
+            while not stall.is_set():
                 packet = _packet(client)
+                if stall.is_set():
+                    return
                 self.requests.append(packet)
                 server.sendall(packet)
+            return
         _end(server)
 
-    def _answers(self, client: socket.socket, server: socket.socket) -> None:
+    def _answers(
+        self, client: socket.socket, server: socket.socket, _stall: threading.Event
+    ) -> None:
         number = 0
         with contextlib.suppress(OSError, EOFError):
             while True:
@@ -96,10 +111,71 @@ def _end(end: socket.socket) -> None:
 
 
 @contextmanager
-def man_in_the_middle(to_port: int, replies: Replies = as_they_are) -> Iterator[Middle]:
-    """Stand before a port of 127.0.0.1."""
-    middle = Middle(to_port, replies)
+def man_in_the_middle(
+    to_port: int,
+    replies: Replies = as_they_are,
+    *,
+    stall: threading.Event | None = None,
+    stall_first: threading.Event | None = None,
+) -> Iterator[Middle]:
+    """Stand before a port of 127.0.0.1.
+
+    Once `stall` is set, nothing is taken from clients; `stall_first`: from the first of them.
+    """
+    stall = stall or threading.Event()
+    middle = Middle(to_port, replies, stall, stall_first or stall)
     try:
         yield middle
     finally:
         middle.close()
+
+
+class Cutter:
+    """A line that carries so many bytes each way (None: all), and is cut then."""
+
+    def __init__(self, to_port: int, up: int | None, down: int | None) -> None:
+        self._to = to_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open = [self._listener]
+        self._left = {"up": up, "down": down}
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """End everything."""
+        for each in self._open:
+            _end(each)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(("127.0.0.1", self._to))
+                self._open += [client, server]
+                for way, source, sink in (("up", client, server), ("down", server, client)):
+                    threading.Thread(
+                        target=self._pass, args=(way, source, sink), daemon=True
+                    ).start()
+
+    def _pass(self, way: str, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                left = self._left[way]
+                if left is not None:
+                    self._left[way] = left - min(left, len(data))
+                    if len(data) > left or not self._left[way]:
+                        sink.sendall(data[:left])
+                        break
+                sink.sendall(data)
+        for end in (source, sink):
+            _end(end)
+
+
+@contextmanager
+def cut_after(to_port: int, *, up: int | None = None, down: int | None = None) -> Iterator[Cutter]:
+    """Put a line that will be cut before a port of 127.0.0.1."""
+    line = Cutter(to_port, up, down)
+    try:
+        yield line
+    finally:
+        line.close()

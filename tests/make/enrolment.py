@@ -45,6 +45,7 @@ def within(seconds: float = 20) -> Deadline:
 def enrolment(
     ca: LabCa,
     *,
+    host: str = "",
     port: int | None = None,
     password: str = "",
     connections: int = 4,
@@ -53,7 +54,7 @@ def enrolment(
 ) -> Iterator[Enrolment]:
     """Enrol at a CA, at another port than its own if there is somebody between."""
     target = Target(
-        host=ca.host,
+        host=host or ca.host,
         transport="tcp",
         port=ca.port if port is None else port,
         mapper_port=ca.mapper_port,
