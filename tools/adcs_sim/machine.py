@@ -14,14 +14,15 @@ from msgspec import Struct, field
 
 from certeasy.clock import Clock, SystemClock
 from certeasy.ids import Ids, RandomIds
-from tools.adcs_sim import csra, dcom, wcce
+from tools.adcs_sim import csra, dcom, spnego, wcce
 from tools.adcs_sim.ca import DEFAULT_TEMPLATES, Ca, Template
 from tools.adcs_sim.connection import ACCESS_DENIED, Endpoint, Interface
 from tools.adcs_sim.icpr import ICERT_PASSAGE, CertPassage
 from tools.adcs_sim.listener import Listener
 from tools.adcs_sim.mapper import MAPPER, EndpointMapper
 from tools.adcs_sim.ntlm import NtlmAcceptor, Server, nt_hash
-from tools.adcs_sim.security import NTLM, Acceptor
+from tools.adcs_sim.pipe import NAME, PipeListener
+from tools.adcs_sim.security import KERBEROS, NEGOTIATE, NTLM, Acceptor
 
 LOOPBACK = "127.0.0.1"
 Down = Literal["refused", "not-registered"]
@@ -33,7 +34,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     `accounts` are passwords by account name. `officers`: who may manage certificates; None:
     everybody. `private`: IF_ENFORCEENCRYPTICERTREQUEST. `refusal` is the fault of calls by whom was
     not authenticated. `folder`: where the CA keeps keys and database, to survive a restart. Ports
-    that are 0 are chosen by the system.
+    that are 0 are chosen by the system. `keytab`: Kerberos is spoken, with these keys. `pipe`: the
+    Unix socket at which a Samba hands over \\pipe\\cert. Without `accounts` there is no NTLM.
     """
 
     name: str = "LAB-CA"
@@ -49,6 +51,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     private: bool = True
     refusal: int = ACCESS_DENIED
     folder: Path | None = None
+    keytab: Path | None = None
+    pipe: Path | None = None
     key: str = "P-256"
 
 
@@ -72,6 +76,7 @@ class Machine:
             key=plan.key,
         )
         self._listeners: list[Listener] = []
+        self._pipe: PipeListener | None = None
         try:
             self._start()
         except OSError:
@@ -93,6 +98,7 @@ class Machine:
         """End every connection, and give back ports and files."""
         for listener in self._listeners:
             listener.close()
+        self._close_pipe()
         self.ca.close()
 
     @property
@@ -110,7 +116,9 @@ class Machine:
         if how == "refused":
             for listener in self._listeners:
                 listener.close()
+            self._close_pipe()
         else:
+            self._close_pipe()
             self._ports.clear()
             for listener in self._listeners[:-1]:
                 listener.close()
@@ -124,17 +132,32 @@ class Machine:
         """Be there again, on the same ports."""
         for listener in self._listeners:
             listener.reopen()
+        self._open_pipe()
         self._register()
 
     def drop(self) -> None:
         """Cut every connection there is."""
         for listener in self._listeners:
             listener.drop()
+        if self._pipe:
+            self._pipe.drop()
 
     def acceptor(self, kind: int) -> Acceptor | None:
         """Return a new security context of a kind of authentication."""
-        if kind == NTLM and self._ntlm.accounts:
+        if kind == NTLM:
+            return self._mechanism(spnego.NTLM)
+        if kind == KERBEROS:
+            return self._mechanism(spnego.KERBEROS)
+        return spnego.SpnegoAcceptor(self._mechanism) if kind == NEGOTIATE else None
+
+    def _mechanism(self, name: bytes) -> Acceptor | None:
+        if name == spnego.NTLM and self._ntlm.accounts:
             return NtlmAcceptor(self._ntlm, self._clock, self._ids.random)
+        if name in {spnego.KERBEROS, spnego.KERBEROS_OF_WINDOWS} and self.plan.keytab:
+            # It is not everywhere: see there.
+            from tools.adcs_sim.kerberos import KerberosAcceptor  # noqa: PLC0415
+
+            return KerberosAcceptor(self.plan.keytab)
         return None
 
     def _start(self) -> None:
@@ -147,7 +170,21 @@ class Machine:
             dcom.OBJECT_EXPORTER: dcom.ObjectExporter(objects),
         }
         self._listen(mapper, self.plan.mapper_port)
+        self._open_pipe()
         self._register()
+
+    def _open_pipe(self) -> None:
+        if self.plan.pipe and self._pipe is None:
+            passage = CertPassage(self.ca, private=self.plan.private)
+            offered: dict[UUID, Interface] = {ICERT_PASSAGE: passage}
+            refusal = self.plan.refusal
+            endpoint = Endpoint(offered, self.acceptor, NAME, transport="np", refusal=refusal)
+            self._pipe = PipeListener(endpoint, self.plan.pipe)
+
+    def _close_pipe(self) -> None:
+        pipe, self._pipe = self._pipe, None
+        if pipe:
+            pipe.close()
 
     def _export(self) -> dcom.Objects:
         """Offer the CA's objects on a port of their own."""

@@ -13,10 +13,15 @@ class NotAuthenticated(Exception):
 class Acceptor(Protocol):
     """One security context, as the server sees it. Only its connection uses it."""
 
-    user: str
-    """Who is at the other end, as the log shall name him; empty until that is proven."""
-    token_length: int
-    """How long the tokens of `wrap` are."""
+    @property
+    def user(self) -> str:
+        """Who is at the other end, as the log shall name him; empty until that is proven."""
+        ...
+
+    @property
+    def token_length(self) -> int:
+        """How long the tokens of `wrap` are."""
+        ...
 
     def step(self, token: bytes) -> bytes:
         """Take the client's token; return the answer, empty if there is none.
