@@ -1,17 +1,20 @@
 """`certeasy eab`: keys for external account bindings, handed out to those who may register."""
 
+import base64
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import msgspec
 
 from certeasy.admin.eab import LONGEST_COMMENT, MOST_USES, CreateEab, EabMade, RevokeEab
-from certeasy.cli.administration import carry_out, refusals_told
+from certeasy.cli.administration import carry_out, carry_out_with, refusals_told
 from certeasy.cli.at_rest import existing_store
 from certeasy.cli.options import a_duration, fail, read, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.decide import eab as deciding
+from certeasy.settings import Settings
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
 from journal.breaks import printable
 from projections.eab import REVOKED, EabKey
@@ -116,36 +119,60 @@ def create(
         prevalidated=prevalidated,
         comment=comment,
     )
-    made = carry_out(config_file, wish)
+    settings = read(config_file)
+    made = carry_out_with(settings, wish)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(made), indent=2))
         return
-    click.echo(_ready_lines(made))
+    click.echo(_ready_lines(made, _own_root(settings)))
 
 
-def _ready_lines(made: EabMade) -> str:
+def _own_root(settings: Settings) -> Path | None:
+    """Return the root that clients have to trust, where the certificate that they are shown is of
+    an authority inside the server; None: others issued it."""
+    from certeasy.app import root_file  # noqa: PLC0415 - most commands need no server
+
+    host = urlsplit(settings.server.url[0]).hostname
+    for bundle in settings.tls_certificate_manager.bundles if settings.server.tls else ():
+        if bundle.authority is not None and host in bundle.hosts:
+            root = root_file(settings, bundle.authority)
+            return root if root.exists() else None
+    return None
+
+
+def _ready_lines(made: EabMade, root: Path | None) -> str:
+    """Return what to type; with a root, how each client is told to trust it."""
     kid, key, directory = made.kid, made.hmac_key, made.directory
     until = f", until {made.expires}" if made.expires else ""
+    trust = requests = lego = acme_sh = bundle = ""
+    if root is not None:
+        trust = (
+            "\n\nThe server's certificate is from its own CA, which no client knows. Copy"
+            f"\n  {root}\nto each client, as root.pem."
+        )
+        requests, lego = "REQUESTS_CA_BUNDLE=root.pem ", "LEGO_CA_CERTIFICATES=root.pem "
+        acme_sh = " --ca-bundle root.pem"
+        bundle = f"\n    caBundle: {base64.b64encode(root.read_bytes()).decode()}"
     return f"""\
 kid       {kid}
 hmac key  {key}
 
 The key is printed this once. It is base64url without padding: clients decode it themselves.
-What to type{until}:
+What to type{until}:{trust}
 
 certbot
-  certbot register --server {directory} \\
+  {requests}certbot register --server {directory} \\
     --eab-kid {kid} \\
     --eab-hmac-key {key}
 
 lego
-  lego --server {directory} --accept-tos \\
+  {lego}lego --server {directory} --accept-tos \\
     --email EMAIL --domains NAME --http \\
     --eab --kid {kid} \\
     --hmac {key} run
 
 acme.sh
-  acme.sh --register-account --server {directory} \\
+  acme.sh --register-account --server {directory}{acme_sh} \\
     --eab-kid {kid} \\
     --eab-hmac-key {key}
 
@@ -154,7 +181,7 @@ cert-manager
     --from-literal=secret={key}
   # in the issuer, under spec:
   acme:
-    server: {directory}
+    server: {directory}{bundle}
     externalAccountBinding:
       keyID: {kid}
       keySecretRef:

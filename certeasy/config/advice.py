@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from ipaddress import ip_address
 
+from certeasy.config.forms import duration_text
 from certeasy.settings import (
     AuthoritySettings,
     DnsProfile,
@@ -30,6 +31,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
     return (
         *_server(settings),
         *_issuing(settings),
+        *_longer(settings),
         *_validating(settings),
         *_renewing(settings.renewal_info),
     )
@@ -129,6 +131,35 @@ def _adcs(name: str, adcs: AdcsSettings, settings: Settings) -> Iterator[str]:
                 f'authority "{name}": how long a certificate lives is its template\'s say;'
                 f' one that outlives max-validity of policy "{policy.name}" is refused and revoked'
             )
+
+
+def _longer(settings: Settings) -> Iterator[str]:
+    """Yield the policies and profiles whose max-validity no embedded CA that serves them gives."""
+    bound = {each.policy: each.authorities for each in settings.policy_bindings}
+    limits = [
+        (f'policy "{policy.name}"', policy.max_validity, bound.get(policy.name, ()))
+        for policy in settings.issuance_policies
+    ]
+    limits += [
+        (
+            f'profile "{profile.name}"',
+            profile.max_validity,
+            (profile.authority,) if profile.authority else bound.get(profile.policy, ()),
+        )
+        for profile in settings.profiles
+    ]
+    for who, longest, serving in limits:
+        for authority in settings.authorities:
+            embedded = authority.embedded
+            if embedded is None or longest is None or authority.name not in serving:
+                continue
+            given = embedded.certificate_validity
+            if longest > given:
+                yield (
+                    f"{who} has max-validity {duration_text(longest)}, but certificates of"
+                    f' authority "{authority.name}" live for {duration_text(given)} (its'
+                    " certificate-validity)"
+                )
 
 
 def _unprovable(policy: IssuancePolicy) -> Iterator[str]:

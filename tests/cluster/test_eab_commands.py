@@ -1,5 +1,6 @@
 """Keys for external account bindings as an administrator makes, lists and takes them back."""
 
+import base64
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -131,11 +132,39 @@ def test_pitfall_16_what_to_type_is_printed_for_four_clients(place: Place) -> No
     assert f"keyID: {kid} keySecretRef: name: certeasy-eab key: secret" in flat
     assert all(len(line) <= 100 for line in told.splitlines())
     assert "until 20" in told
+    assert "root.pem" not in told  # who issued the server's certificate is not known here
+
+
+@pytest.mark.parametrize("tls", ["true", "false"])
+def test_where_the_server_s_certificate_is_from_its_own_ca_each_client_is_told_to_trust_it(
+    place: Place, tmp_path: Path, tls: str
+) -> None:
+    own = "{name: own, mode: pki, hosts: [acme.lab.test], authority: lab-ca}"
+    place.config = a_config(
+        tmp_path,
+        workdir=f'"{place.workdir}"',
+        server=f"{{url: [https://acme.lab.test], tls: {tls}}}",
+        tls_certificate_manager=f"{{bundles: [{own}]}}",
+        authorities="[{name: lab-ca, type: embedded}]",
+    )
+    with standing(place, "running"):
+        told = place.run("eab", "create")
+    root = place.workdir / "lab-ca.root.pem"
+    pem = base64.b64encode(root.read_bytes()).decode()
+    lines = (
+        f"  {root}\nto each client, as root.pem.\n",
+        "  REQUESTS_CA_BUNDLE=root.pem certbot register --server https://acme.lab.test/",
+        "  LEGO_CA_CERTIFICATES=root.pem lego --server https://acme.lab.test/",
+        "--server https://acme.lab.test/acme/directory --ca-bundle root.pem \\\n",
+        f"    caBundle: {pem}\n",
+    )
+    # With a proxy in front, the certificate that clients see is the proxy's.
+    assert [line in told for line in lines] == [tls == "true"] * len(lines)
 
 
 WRONG = {
     "expires": (("--expires", "soon"), "is not a duration"),
-    "never": (("--expires", "0"), "would switch it off"),
+    "never": (("--expires", "0"), "'0' is no time at all; give more than that, such as 24h"),
     "uses": (("--max-uses", "0"), "is not in the range"),
     "comment": (("--comment", "two\nlines"), "on one line"),
     "long": (("--comment", "x" * 201), "on one line"),

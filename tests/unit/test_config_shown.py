@@ -80,6 +80,33 @@ def test_what_is_permitted_and_cannot_be_proven_is_warned_of(tmp_path, rules, ch
     assert not said or said[0].startswith(f'policy "{policy.name}" {warning}')
 
 
+@pytest.mark.parametrize(
+    ("policy", "profile", "warning"),
+    [
+        ("91d", "7d", 'policy "p" has max-validity 91d, but certificates of authority "ca" live'),
+        (None, "365d", 'profile "q" has max-validity 365d, but certificates of authority "ca"'),
+        ("90d", "90d", None),
+        (None, None, None),
+    ],
+)
+def test_a_validity_that_the_embedded_ca_does_not_give_is_warned_of(
+    tmp_path, policy, profile, warning
+):
+    allowed = f", max-validity: {policy}" if policy else ""
+    narrowed = f", max-validity: {profile}" if profile else ""
+    path = a_config(
+        tmp_path,
+        issuance_policies=f"[{{name: p, dns: {{allow: [.corp.test/2]}}{allowed}}}]",
+        profiles=f"[{{name: q, description: A profile, policy: p{narrowed}}}]",
+        policy_bindings="[{policy: p, authorities: [ca]}]",
+        authorities="[{name: ca, type: embedded}, {name: b, type: embedded}]",
+    )
+    said = [line for line in warnings(load(path)) if "max-validity" in line]
+    assert len(said) == (warning is not None)
+    assert not said or said[0].startswith(warning)
+    assert not said or said[0].endswith("live for 90d (its certificate-validity)")
+
+
 def test_a_proof_that_lasts_is_warned_of(tmp_path):
     server = "{url: [https://a.test], tls: false, caa-identities: [ca.test]}"
     policy = "[{name: p, dns: {allow: [.corp.test/2]}, challenges: [dns-persist-01]}]"
