@@ -4,6 +4,10 @@ Who may use it: the user whom the server runs as, and root. The folder keeps oth
 socket's mode does, and whoever is connected is asked of the kernel, which also tells whose name
 goes into the log.
 
+Whom a command speaks with: root, the owner of the workdir, or its own user. Where others may write
+in the workdir, one of them could put a socket of his own there, so (1) what stands there is a
+socket, no link; (2) its owner is one of these; (3) so is the user who listens, as the kernel tells.
+
 A socket's address has room for about a hundred bytes of path. Where the workdir's is longer, Linux
 lets the folder be named by an open descriptor; elsewhere that is refused, with a word about it.
 
@@ -34,6 +38,7 @@ LONGEST = 107 if sys.platform == "linux" else 103  # bytes of path in a socket's
 _BY_DESCRIPTOR = Path("/proc/self/fd")
 _CREDENTIALS = struct.Struct("3i")  # struct ucred of Linux: process, user, group
 _XUCRED = (0, 1, struct.Struct("=2I"))  # SOL_LOCAL, LOCAL_PEERCRED; version and user of a BSD
+_REMEDY = "remove it, and let nobody else write in that folder (mode 0700)"
 _GONE = frozenset({errno.ECONNREFUSED, errno.ENOENT})
 
 
@@ -128,11 +133,28 @@ def open_doorway(workdir: Path, seconds: float) -> UnixDoorway:
 def connect(workdir: Path, seconds: float) -> UnixConnection | None:
     """Return a connection to the server of this workdir, or None where none runs.
 
-    Raises OSError where it cannot be reached: a PermissionError for who is not its user or root.
+    Raises OSError where it cannot be reached: a PermissionError for who is not its user or root,
+    and where it is not the server's.
     """
     path = workdir / NAME
-    if not path.exists():
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    owner = workdir.stat().st_uid
+    trusted = {0, os.geteuid(), owner}
+    whose = f"root, the owner of the workdir ({user_name(owner)}), or you"
+    if not stat.S_ISSOCK(found.st_mode):  # (1)
+        what = "a symbolic link" if stat.S_ISLNK(found.st_mode) else "no socket"
+        raise PermissionError(
+            f"{path} is {what} (of user {user_name(found.st_uid)}), and not the server's socket:"
+            f" {_REMEDY}"
+        )
+    if found.st_uid not in trusted:  # (2)
+        raise PermissionError(
+            f"{path} belongs to user {user_name(found.st_uid)}, and not to {whose}: if the server"
+            f" runs as that user, run the command as that user; else {_REMEDY}"
+        )
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connected.settimeout(seconds)
     try:
@@ -148,6 +170,12 @@ def connect(workdir: Path, seconds: float) -> UnixConnection | None:
                 " command as one of them"
             ) from None
         raise
+    listening = _peer(connected)
+    if listening not in trusted:  # (3)
+        connected.close()
+        raise PermissionError(
+            f"user {user_name(listening)} listens at {path}, and not {whose}: {_REMEDY}"
+        )
     return UnixConnection(connected, seconds)
 
 

@@ -329,6 +329,76 @@ def test_another_user_gives_no_instructions_even_where_the_modes_let_him() -> No
     folder.cleanup()
 
 
+IMPOSTOR = """
+import os, socket, sys
+if os.geteuid() == 0:
+    os.setuid(65534)
+with socket.socket(socket.AF_UNIX) as listening:
+    listening.bind(sys.argv[1])
+    os.chmod(sys.argv[1], 0o666)
+    listening.listen()
+    print("listening", flush=True)
+    connected, _ = listening.accept()
+    connected.settimeout(10.0)
+    print(f"heard {connected.recv(1)}", flush=True)
+"""
+
+
+@contextmanager
+def impostor(place: Place, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Somebody else's socket in a workdir where everybody may write."""
+    place.workdir.parent.chmod(0o755)
+    place.workdir.mkdir()
+    place.workdir.chmod(0o1777)
+    (place.workdir / "server_id").write_text(SERVER_ID)  # a node's workdir
+    with subprocess.Popen(
+        [sys.executable, "-c", IMPOSTOR, str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("owner", ["his", "ours"])
+def test_nothing_is_told_to_a_socket_that_somebody_else_has_put_there(owner: str) -> None:
+    """By its file, or, where that looks right, by who listens. (Root's tests can be two users.)"""
+    with tempfile.TemporaryDirectory() as folder:  # that others may enter, unlike pytest's own
+        place = Place(Path(folder))
+        path = place.workdir / "admin.sock"
+        with impostor(place, path) as process:
+            if os.geteuid() != 0:
+                return  # nobody else is there
+            if owner == "ours":
+                os.chown(path, 0, 0)
+            said = place.run("node", "endorse", SERVER_ID, KID, code=1)
+            assert said.count("\n") == 1
+            assert "mode 0700" in said
+            if owner == "ours":
+                assert said.startswith(f"certeasy: user nobody listens at {path}, and not root")
+                assert process.stdout is not None
+                assert process.stdout.readline() == "heard b''\n"
+            else:
+                assert said.startswith(f"certeasy: {path} belongs to user nobody, and not to root")
+                with pytest.raises(PermissionError, match="belongs to user nobody"):
+                    local.open_doorway(place.workdir)
+
+
+def test_a_link_to_a_socket_is_not_followed(place: Place) -> None:
+    path = place.workdir / "admin.sock"
+    place.workdir.mkdir()
+    (place.workdir / "server_id").write_text(SERVER_ID)
+    elsewhere = place.workdir.parent / "elsewhere"
+    elsewhere.mkdir()
+    with a_door(elsewhere):
+        path.symlink_to(elsewhere / "admin.sock")
+        said = place.run("node", "endorse", SERVER_ID, KID, code=1)
+        assert said.startswith(f"certeasy: {path} is a symbolic link (of user {ME}), and not the")
+        path.unlink()
+        path.write_text("")
+        assert "is no socket" in place.run("node", "endorse", SERVER_ID, KID, code=1)
+
+
 # -- the wire ------------------------------------------------------------------------------------
 
 
