@@ -195,10 +195,11 @@ def a_lab(
     clock: Clock | None = None,
     change: Callable[[Settings], Settings] = lambda settings: settings,
     sections: dict[str, Any] | None = None,
+    build: Callable[..., Application] = Application,
     **server: Any,
 ) -> Iterator[Lab]:
     """Open a lab; `server` are settings of the server's section, `sections` replace others, and
-    `change` changes any of them."""
+    `change` changes any of them. `build` makes the server."""
     shown: dict[str, str] = {}
 
     labs: list[Lab] = []
@@ -218,7 +219,7 @@ def a_lab(
         if server:
             section = msgspec.structs.replace(settings.server, **server)
             settings = msgspec.structs.replace(settings, server=section)
-        with a_server(folder, clock=clock, settings=settings) as application:
+        with a_server(folder, clock=clock, settings=settings, build=build) as application:
             labs.append(Lab(application, shown))
             yield labs[0]
 

@@ -1,7 +1,7 @@
 """A whole server in the test's own process: everything but the listeners, on real SQLite, in a
 folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
@@ -54,12 +54,17 @@ def lab_settings(folder: Path, http_port: int = 5002) -> Settings:
 
 @contextmanager
 def a_server(
-    folder: Path, *, clock: Clock | None = None, settings: Settings | None = None, **changes: object
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    settings: Settings | None = None,
+    build: Callable[..., Application] = Application,
+    **changes: object,
 ) -> Iterator[Application]:
     """Open a server in the folder, and close it in good order; `changes` replace whole sections of
-    its settings."""
+    its settings, and `build` makes it."""
     chosen = msgspec.structs.replace(settings or lab_settings(folder), **changes)
-    application = Application(chosen, clock=clock)
+    application = build(chosen, clock=clock)
     application.open()
     try:
         yield application
