@@ -8,9 +8,12 @@
         ca.behaves("WebServer", pends())     # of all requests for a template
         ca.issued, ca.requests, ca.revoked   # what it knows
 
-Behaviours are told in `tools.adcs_sim.behaviour`.
+Behaviours are told in `tools.adcs_sim.behaviour`. `a_ca_process(folder)` is the same in a process
+of its own, which can be killed and comes back with all that it issued.
 """
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +22,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from certeasy.clock import Clock
+from tools.adcs_sim import control
 from tools.adcs_sim.behaviour import Behaviour, issues
 from tools.adcs_sim.ca import Template
 from tools.adcs_sim.database import Request
@@ -140,4 +144,106 @@ def a_ca(
         yield LabCa(machine)
 
 
-__all__ = ["LabCa", "Plan", "Template", "a_ca", "issues"]
+class CaProcess:
+    """A CA in a process of its own, with the names that `LabCa` has."""
+
+    user, password, domain = USER, PASSWORD, DOMAIN
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._folder = folder
+        self._arguments = arguments
+        self._ports: tuple[str, ...] = ()
+        self.start()
+
+    def start(self) -> None:
+        """Run it, on the ports that it had before."""
+        command = [sys.executable, "-m", "tools.adcs_sim", "--json", "--control", "0"]
+        command += ["--folder", str(self._folder), *self._arguments, *self._ports]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout
+        told = msgspec.json.decode(self.process.stdout.readline())
+        (self._found,) = msgspec.convert(told["cas"], list[control.Description])
+        self._control: int = told["control"]
+        found = self._found
+        self._ports = ("--mapper-port", str(found.mapper_port), "--port", str(found.port))
+        self._ports += ("--objects-port", str(found.objects_port))
+
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self._found.address
+
+    @property
+    def mapper_port(self) -> int:
+        """Where the endpoint mapper listens."""
+        return self._found.mapper_port
+
+    @property
+    def port(self) -> int:
+        """Where ICertPassage listens."""
+        return self._found.port
+
+    @property
+    def name(self) -> str:
+        """The CA's common name."""
+        return self._found.name
+
+    @property
+    def roots(self) -> bytes:
+        """Its certificates in PEM."""
+        return msgspec.convert(self.ask(control.Describe()), control.Description).roots.encode()
+
+    @property
+    def issued(self) -> list[bytes]:
+        """Every certificate (DER) that it ever signed."""
+        return msgspec.convert(self.ask(control.Issued()), list[bytes])
+
+    @property
+    def requests(self) -> list[Request]:
+        """Every request that it ever got, oldest first."""
+        return msgspec.convert(self.ask(control.Requests()), list[Request])
+
+    @property
+    def revoked(self) -> dict[str, int]:
+        """Reasons by serial number in lower-case hex."""
+        return msgspec.convert(self.ask(control.Revoked()), dict[str, int])
+
+    def behaves(self, template: str, behaviour: Behaviour) -> None:
+        """Tell what becomes of requests for a template from now on."""
+        self.ask(control.Behave(template=template, behaviour=behaviour))
+
+    def once(self, *behaviours: Behaviour) -> None:
+        """Tell what becomes of the next requests, whatever their template."""
+        self.ask(control.Once(behaviours=behaviours))
+
+    def approve(self, number: int) -> None:
+        """Approve a pending request, as an officer does."""
+        self.ask(control.Approve(request=number))
+
+    def deny(self, number: int) -> None:
+        """Deny a pending request, as an officer does."""
+        self.ask(control.Deny(request=number))
+
+    def ask(self, command: control.Command) -> object:
+        """Have a command done."""
+        return control.ask(self._control, command)
+
+
+@contextmanager
+def a_ca_process(folder: Path, *arguments: str) -> Iterator[CaProcess]:
+    """Run a CA as `python -m tools.adcs_sim` does; `arguments` are its own."""
+    process = CaProcess(folder, *arguments)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+__all__ = ["CaProcess", "LabCa", "Plan", "Template", "a_ca", "a_ca_process", "issues"]

@@ -8,7 +8,7 @@ from impacket.dcerpc.v5.ndr import NDRCALL, NDRSTRUCT
 from impacket.uuid import uuidtup_to_bin
 from msgspec import Struct
 
-from tests.make.adcs import DOMAIN, PASSWORD, USER, LabCa
+from tests.make.adcs import DOMAIN, PASSWORD, USER, CaProcess, LabCa
 
 PASSAGE = uuidtup_to_bin(("91ae6020-9e3c-11cf-8d7c-00aa00c091be", "0.0"))
 
@@ -58,7 +58,7 @@ class Client:
 
     def __init__(
         self,
-        ca: LabCa,
+        ca: LabCa | CaProcess,
         *,
         user: str = USER,
         password: str = PASSWORD,
@@ -110,7 +110,7 @@ class Client:
         )
 
 
-def mapped(ca: LabCa) -> str:
+def mapped(ca: LabCa | CaProcess) -> str:
     """Ask the endpoint mapper where ICertPassage is."""
     made = transport.DCERPCTransportFactory(f"ncacn_ip_tcp:{ca.host}[{ca.mapper_port}]")
     made.set_connect_timeout(10)
