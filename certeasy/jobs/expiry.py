@@ -46,7 +46,7 @@ class Expiry:
                 if not over or not (done := self._end(over)):
                     break
                 ended += done
-        except (Unavailable, DatabaseUnavailable, PoisonousCommand) as error:
+        except (Unavailable, DatabaseUnavailable) as error:
             log.warning("orders that ran out could not be ended: %s", error)
         if ended:
             log.info("%s ran out", counted(ended, "order"))
@@ -60,6 +60,17 @@ class Expiry:
         return self._run_out(status, now, AT_ONCE)
 
     def _end(self, order_ids: list[str]) -> int:
+        """Return how many of these were ended. One whose lines cannot be believed any more harms
+        none of the others."""
+        try:
+            return self._end_together(order_ids)
+        except PoisonousCommand as error:
+            if len(order_ids) == 1:
+                log.warning("an order that ran out cannot be ended: %s", error)
+                return 0
+        return sum(self._end([order_id]) for order_id in order_ids)
+
+    def _end_together(self, order_ids: list[str]) -> int:
         def decide(rows: Reader, now: datetime) -> Decision:
             return orders.expire(rows, now, order_ids)
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from tests.fakes.clocks import HeldClock
 from tests.make.certificates import cert_id_of
 from tests.make.csrs import a_csr
 from tests.make.lab import Client, Lab, a_lab
@@ -143,6 +144,25 @@ def test_a_line_changed_in_the_database_stops_what_rests_on_it(lab: Lab, client:
     assert answer.status_code == 500
     assert "order.finalized" not in journal(lab)
     assert lab.server.committer.trouble() is None  # nobody else is harmed
+
+
+def test_an_order_that_stops_so_keeps_no_other_one_open(tmp_path: Path) -> None:
+    """Orders that ran out are ended together; one that cannot be is left out."""
+    clock = HeldClock()
+    with a_lab(tmp_path, clock=clock) as lab:
+        client = lab.client()
+        client.register()
+        broken, others = client.placed("mine.lab.test"), client.placed("web.lab.test")
+        change(
+            lab,
+            "UPDATE events SET line = CAST(replace(CAST(line AS TEXT), 'mine.lab', 'your.lab')"
+            " AS BLOB) WHERE type = 'order.created' AND stream = ?",
+            f"order/{broken.rpartition('/')[2]}",
+        )
+        clock.pass_by(7 * 24 * 3600)
+        lab.server.expiry.expire()
+        (line,) = [each for each in lab.journal() if b'"order.expired"' in each]
+        assert others.rpartition("/")[2].encode() in line
 
 
 def test_a_certificate_whose_successor_was_hidden_is_not_replaced_again(
