@@ -6,6 +6,7 @@ attempt that is over changes nothing of its order, and a certificate that it bri
 twin: somebody has to revoke it.
 """
 
+import hashlib
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -130,6 +131,8 @@ def issued(
     order_id = held.id
     order = rows.get(ORDERS, order_id)
     if order is None or _ordered(order) != _ordered(held):
+        return Decision()
+    if hashlib.sha256(held.csr).hexdigest() != order.csr_sha256:
         return Decision()
     if _awaiting(rows, order_id, fact.attempt) is None:
         twin = CertificateTwinFound(

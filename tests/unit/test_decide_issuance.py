@@ -1,6 +1,7 @@
 """What follows from what an authority was asked and answered, and who may revoke."""
 
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -47,9 +48,12 @@ def test_what_was_issued_makes_the_order_valid(world: World, account: Account) -
     assert world.rows.get(CERTIFICATES, order_id) is not None
 
 
-@pytest.mark.parametrize("other", [{"policy": "lax"}, {"profile": "lax"}, {"account_id": NO_ID}])
+@pytest.mark.parametrize(
+    "other",
+    [{"policy": "lax"}, {"profile": "lax"}, {"account_id": NO_ID}, {"csr": b"another key's"}],
+)
 def test_a_certificate_held_against_another_order_is_not_recorded(
-    world: World, account: Account, other: dict[str, str]
+    world: World, account: Account, other: dict[str, Any]
 ) -> None:
     order_id = world.processing("a.test", account=account)
     seen = msgspec.structs.replace(world.row(order_id), **other)
