@@ -10,7 +10,7 @@ from certeasy.decide.challenges import proving
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.identifiers import show, split
 from certeasy.decide.problems import Problem, Refused, Subproblem
-from certeasy.decide.scope import parse, permits
+from certeasy.decide.scope import NameRule, parse, permits
 from events.counting import times
 from events.eab import EabCreated, EabRevoked, EabUsed
 from events.registry import Event
@@ -148,7 +148,8 @@ def check_names(key: EabKey | None, names: Sequence[str]) -> None:
     """
     if key is None or not key.allow:
         return
-    bad = [name for name in names if not _allowed(key, name)]
+    rules = _rules(key)
+    bad = [name for name in names if not _allowed(rules, name)]
     if not bad:
         return
     told = [
@@ -200,7 +201,8 @@ def prevalidated(key: EabKey | None, names: Sequence[str]) -> dict[str, str]:
     """Return the names that need no proof from an account bound with this key, with the rule."""
     if key is None or not key.prevalidated:
         return {}
-    return {name: f"eab {key.kid}" for name in names if _allowed(key, name)}
+    rules = _rules(key)
+    return {name: f"eab {key.kid}" for name in names if _allowed(rules, name)}
 
 
 def _bounds(key: EabKey | None) -> tuple[object, ...]:
@@ -210,10 +212,14 @@ def _bounds(key: EabKey | None) -> tuple[object, ...]:
     return (key.kid, key.policy, key.profile, key.allow, key.challenges, key.prevalidated)
 
 
-def _allowed(key: EabKey, name: str) -> bool:
+def _rules(key: EabKey) -> tuple[NameRule, ...]:
+    """Return the rules of a key, read once for all names of an order."""
+    return tuple(map(parse, key.allow))
+
+
+def _allowed(rules: Sequence[NameRule], name: str) -> bool:
     base, wildcard = split(name)
-    allow = tuple(parse(rule) for rule in key.allow)
-    return permits(allow, (), base, wildcard=wildcard).permitted
+    return permits(rules, (), base, wildcard=wildcard).permitted
 
 
 def _not_allowed(key: EabKey, name: str) -> str:

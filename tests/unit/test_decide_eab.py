@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from certeasy.decide import accounts, eab
+from certeasy.decide import accounts, eab, scope
 from certeasy.decide.eab import EabRefused
 from certeasy.decide.problems import Problem, Refused
 from events.eab import EabCreated, EabRevoked, EabUsed
@@ -243,6 +243,24 @@ def test_accounts_of_a_key_order_its_profile(world: World) -> None:
     with pytest.raises(Refused, match="the profile short only") as caught:
         eab.profile(key, "long")
     assert caught.value.problem is Problem.INVALID_PROFILE
+
+
+def test_the_rules_of_a_key_are_read_once_for_all_names_of_an_order(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred names and a hundred rules would be ten thousand readings."""
+    key = a_key(world, allow=(".a.test/1", ".shop.test/1"), prevalidated=True)
+    read: list[str] = []
+
+    def reading(text: str) -> scope.NameRule:
+        read.append(text)
+        return scope.parse(text)
+
+    monkeypatch.setattr(eab, "parse", reading)
+    names = tuple(f"n{n}.shop.test" for n in range(100))
+    eab.check_names(key, names)
+    assert len(eab.prevalidated(key, names)) == len(names)
+    assert len(read) == 2 * len(key.allow)
 
 
 def test_names_that_a_key_grants_need_no_proof(world: World) -> None:
