@@ -14,6 +14,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     """One step: what was seen, and, where something is wrong, what is to be done about it.
 
     `code` is the number (`0x80094012`) that Windows or the CA gave, or will give to a request.
+    `about` is the template, where there may be several.
     """
 
     step: str
@@ -21,6 +22,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     text: str
     remedy: str = ""
     code: str = ""
+    about: str = ""
 
 
 def shown(value: bytes | str, length: int = LONGEST) -> str:

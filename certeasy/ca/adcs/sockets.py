@@ -10,10 +10,10 @@ from certeasy.ca.adcs.errors import NotReached
 
 def connected(host: str, port: int, deadline: Deadline) -> socket.socket:
     """Connect to the first address of a host that answers. Raises NotReached or Late."""
-    addresses = _addresses(host, port)
+    places = addresses(host, port)
     error: OSError | None = None
-    for number, address in enumerate(addresses):
-        share = deadline.remaining() / (len(addresses) - number)
+    for number, address in enumerate(places):
+        share = deadline.remaining() / (len(places) - number)
         try:
             made = socket.create_connection((address, port), timeout=share)
         except OSError as refused:
@@ -25,8 +25,11 @@ def connected(host: str, port: int, deadline: Deadline) -> socket.socket:
     raise NotReached("connect", described(f"{host} port {port}", error), error.errno) from None
 
 
-def _addresses(host: str, port: int) -> list[str]:
-    """Return a host's addresses, in the system's order. Nothing bounds that but who calls."""
+def addresses(host: str, port: int) -> list[str]:
+    """Return a host's addresses, in the system's order. Nothing bounds that but who calls.
+
+    Raises NotReached.
+    """
     try:
         return [str(ipaddress.ip_address(host))]
     except ValueError:

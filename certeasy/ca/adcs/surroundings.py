@@ -1,0 +1,118 @@
+"""The world as it is, for `certeasy adcs check`: the network, the domain, the CA.
+
+Every question has `connect-timeout` to be answered in, a CA's answer `default-timeout` but no more
+than half a minute: who stands before a terminal does not wait for longer. Nothing is kept but the
+tickets.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypeVar
+
+from certeasy.ca.adcs import directory, parties
+from certeasy.ca.adcs.controllers import Controllers
+from certeasy.ca.adcs.deadline import Bounded, Deadline
+from certeasy.ca.adcs.directory import Directory
+from certeasy.ca.adcs.icpr import Enrolment
+from certeasy.ca.adcs.identity import Identity
+from certeasy.ca.adcs.preflight import Unread
+from certeasy.ca.adcs.sockets import addresses, close, connected
+from certeasy.clock import Clock
+from certeasy.settings.adcs import AdcsSettings
+
+T = TypeVar("T")
+
+LONGEST = 30.0
+
+
+class Surroundings:
+    """What is between here and one CA, as its settings have it. For one thread."""
+
+    def __init__(self, settings: AdcsSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._target = parties.target(settings)
+        self._bounded = Bounded()
+        self._known: Controllers = parties.controllers(settings, clock)
+        self._identity: Identity | None = None
+        self._enrolment: Enrolment | None = None
+        self._patience = settings.connect_timeout.total_seconds()
+
+    def identity(self) -> str:
+        """Tell people who we are."""
+        return self._we.described
+
+    def addresses(self, host: str) -> tuple[str, ...]:
+        """Return a name's addresses; those that the settings give in its place."""
+        if self._settings.address and host == self._target.host:
+            return (self._settings.address,)
+        return self._soon(lambda _: tuple(addresses(host, 0)))
+
+    def knock(self, host: str, port: int) -> None:
+        """Connect, and hang up."""
+        place = self._settings.address if host == self._target.host else None
+        self._soon(lambda deadline: close(connected(place or host, port, deadline)))
+
+    def controllers(self) -> tuple[str, ...]:
+        """Return the names of the domain's controllers."""
+        return self._soon(
+            lambda deadline: tuple(each.host for each in self._known.in_turn(deadline))
+        )
+
+    def now(self) -> datetime:
+        """Return this machine's time."""
+        return self._clock.now()
+
+    def time_of(self, controller: str) -> datetime | None:
+        """Return a controller's time."""
+        return self._soon(lambda deadline: directory.glance(controller, deadline).time)
+
+    def ticket(self, service: str, host: str) -> None:
+        """Have the domain vouch for us to a service."""
+        self._soon(lambda deadline: self._we.credentials(service, host, deadline))
+
+    def directory(self, controller: str) -> Directory:
+        """Bind to a controller."""
+        if self._settings.auth == "sspi":
+            raise directory.NotRead(
+                "with auth: sspi the directory is not read yet",
+                "look at the template with certtmpl.msc; docs/adcs.md says what at",
+            )
+        auth = self._settings.auth
+        return self._soon(
+            lambda deadline: directory.open_directory(
+                controller, self._we, auth, deadline, trusted=self._settings.ca_certificates
+            )
+        )
+
+    def probe(self) -> int:
+        """Ask the CA for a request that cannot exist."""
+        if self._enrolment is None:
+            self._enrolment = Enrolment(self._target, self._we, connections=1, clock=self._clock)
+        limit = min(LONGEST, self._settings.default_timeout.total_seconds())
+        return self._enrolment.probe(self._settings.common_name, Deadline(limit))
+
+    def security(self) -> bytes:
+        """Return the CA's own security descriptor."""
+        raise Unread("the CA's own rights are not read over the network")
+
+    def setting(self, node: str, name: str) -> int:
+        """Return a number out of the CA's own configuration."""
+        del node
+        raise Unread(f"the CA's {name} are not read over the network")
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._enrolment is not None:
+            self._enrolment.close()
+
+    @property
+    def _we(self) -> Identity:
+        if self._identity is None:
+            self._identity = parties.identity(self._settings, self._known, self._clock)
+        return self._identity
+
+    def _soon(self, ask: Callable[[Deadline], T]) -> T:
+        """Return what is answered in time. Raises Late, also of what knows no time."""
+        deadline = Deadline(self._patience)
+        return self._bounded.run(deadline, lambda: ask(deadline))

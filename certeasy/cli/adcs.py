@@ -1,0 +1,251 @@
+"""`certeasy adcs`: look at a company's own CA, before anybody depends on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+from certeasy.ca.adcs.findings import Finding, Status
+from certeasy.ca.adcs.preflight import Preflight, Subject, Wanted
+from certeasy.ca.adcs.surroundings import Surroundings
+from certeasy.ca.adcs.templates import KeyRules, PendingRule
+from certeasy.cli.options import fail, read, told, with_config
+from certeasy.clock import SystemClock
+from certeasy.settings import AuthoritySettings, IssuancePolicy, Settings
+from certeasy.settings.adcs import AdcsSettings
+
+COLOURS: dict[Status, str] = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "dim"}
+STEP_WIDTH = 16
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What was found of one authority, as `--json` prints it.
+
+    `findings` are those of `certeasy.ca.adcs.findings`: step, status (ok, warn, fail, skipped),
+    text, and where there is one: remedy, code, about (the template).
+    """
+
+    authority: str
+    ca: str
+    host: str
+    transport: str
+    auth: str
+    ok: bool
+    findings: tuple[Finding, ...]
+
+
+@click.group()
+def adcs() -> None:
+    """Look at the Microsoft AD CS that the configuration names."""
+
+
+@adcs.command(epilog="Example: certeasy adcs check -f /etc/certeasy/config.yml")
+@with_config
+@click.option(
+    "--authority",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="This one alone; may be repeated.",
+)
+@click.option("--template", metavar="NAME", help="As if this were the template.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@told()
+def check(
+    config_file: Path, names: tuple[str, ...], template: str | None, *, as_json: bool
+) -> None:
+    """See whether each authority of the type adcs can be used; nothing is asked for or changed.
+
+    Line by line, from DNS over ports, clock, ticket and directory to the CA, its templates and the
+    rights of the account; each line is ok, warn, fail or skipped, with what is to be done. No
+    server is needed; one may run.
+
+    Exit codes: 0 nothing failed (there may be warnings), 1 something did, 2 the command line or the
+    configuration is wrong.
+    """
+    settings = _settings(config_file)
+    chosen = _chosen(settings, names)
+    if as_json:
+        reports = [_report(settings, authority, template, None) for authority in chosen]
+        ok = all(report.ok for report in reports)
+        click.echo(msgspec.json.encode({"ok": ok, "authorities": reports}).decode())
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        reports = [_report(settings, authority, template, console) for authority in chosen]
+    if not all(report.ok for report in reports):
+        raise SystemExit(1)
+
+
+def _settings(config_file: Path) -> Settings:
+    """Return the configuration; mistakes in it end the command with code 2."""
+    try:
+        return read(config_file)
+    except SystemExit:
+        raise SystemExit(2) from None
+
+
+def _chosen(settings: Settings, names: tuple[str, ...]) -> list[AuthoritySettings]:
+    """Return the authorities that are looked at, or end the command."""
+    possible = {each.name: each for each in settings.authorities if each.adcs is not None}
+    known = ", ".join(possible) or "none"
+    unknown = [name for name in names if name not in possible]
+    if unknown:
+        fail(f"there is no authority of the type adcs called {unknown[0]!r}; known: {known}", 2)
+    if not possible:
+        fail("the configuration has no authority of the type adcs", 2)
+    return [each for name, each in possible.items() if not names or name in names]
+
+
+def _report(
+    settings: Settings,
+    authority: AuthoritySettings,
+    template: str | None,
+    console: Console | None,
+) -> Report:
+    """Look at one authority; what is found is printed as it is found, where there is a console."""
+
+    chosen = authority.adcs
+    assert chosen is not None
+    world = Surroundings(chosen, SystemClock())
+    findings: list[Finding] = []
+    if console is not None:
+        console.print(_title(authority.name, chosen), style="bold")
+    try:
+        steps = Preflight(_subject(settings, authority, chosen, template), world).run()
+        for finding in _shown(steps, console):
+            findings.append(finding)
+            if console is not None:
+                console.print(_line(finding))
+    finally:
+        world.close()
+    if console is not None:
+        console.print(f"\n{authority.name}: {_sum(findings)}\n")
+    return Report(
+        authority=authority.name,
+        ca=chosen.common_name,
+        host=chosen.server,
+        transport=chosen.transport,
+        auth=chosen.auth,
+        ok=all(finding.status != "fail" for finding in findings),
+        findings=tuple(findings),
+    )
+
+
+def _shown(steps: Iterator[Finding], console: Console | None) -> Iterator[Finding]:
+    """Pass the findings on; on a terminal it is shown that the next is being waited for."""
+    if console is None or not console.is_terminal:
+        yield from steps
+        return
+    while True:
+        with console.status("looking ..."):
+            finding = next(steps, None)
+        if finding is None:
+            return
+        yield finding
+
+
+def _title(name: str, chosen: AdcsSettings) -> str:
+    return f"{name}: {chosen.server}\\{chosen.common_name}, transport {chosen.transport}"
+
+
+def _line(finding: Finding) -> Text:
+    """Return a finding for people; coloured where the console is a terminal."""
+    line = Text("  ")
+    line.append(f"{finding.status:8}", style=COLOURS[finding.status])
+    line.append(f"{finding.step:{STEP_WIDTH}}")
+    line.append(finding.text)
+    if finding.code:
+        line.append(f" [{finding.code}]")
+    if finding.remedy and finding.status != "ok":
+        line.append(f"\n{'':{10 + STEP_WIDTH}}-> {finding.remedy}")
+    return line
+
+
+def _sum(findings: list[Finding]) -> str:
+    """Return how it went, in a few words."""
+    words: dict[Status, str] = {
+        "fail": "failed",
+        "warn": "to be looked at",
+        "skipped": "skipped",
+    }
+    counted = {status: sum(each.status == status for each in findings) for status in words}
+    told = [f"{number} {words[status]}" for status, number in counted.items() if number]
+    return f"{len(findings)} steps, {', '.join(told) or 'all in order'}"
+
+
+def _subject(
+    settings: Settings,
+    authority: AuthoritySettings,
+    chosen: AdcsSettings,
+    template: str | None,
+) -> Subject:
+    """Return what is looked at: the CA, and each template with what the policies let through."""
+
+    by_template: dict[str, list[IssuancePolicy]] = {}
+    for name, policy in _uses(settings, authority, chosen):
+        policies = by_template.setdefault(template or name, [])
+        if policy not in policies:
+            policies.append(policy)
+    if not by_template:
+        by_template[template or chosen.certificate_template] = []
+    return Subject(
+        ca_name=chosen.common_name,
+        host=chosen.server,
+        transport=chosen.transport,
+        port=chosen.port,
+        mapper_port=chosen.endpoint_mapper_port,
+        smb_port=chosen.smb_port,
+        auth=chosen.auth,
+        user=chosen.user or "",
+        revokes=not authority.disable_ca_revocation,
+        wanted=tuple(
+            Wanted(
+                name,
+                tuple(_rules(policy) for policy in policies),
+                tuple(_pending(policy) for policy in policies),
+                min((span for policy in policies if (span := policy.max_validity)), default=None),
+            )
+            for name, policies in by_template.items()
+        ),
+    )
+
+
+def _uses(
+    settings: Settings, authority: AuthoritySettings, chosen: AdcsSettings
+) -> Iterator[tuple[str, IssuancePolicy]]:
+    """Yield each template that orders can come to, with the policy that they come under."""
+    served = {
+        binding.policy
+        for binding in settings.policy_bindings
+        if authority.name in binding.authorities
+    }
+    for policy in settings.issuance_policies:
+        if authority.policies and policy.name not in authority.policies:
+            continue
+        if policy.name in served:
+            yield chosen.certificate_template, policy
+        for profile in settings.profiles:
+            here = profile.authority == authority.name or (
+                profile.authority is None and policy.name in served
+            )
+            if profile.policy == policy.name and here:
+                yield profile.template or chosen.certificate_template, policy
+
+
+def _rules(policy: IssuancePolicy) -> KeyRules:
+    allowed = policy.signature.allowed_algorithms
+    elliptic = any(name.startswith("ECDSA") for name in allowed)
+    return KeyRules(
+        policy.name,
+        rsa=any(name.startswith("RSA") for name in allowed),
+        min_rsa_bits=policy.signature.min_rsa_bits,
+        curves=tuple(policy.signature.allowed_ec_curves) if elliptic else (),
+        ed25519="ED25519" in allowed,
+    )
+
+
+def _pending(policy: IssuancePolicy) -> PendingRule:
+    return PendingRule(policy.name, policy.pending.accept, policy.pending.limit)

@@ -1,0 +1,193 @@
+"""`certeasy adcs check`, as it is typed: against a simulated CA, whose domain is not there."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from click.testing import CliRunner, Result
+
+from certeasy.ca.adcs.findings import Finding
+from certeasy.cli import adcs, group
+from tests.make.acme_server import free_port
+from tests.make.adcs import LabCa, a_ca
+
+CONFIG = """\
+workdir: "%CONFIGDIR%/work"
+server: {{url: [https://acme.lab.test], tls: false}}
+dns-validation-profiles: [{{name: d, resolved-ip-policy: {{allow-cidrs: [10.0.0.0/8]}}}}]
+authorities:
+  - name: ca
+    type: adcs
+    configuration:
+      ca-name: {name}
+      host: 127.0.0.1
+      endpoint-mapper-port: {mapper}
+      smb-port: {closed}
+      certificate-template: WebServer
+      auth: ntlm
+      domain: LAB
+      user: svc-acme
+      password-file: "%CONFIGDIR%/password"
+      domain-controllers: [127.0.0.1]
+      connect-timeout: 5s
+  - {{name: other, type: embedded}}
+issuance-policies:
+  - {{name: p, dns: {{allow: [.corp.test/2]}}}}
+  - {{name: q, dns: {{allow: [.other.test/2]}}}}
+policy-bindings:
+  - {{policy: p, authorities: [ca]}}
+  - {{policy: q, authorities: [ca, other]}}
+profiles:
+  - {{name: long, description: For long, policy: p, template: LongServer}}
+  - {{name: same, description: The same, policy: p}}
+  - {{name: elsewhere, description: Not here, policy: q, authority: other}}
+"""
+
+
+class Bench:
+    def __init__(self, folder: Path, ca: LabCa) -> None:
+        self.folder = folder
+        self.ca = ca
+        (folder / "password").write_text(ca.password)
+        (folder / "password").chmod(0o600)
+
+    def run(self, *arguments: str, command: str = "check", **changed: str) -> Result:
+        text = CONFIG.format(name=self.ca.name, mapper=self.ca.mapper_port, closed=free_port())
+        for old, new in changed.items():
+            assert old in text
+            text = text.replace(old, new)
+        path = self.folder / "config.yml"
+        path.write_text(text)
+        before = sorted(self.folder.rglob("*"))
+        result = CliRunner().invoke(group, ["adcs", command, "-f", str(path), *arguments])
+        assert sorted(self.folder.rglob("*")) == before, "nothing is left behind"
+        return result
+
+
+@pytest.fixture
+def bench(tmp_path) -> Iterator[Bench]:
+    with a_ca() as ca:
+        yield Bench(tmp_path, ca)
+
+
+def lines(result: Result) -> dict[str, str]:
+    """Return what stands at each step."""
+    told = [line.split(maxsplit=2) for line in result.stdout.splitlines() if line[:2] == "  "]
+    return {words[1]: f"{words[0]} {words[2]}" for words in told if words[0] != "->"}
+
+
+def test_each_step_is_a_line_and_what_failed_has_a_remedy(bench):
+    result = bench.run()
+    seen = lines(result)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("ca: 127.0.0.1\\LAB-CA, transport auto\n")
+    assert seen["identity"].startswith("warn lab\\svc-acme by NTLM")
+    assert seen["ca-ports"].startswith(f"ok 127.0.0.1: {bench.ca.mapper_port} is open")
+    assert seen["dc-ports"].startswith("fail 127.0.0.1: 389, 636 closed")
+    assert seen["directory"] == "skipped not looked at: dc-ports comes first"
+    assert seen["bind"] == "ok 127.0.0.1 answers us, protected"
+    assert seen["ca-name"] == "ok it is LAB-CA"
+    assert "-> let this machine reach the domain's controllers" in result.stdout
+    assert "29 steps" not in result.stdout
+    assert "1 failed" in result.stdout.splitlines()[-2]
+
+
+def test_nothing_is_asked_of_the_ca_but_a_request_that_cannot_exist(bench):
+    bench.run()
+    assert bench.ca.requests == []
+    assert bench.ca.issued == []
+
+
+def test_the_output_has_no_colours_but_on_a_terminal(bench):
+    assert "\x1b" not in bench.run().output
+
+
+def test_json_has_the_same_findings_in_a_shape_of_its_own(bench):
+    result = bench.run("--json")
+    assert result.exit_code == 1
+    found = msgspec.json.decode(result.stdout)
+    assert found["ok"] is False
+    [authority] = found["authorities"]
+    findings = authority.pop("findings")
+    assert authority == {
+        "authority": "ca",
+        "ca": "LAB-CA",
+        "host": "127.0.0.1",
+        "transport": "auto",
+        "auth": "ntlm",
+        "ok": False,
+    }
+    steps = {each["step"]: each for each in findings}
+    assert steps["bind"] == {
+        "step": "bind",
+        "status": "ok",
+        "text": "127.0.0.1 answers us, protected",
+    }
+    assert set(steps["dc-ports"]) == {"step", "status", "text", "remedy"}
+    assert "null" not in result.stdout
+
+
+def test_templates_are_those_that_orders_can_come_to(bench):
+    result = bench.run("--json")
+    [authority] = msgspec.json.decode(result.stdout)["authorities"]
+    told = [each["about"] for each in authority["findings"] if each["step"] == "template"]
+    assert told == ["WebServer", "LongServer"]
+    result = bench.run("--json", "--template", "Another")
+    [authority] = msgspec.json.decode(result.stdout)["authorities"]
+    told = [each["about"] for each in authority["findings"] if each["step"] == "template"]
+    assert told == ["Another"]
+
+
+def test_a_wrong_password_is_told_at_the_step_that_met_it(bench):
+    (bench.folder / "password").write_text("wrong")
+    seen = lines(bench.run())
+    assert seen["bind"].startswith("fail ")
+    assert seen["request-right"] == "skipped not looked at: bind comes first"
+
+
+def test_a_ca_that_is_down_is_told(bench):
+    bench.ca.down()
+    seen = lines(bench.run())
+    assert seen["ca-ports"].startswith("fail ")
+    assert seen["bind"] == "skipped not looked at: ca-ports comes first"
+
+
+def test_a_name_that_the_ca_does_not_know_is_told(bench):
+    seen = lines(bench.run(**{"ca-name: LAB-CA": "ca-name: OTHER-CA"}))
+    assert seen["ca-name"].startswith("warn the CA may not know the name OTHER-CA")
+
+
+def test_a_password_that_others_can_read_is_told(bench):
+    (bench.folder / "password").chmod(0o644)
+    seen = lines(bench.run())
+    assert seen["bind"].startswith("fail ")
+    assert "0644" in seen["bind"]
+
+
+@pytest.mark.parametrize("arguments", [("--authority", "nobody"), ("--authority", "other")])
+def test_an_authority_that_is_none_of_adcs_is_a_wrong_command_line(bench, arguments):
+    result = bench.run(*arguments)
+    assert result.exit_code == 2
+    assert "known: ca" in result.stderr
+
+
+def test_one_authority_can_be_chosen(bench):
+    assert bench.run("--authority", "ca").exit_code == 1
+
+
+def test_a_configuration_that_is_wrong_or_has_no_such_authority_is_code_2(bench, tmp_path):
+    result = bench.run(**{"auth: ntlm": "auth: basic"})
+    assert result.exit_code == 2
+    assert "configuration.auth" in result.stderr
+    path = tmp_path / "config.yml"
+    path.write_text(path.read_text().split("authorities:")[0].replace("%", "%"))
+    assert CliRunner().invoke(group, ["adcs", "check", "-f", str(path)]).exit_code == 2
+
+
+def test_a_finding_that_is_ok_needs_no_remedy_and_is_summed_up():
+    fine = Finding("clock", "ok", "0 s apart", remedy="none needed")
+    assert "->" not in adcs._line(fine).plain
+    assert adcs._sum([fine]) == "1 steps, all in order"
+    wrong = Finding("key", "warn", "small", "larger", "0x80094811")
+    assert adcs._line(wrong).plain.endswith("small [0x80094811]\n" + " " * 26 + "-> larger")

@@ -1,0 +1,239 @@
+"""`certeasy adcs check`: what is made of what the world says."""
+
+from datetime import timedelta
+
+import pytest
+
+from certeasy.ca.adcs.deadline import Late
+from certeasy.ca.adcs.directory import NotRead
+from certeasy.ca.adcs.errors import NotReached
+from certeasy.ca.adcs.findings import Finding
+from certeasy.ca.adcs.identity import NotAuthenticated
+from certeasy.ca.adcs.preflight import Preflight, Subject, Unread, Wanted
+from certeasy.ca.adcs.templates import KeyRules
+from tests.fakes.directories import RecordedDirectory
+from tests.fakes.worlds import RecordedWorld
+from tests.make.certificates import BEGIN, a_leaf
+from tests.make.descriptors import ADMINS, FULL, SERVICE, a_descriptor, a_template, an_entry
+from tests.make.domains import NOW, a_domain, a_filetime
+
+WANTED = Wanted("AcmeServer", (KeyRules("web", True, 2048, ()),), (), timedelta(days=90))
+SUBJECT = Subject("LAB-CA", "ca1.lab.test", user="svc-acme", wanted=(WANTED,))
+OFFICER = a_descriptor(an_entry(SERVICE, 0x202))
+CERTIFICATE = a_leaf(begins=BEGIN, life=timedelta(days=3650))
+
+
+def a_world(**answers) -> RecordedWorld:
+    answers.setdefault("domain", RecordedDirectory(a_domain(certificate=CERTIFICATE)))
+    answers.setdefault("security", OFFICER)
+    return RecordedWorld(**answers)
+
+
+def found(world: RecordedWorld, **changed) -> dict[str, Finding]:
+    fields = {name: getattr(SUBJECT, name) for name in SUBJECT.__struct_fields__}
+    return {each.step: each for each in Preflight(Subject(**fields | changed), world).run()}
+
+
+def test_a_ca_that_is_set_up_as_the_guide_says_is_ok_throughout():
+    findings = list(Preflight(SUBJECT, a_world()).run())
+    assert [each.step for each in findings if each.status != "ok"] == []
+    assert [each.step for each in findings] == (
+        "identity ca-dns controllers ca-ports dc-ports clock ticket directory account ca-object"
+        " bind ca-name ca-certificate ntauth template published subject eku key approval"
+        " ra-signatures private-key validity enroll-right others request-right revoke-right"
+        " edit-flags interface-flags"
+    ).split()
+    assert {each.about for each in findings} == {"", "AcmeServer"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "step", "status", "told", "remedy"),
+    [
+        (
+            {"identity": NotAuthenticated("", "no keytab", "make it")},
+            "identity",
+            "fail",
+            "no k",
+            "m",
+        ),
+        ({"addresses": NotReached("dns", "unknown")}, "ca-dns", "fail", "dns: unknown", "DNS"),
+        ({"controllers": NotAuthenticated("", "none")}, "controllers", "fail", "none", ""),
+        ({"closed": {("ca1.lab.test", 135)}}, "ca-ports", "ok", "135 is closed", ""),
+        ({"closed": {("ca1.lab.test", 135), ("ca1.lab.test", 445)}}, "ca-ports", "fail", "", "135"),
+        ({"closed": {("dc1.lab.test", 88)}}, "dc-ports", "warn", "dc1.lab.test: 389, 636 open", ""),
+        (
+            {"closed": {(f"dc{n}.lab.test", p) for n in (1, 2) for p in (88, 389, 636)}},
+            "dc-ports",
+            "fail",
+            "dc1.lab.test: 88, 389, 636 closed",
+            "88, 389, 636",
+        ),
+        ({"time": NOW + timedelta(minutes=2)}, "clock", "warn", "120 s behind", "NTP"),
+        ({"time": NOW - timedelta(minutes=10)}, "clock", "fail", "600 s ahead of", "NTP"),
+        ({"time": None}, "clock", "skipped", "does not tell", ""),
+        ({"time": Late("no answer")}, "clock", "fail", "no answer", ""),
+        (
+            {"ticket": NotAuthenticated("KDC_ERR_PREAUTH_FAILED", "wrong", "new keytab")},
+            "ticket",
+            "fail",
+            "wrong",
+            "new keytab",
+        ),
+        ({"domain": NotRead("no", "why", "x")}, "directory", "fail", "no", "why"),
+        (
+            {"probe": NotReached("mapper", "not registered", 0x16C9A0D6)},
+            "bind",
+            "fail",
+            "mapper: not registered",
+            "CertSvc",
+        ),
+        ({"probe": 0x80094011}, "request-right", "fail", "no requests", "Request Certificates"),
+        ({"probe": 0x80070057}, "ca-name", "ok", "says the directory", ""),
+        ({"security": Unread("not readable")}, "request-right", "skipped", "not readable", "cert"),
+        ({"security": Unread("not readable")}, "revoke-right", "skipped", "not readable", "cert"),
+        ({"security": NotReached("rpc", "closed")}, "revoke-right", "skipped", "closed", ""),
+        ({"security": b"\0"}, "revoke-right", "skipped", "descriptor", ""),
+        ({"security": a_descriptor()}, "request-right", "fail", "may not request", "certsrv"),
+        ({"security": a_descriptor()}, "revoke-right", "warn", "may not revoke", "Manage"),
+        ({"EditFlags": 0x0015_014E}, "edit-flags", "warn", "ESC6", "-setreg"),
+        ({"EditFlags": Unread("not for us")}, "edit-flags", "skipped", "not for us", "-getreg"),
+        ({"EditFlags": Late("slow")}, "edit-flags", "skipped", "slow", ""),
+        ({"InterfaceFlags": 0x41}, "interface-flags", "warn", "ESC11", "+IF_ENFORCE"),
+        ({"InterfaceFlags": 0x208}, "interface-flags", "fail", "no requests", "-setreg"),
+        ({"InterfaceFlags": Unread("no")}, "interface-flags", "skipped", "no", "-getreg"),
+    ],
+)
+def test_what_is_wrong_is_told_with_what_to_do(answers, step, status, told, remedy):
+    finding = found(a_world(**answers))[step]
+    assert finding.status == status
+    assert told in finding.text
+    assert remedy in finding.remedy
+
+
+def test_what_needs_a_step_that_failed_is_skipped_and_names_it():
+    seen = found(a_world(controllers=NotAuthenticated("", "none")))
+    assert seen["ticket"] == Finding("ticket", "skipped", "not looked at: dc-ports comes first")
+    assert "controllers" in seen["dc-ports"].text
+    assert "directory" in seen["template"].text
+    assert seen["bind"].status == "ok", "the CA is looked at all the same"
+
+    seen = found(a_world(addresses=NotReached("dns", "unknown")))
+    for step in ("request-right", "revoke-right", "edit-flags", "interface-flags"):
+        assert seen[step].text == "not looked at: bind comes first"
+    assert seen["ca-object"].status == "ok"
+
+
+def test_with_ntlm_no_ticket_is_wanted_and_ntlm_is_warned_of():
+    closed = {(f"dc{n}.lab.test", 88) for n in (1, 2)}
+    seen = found(a_world(closed=closed, time=NOW - timedelta(hours=1)), auth="ntlm")
+    assert seen["identity"].status == "warn"
+    assert seen["ticket"].status == "ok"
+    assert seen["dc-ports"].status == "ok"
+    assert seen["clock"].status == "warn"
+
+
+@pytest.mark.parametrize(
+    ("transport", "closed", "status", "remedy"),
+    [
+        ("tcp", 135, "fail", "135"),
+        ("tcp", 445, "ok", ""),
+        ("np", 445, "fail", "TCP 445"),
+        ("np", 135, "ok", ""),
+    ],
+)
+def test_the_ports_that_count_are_those_of_the_transport(transport, closed, status, remedy):
+    finding = found(a_world(closed={("ca1.lab.test", closed)}), transport=transport)["ca-ports"]
+    assert finding.status == status
+    assert remedy in finding.remedy
+
+
+def test_a_fixed_port_is_looked_at_in_the_place_of_the_mappers():
+    finding = found(a_world(closed={("ca1.lab.test", 135)}), port=50000, transport="tcp")
+    assert "50000 is open" in finding["ca-ports"].text
+
+
+def test_the_next_controller_is_asked_where_one_does_not_answer():
+    world = a_world(closed={("dc1.lab.test", 88), ("dc1.lab.test", 389)})
+    assert found(world)["directory"].status == "ok"
+    assert "dc1.lab.test" not in world.asked
+
+
+@pytest.mark.parametrize(
+    ("domain", "step", "status", "told"),
+    [
+        ({"ca_name": "OTHER-CA"}, "ca-object", "fail", "OTHER-CA"),
+        ({"host": "ca2.lab.test"}, "ca-object", "warn", "ca2.lab.test"),
+        ({"published": ()}, "published", "fail", "but none"),
+        ({"published": ("WebServer",)}, "published", "fail", "but WebServer"),
+        ({"published": ("ACMESERVER",)}, "published", "ok", ""),
+        ({"templates": ()}, "template", "fail", "no template called AcmeServer"),
+        ({"templates": (a_template(ra_signature=b"x"),)}, "template", "fail", "no number"),
+        ({"certificate": b""}, "ca-certificate", "warn", "no certificate"),
+        ({"certificate": b"rubbish"}, "ca-certificate", "warn", "no certificate"),
+        ({"trusted": (b"other",)}, "ntauth", "ok", "log nobody on"),
+        ({"account": {"userAccountControl": (b"514",)}}, "account", "fail", "disabled"),
+        ({"account": {"sAMAccountName": (b"other",)}}, "account", "skipped", "not of this domain"),
+        ({"account": {"sAMAccountName": (b"other",)}}, "enroll-right", "skipped", "account"),
+        ({"account": {"sAMAccountName": (b"other",)}}, "revoke-right", "skipped", "account"),
+        (
+            {"account": {"msDS-UserPasswordExpiryTimeComputed": (a_filetime(NOW),)}},
+            "account",
+            "warn",
+            "expires in 0 hours",
+        ),
+        (
+            {
+                "account": {
+                    "msDS-UserPasswordExpiryTimeComputed": (a_filetime(NOW + timedelta(days=40)),)
+                }
+            },
+            "account",
+            "ok",
+            "expires in 40 days",
+        ),
+        (
+            {"templates": (a_template(securitydescriptor=a_descriptor(an_entry(ADMINS, FULL))),)},
+            "enroll-right",
+            "fail",
+            "no entry",
+        ),
+    ],
+)
+def test_what_the_directory_has_is_judged(domain, step, status, told):
+    objects = a_domain(**{"certificate": CERTIFICATE} | domain)
+    finding = found(a_world(domain=RecordedDirectory(objects)))[step]
+    assert finding.status == status
+    assert told in finding.text
+
+
+@pytest.mark.parametrize(("days", "status"), [(-1, "fail"), (10, "warn"), (80, "warn"), (91, "ok")])
+def test_a_ca_whose_certificate_ends_is_told_in_time(days: int, status: str):
+    certificate = a_leaf(begins=BEGIN - timedelta(days=400), life=timedelta(days=400 + days))
+    world = a_world(domain=RecordedDirectory(a_domain(certificate=certificate)))
+    assert found(world)["ca-certificate"].status == status
+
+
+def test_an_unknown_ca_name_is_suspected_where_the_directory_cannot_tell():
+    seen = found(a_world(domain=NotRead("closed"), probe=0x80070057))
+    assert (seen["ca-name"].status, seen["ca-name"].code) == ("warn", "0x80070057")
+
+
+def test_a_template_that_cannot_be_read_is_told():
+    class Failing(RecordedDirectory):
+        def template(self, name):
+            raise NotRead(f"{name}: closed")
+
+    world = a_world(domain=Failing(a_domain(certificate=CERTIFICATE)))
+    assert found(world)["template"].text == "AcmeServer: closed"
+
+
+def test_where_revocations_stay_here_no_right_is_wanted():
+    assert found(a_world(security=a_descriptor()), revokes=False)["revoke-right"].status == "ok"
+
+
+def test_every_step_but_one_can_be_about_several_templates():
+    other = Wanted("Other")
+    subject = Subject("LAB-CA", "ca1.lab.test", wanted=(WANTED, other))
+    findings = list(Preflight(subject, a_world()).run())
+    assert found(a_world(), user="")["account"].status == "skipped"
+    assert [each.about for each in findings if each.step == "template"] == ["AcmeServer", "Other"]
