@@ -52,6 +52,7 @@ fuzz: ## give the readers of requests any bytes, SECONDS (3) for each of them
 interop: ## drive every ACME client there is, and print the table (root: installs what is missing)
 	@$(PYTHON) -m tools.environment test
 	@sh tests/clients/packages.sh
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/interop.txt
 	@$(BIN)/python $(PYTEST) -m '' --timeout 300 tests/clients
 
 test-all: ## run the tests on every Python 3.11 or later that is installed here

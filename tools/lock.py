@@ -30,7 +30,8 @@ def main() -> None:
         bound = [] if name == LARGEST else [f"--constraint={lock(LARGEST)}"]
         compile_lock(name, ["pyproject.toml", *what, *bound, *sys.argv[1:]])
     compile_lock("build", ["--group=pyproject.toml:build", f"--constraint={lock(LARGEST)}"])
-    compile_lock("lock", ["--group=pyproject.toml:lock"])
+    for alone in ("lock", "interop"):
+        compile_lock(alone, [f"--group=pyproject.toml:{alone}"])
 
 
 def lock(name: str) -> Path:

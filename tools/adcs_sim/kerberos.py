@@ -30,10 +30,10 @@ class KerberosAcceptor:
         """How long a token is; its length does not depend on what is sealed."""
         if not self._length and self.user:
             probe = _IOV(
-                (_TYPE.data, False, bytes(16)), (_TYPE.header, False, None), std_layout=False
+                (_TYPE.data, False, bytes(16)), (_TYPE.header, False, b""), std_layout=False
             )
             ext_dce.wrap_iov_length(self._context, probe, confidential=True)
-            self._length = probe[1].buffer_len
+            self._length = len(probe[1].value or b"")
         return self._length
 
     def step(self, token: bytes) -> bytes:
@@ -58,11 +58,11 @@ class KerberosAcceptor:
             raise NotAuthenticated(" ".join(str(error).split())) from error
         if seal and not sealed:
             raise NotAuthenticated("a stub that is signed and not sealed")
-        return bytes(iov[0].value)
+        return bytes(iov[0].value or b"")
 
     def wrap(self, head: bytes, stub: bytes, trailer: bytes, *, seal: bool) -> tuple[bytes, bytes]:
         """Return a protected stub, and its token."""
         del head, trailer
         iov = _IOV((_TYPE.data, False, stub), (_TYPE.header, True, None), std_layout=False)
         ext_dce.wrap_iov(self._context, iov, confidential=seal)
-        return bytes(iov[0].value), bytes(iov[1].value)
+        return bytes(iov[0].value or b""), bytes(iov[1].value or b"")

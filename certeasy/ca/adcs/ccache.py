@@ -71,6 +71,8 @@ class _Reader:
 def read_ccache(file: Path, user: str, realm: str, now: datetime) -> Ticket:
     """Return the ticket of `user` in `realm` that others are got with, the one that lasts longest.
 
+    An empty `user`: whoever the cache belongs to.
+
     Raises NotAuthenticated where there is none, or it is over.
     """
     content = read_secret(file, "ccache")
@@ -87,10 +89,11 @@ def read_ccache(file: Path, user: str, realm: str, now: datetime) -> Ticket:
             "make it anew with kinit",
             transient=True,
         ) from None
-    if owner.lower() != f"{user}@{realm}".lower():
+    expected = f"{user or owner.partition('@')[0]}@{realm}"
+    if owner.lower() != expected.lower():
         raise NotAuthenticated(
             "",
-            f"ccache {file} belongs to {owner}, not to {user}@{realm}",
+            f"ccache {file} belongs to {owner}, not to {expected}",
             "make it for that account (and check `user` and `domain`)",
         )
     wanted = ("krbtgt", realm.lower())

@@ -47,7 +47,13 @@ class KerberosIdentity:
     @property
     def described(self) -> str:
         """Tell people who."""
-        return f"{self._user}@{self._realm} by {self._login.described}"
+        return f"{self._account} by {self._login.described}"
+
+    @property
+    def _account(self) -> str:
+        """The account, or whoever the ticket belongs to."""
+        owner = "/".join(self._tgt.client) if self._tgt else "its owner"
+        return f"{self._user or owner}@{self._realm}"
 
     @property
     def skew(self) -> timedelta | None:
@@ -97,7 +103,7 @@ class KerberosIdentity:
         except (NotAuthenticated, Late) as error:
             if kept is None or not good:
                 raise
-            LOG.warning("%s: the ticket for %s is not renewed yet: %s", self._user, name, error)
+            LOG.warning("%s: no new ticket for %s yet: %s", self._account, name, error)
             self._not_before[name] = now + RENEWAL_RESTS
             return kept
         self._services[name.lower()] = fresh
@@ -106,7 +112,7 @@ class KerberosIdentity:
 
     def _fetched(self, name: str, now: datetime, deadline: Deadline) -> Ticket:
         """Return a new ticket for the service, logging in first if need be."""
-        account = f"{self._user}@{self._realm}"
+        account = self._account
         try:
             held = self._tgt
             if held is not None and now < held.stale:

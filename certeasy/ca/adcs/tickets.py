@@ -30,10 +30,9 @@ ENCRYPTED_TIMESTAMP, AS_REPLY, TGS_CHECKSUM, TGS_AUTHENTICATOR, TGS_REPLY = 1, 3
 """Key usages. RFC 4120 section 7.5.1."""
 CHECKSUMS = {AES256: 16, AES128: 15, RC4: -138}
 CONFOUNDERS = {AES256: 16, AES128: 16, RC4: 8}
-FORWARDABLE, RENEWABLE, CANONICALIZE, RENEWABLE_OK, RENEW = 1, 8, 15, 27, 30
+CANONICALIZE, RENEW = 15, 30
 """KDC options, counted from the first bit. RFC 4120 section 5.4.1."""
 A_DAY = timedelta(days=1)
-A_WEEK = timedelta(days=7)
 
 
 class Garbled(Exception):
@@ -295,14 +294,18 @@ def _request(
     now: datetime,
     options: tuple[int, ...] = (),
 ) -> tuple[Any, int]:
-    """Return a request whose body is filled in, and its nonce."""
+    """Return a request whose body is filled in, and its nonce.
+
+    No ticket is asked to be forwardable: nothing here hands one on.
+    """
     request["pvno"], request["msg-type"] = 5, kind
     body = request.setComponentByName("req-body")["req-body"]
+    # So asked, a domain controller tells which other realm a service belongs to.
     canonicalize = (CANONICALIZE,) if kind == TGS_REQ else ()
-    body["kdc-options"] = flags((FORWARDABLE, RENEWABLE, RENEWABLE_OK, *canonicalize, *options))
+    body["kdc-options"] = flags((*canonicalize, *options))
     body["realm"] = realm
     asn1.seq_set(body, "sname", lambda name: named(name, NT_SRV_INST, service))
-    body["till"], body["rtime"] = written(now + A_DAY), written(now + A_WEEK)
+    body["till"] = written(now + A_DAY)
     nonce = int.from_bytes(os.urandom(4), "big") >> 1
     body["nonce"] = nonce
     asn1.seq_set_iter(body, "etype", etypes)
