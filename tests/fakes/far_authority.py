@@ -217,6 +217,8 @@ class FarAuthority:
         self._reach()
         if self.ca.refuses:
             raise RevocationRefused("access is denied", "0x80070005")
+        if revocation.certificate not in self.ca.certificates():
+            raise RevocationRefused("no such certificate was issued here", "0x80070002")
         self.ca.revoked[revocation.serial] = revocation.reason
 
     def issuers(self) -> tuple[bytes, ...]:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -17,6 +17,7 @@ from certeasy.settings import WorkerSettings
 from certeasy.store import DatabaseUnavailable
 from events.orders import ChallengeAccepted
 from projections.jobs import ISSUE, VALIDATE, Job
+from tests.fakes.clocks import MovedClock
 from tests.make.node import TOKEN, ANode, a_node, command, order_fact
 from tests.make.waiting import soon
 
@@ -302,3 +303,57 @@ def test_accounts_take_turns_however_many_jobs_some_of_them_have(
     assert made.stop(10)
     assert [name for name, _, _ in work.tried][:5] == ["a0", "b0", "c0", "a1", "b1"]
     assert made.waiting() == 0
+
+
+class Renewed(MemoryLeases):
+    """Leases that tell when one is renewed, and fail when they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.renewals: list[str] = []
+        self.away = 0
+
+    def postpone(self, job_id: str, attempt: int, until: datetime) -> None:
+        if self.away:
+            self.away -= 1
+            raise DatabaseUnavailable("the database is away")
+        super().postpone(job_id, attempt, until)
+        self.renewals.append(job_id)
+
+
+QUICK = msgspec.structs.replace(
+    SETTINGS, lease=timedelta(milliseconds=150), max_job_duration=timedelta(minutes=5)
+)
+
+
+def test_a_claim_is_renewed_as_long_as_its_job_is_at_work(work: Work) -> None:
+    leases, clock = Renewed(), SystemClock()
+    workers = Workers(QUICK, leases, clock, work.jobs, {VALIDATE: work.perform})
+    leases.away = 1  # one that fails is made up for by the next
+    work.add("one")
+    work.gate.clear()
+    workers.start(Committer())
+    try:
+        soon(lambda: work.tried)
+        begun = clock.now()
+        soon(lambda: len(leases.renewals) >= 4)
+        assert leases.claim("one", begun + QUICK.lease, QUICK.lease) is None
+    finally:
+        work.gate.set()
+        assert workers.stop(10)
+    assert work.tried == [("one", 1, False)]
+
+
+def test_a_job_that_hangs_is_taken_over_in_the_end(work: Work) -> None:
+    leases, clock = Renewed(), MovedClock()
+    workers = Workers(QUICK, leases, clock, work.jobs, {VALIDATE: work.perform})
+    work.add("one")
+    work.gate.clear()
+    workers.start(Committer())
+    try:
+        soon(lambda: leases.renewals)
+        clock.pass_by(300)
+        soon(lambda: leases.claim("one", clock.now(), QUICK.lease) == 2)
+    finally:
+        work.gate.set()
+        assert workers.stop(10)
