@@ -48,7 +48,8 @@ from certeasy.jobs.twins import Twins
 from certeasy.jobs.validation import Validation
 from certeasy.jobs.workers import Perform, Workers
 from certeasy.log import logger
-from certeasy.settings import DnsProfile, Settings
+from certeasy.settings import DnsProfile, EmbeddedSettings, Settings
+from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnavailable
 from certeasy.tls.own import OwnCertificates
 from certeasy.validate import Validator
@@ -195,6 +196,8 @@ class Application:
         except Unavailable as error:
             log.warning("the stop could not be recorded: %s", error)
         self.committer.stop()
+        for authority in self.authorities.values():
+            authority.close()
         self.node.close()
         return drained
 
@@ -204,20 +207,33 @@ class Application:
         authorities: dict[str, Authority] = {}
         self._roots = b""
         for each in self.settings.authorities:
-            name, chosen = f"authority/{each.name}", each.embedded
-            if chosen is None:
-                raise boot.BootRefused(f"authority {each.name}: type {each.type} cannot be served")
-            stored = secrets.get(name)
-            if stored is None:
-                self._refuse_second_ca(each.name)
-                stored = secrets.get_or_make(name, generate(chosen, self.clock, self.ids).encode())
-            keys = EmbeddedKeys.decode(stored)
-            authorities[each.name] = EmbeddedAuthority(
-                each.name, keys, chosen, self.clock, self.ids
-            )
-            self._publish_root(each.name, keys.root_pem)
-            self._roots += keys.root_pem
+            match each.configuration:
+                case EmbeddedSettings() as chosen:
+                    authorities[each.name] = self._embedded(each.name, chosen, secrets)
+                case AdcsSettings() as chosen:
+                    # What speaks RPC takes its time to be imported, and is not for everybody.
+                    from certeasy.ca.adcs.authority import adcs_authority  # noqa: PLC0415
+
+                    workers = self.settings.workers.workers
+                    made = adcs_authority(each, chosen, self.clock, workers=workers)
+                    log.info("authority %s: %s", each.name, made.described)
+                    authorities[each.name] = made
+                case AdcsCliSettings():
+                    what = f"authority {each.name}: type adcs-cli comes later; use adcs"
+                    raise boot.BootRefused(what)
         return authorities
+
+    def _embedded(self, name: str, chosen: EmbeddedSettings, secrets: Secrets) -> EmbeddedAuthority:
+        """Return a CA inside this server; its keys are made once."""
+        stored = secrets.get(f"authority/{name}")
+        if stored is None:
+            self._refuse_second_ca(name)
+            made = generate(chosen, self.clock, self.ids).encode()
+            stored = secrets.get_or_make(f"authority/{name}", made)
+        keys = EmbeddedKeys.decode(stored)
+        self._publish_root(name, keys.root_pem)
+        self._roots += keys.root_pem
+        return EmbeddedAuthority(name, keys, chosen, self.clock, self.ids)
 
     def _refuse_second_ca(self, name: str) -> None:
         """An authority that the log knows has keys; without them it is lost, not new."""
@@ -389,9 +405,13 @@ class Application:
     # -- facts of the node itself --------------------------------------------------------------
 
     def _see_issuers(self) -> None:
-        """Record the authorities' certificates, so that chains can be rebuilt from the log."""
+        """Record the authorities' certificates, so that chains can be rebuilt from the log.
+
+        Those of a CA that has to be asked for them are recorded with the first chain they are in:
+        a start waits for nobody.
+        """
         for authority in self.authorities.values():
-            for certificate in authority.issuers():
+            for certificate in authority.issuers() if authority.in_process else ():
                 self._commit(_seen(authority.name, certificate))
 
     def _installed(self, fact: TlsCertificateInstalled) -> None:

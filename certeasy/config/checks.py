@@ -212,7 +212,16 @@ def _bundle(bundle: TlsBundle, settings: Settings, key: str, page: Page) -> None
             page.add(f"{key}.{name}", f"{word} mode {bundle.mode}")
     if bundle.mode == "pki" and bundle.authority:
         _known(bundle.authority, settings.authorities, f"{key}.authority", AUTHORITIES, page)
+        _issues_at_once(bundle.authority, settings, f"{key}.authority", page)
         _renewal(bundle.authority, settings, page)
+
+
+def _issues_at_once(authority: str, settings: Settings, key: str, page: Page) -> None:
+    """A start waits for nobody: the server's own certificate comes from inside."""
+    for found in settings.authorities:
+        if found.name == authority and found.embedded is None:
+            what = "is no embedded CA: a start would wait for it; use mode: files"
+            page.add(key, f"{quoted(authority)} {what}")
 
 
 def _renewal(authority: str, settings: Settings, page: Page) -> None:
@@ -323,7 +332,7 @@ def _adcs(adcs: AdcsSettings, settings: Settings, key: str, page: Page) -> None:
 def _account(adcs: AdcsSettings, secrets: Sequence[str], key: str, page: Page) -> None:
     """With Kerberos and NTLM, an account of a domain has exactly one secret, of its kind."""
     for name in ("domain", "user"):
-        if not _given(adcs, name) and not (name == "user" and adcs.ccache):
+        if not _given(adcs, name):
             page.add(f"{key}.{name}", f"is missing: auth {adcs.auth} needs it")
     allowed = ("password-file",) if adcs.auth == "ntlm" else ("keytab", "password-file", "ccache")
     for name in secrets:

@@ -170,6 +170,8 @@ class Issuance:
             raise self._in_doubt(order, error.reason, error.request_id) from error
         except Untraceable as error:
             return _Over(error.reason, untold=True)
+        if isinstance(outcome, Issued) and self._ownership.is_given(outcome.certificate):
+            return _Over("what was found at the authority is another order's", untold=True)
         return outcome or _Over("the authority has made no certificate of it", untold=False)
 
     def _authority(self, name: str) -> Authority:

@@ -1,0 +1,77 @@
+"""What is told to a CA with a request, and what its answer means for the order."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from certeasy.ca.adcs import codes
+from certeasy.ca.adcs.chain import issuers_of
+from certeasy.ca.adcs.errors import hexadecimal
+from certeasy.ca.adcs.findings import shown
+from certeasy.ca.adcs.ndr import Reply
+from certeasy.ca.authority import Denied, Issued, Outcome, Pending, Submission, Unavailable
+
+POLL = timedelta(minutes=1)
+LONGEST = 500
+_FAILURE = 0x8000_0000
+_TRANSIENT_REST = timedelta(seconds=30)
+
+
+def attributes(template: str, submission: Submission, *, telling: bool) -> Mapping[str, str]:
+    """Return a request's attributes. `telling`: they name the order and the node."""
+    named = {"CertificateTemplate": template}
+    if telling:
+        named |= {"CerteasyOrder": submission.order_id, "CerteasyNode": submission.server_id}
+    return named
+
+
+def outcome(reply: Reply) -> Outcome:
+    """Return what a reply means. Raises Unavailable for what is not the request's fault.
+
+    Dispositions: 3 issued, 5 under submission, 2 denied ([MS-WCCE] section 3.2.1.4.2.1.4), anything
+    with the highest bit an HRESULT. A CA's own words go into the record, never to the client: they
+    name machines and accounts.
+    """
+    number = str(reply.request_id) if reply.request_id else None
+    match reply.disposition:
+        case 3 if reply.certificate:
+            issuers = issuers_of(reply.certificate, reply.chain)
+            return Issued(reply.certificate, issuers, number)
+        case 5 if number is not None:
+            return Pending(number, POLL)
+        case 2:
+            return _denied(reply, "an officer or the CA's policy has denied it")
+        case code if code & _FAILURE:
+            return refused(code, reply)
+        case other:
+            return _denied(reply, f"the CA returned the disposition {other}")
+
+
+def refused(code: int, reply: Reply | None = None) -> Denied:
+    """Return the denial that a code means. Raises Unavailable where another CA, another time or an
+    administrator helps."""
+    means = codes.meaning(code)
+    said = codes.told(code) + ("" if reply is None else _words(reply))
+    written = hexadecimal(code)
+    if means.kind == "csr":
+        number = str(reply.request_id) if reply is not None and reply.request_id else None
+        told = f"the authority refuses the request: {means.symbol}"
+        if number is not None:
+            told += f", its request {number}"
+        return Denied(told, said, written, number, means.problem)
+    wait = _TRANSIENT_REST if means.kind == "transient" else None
+    raise Unavailable(said, wait, sick=means.kind == "service", code=written)
+
+
+def _denied(reply: Reply, what: str) -> Denied:
+    number = str(reply.request_id) if reply.request_id else None
+    told = "the authority has denied the request"
+    if number is not None:
+        told += f", its request {number}"
+    return Denied(told, what + _words(reply), None, number, "unauthorized")
+
+
+def _words(reply: Reply) -> str:
+    """Return the CA's own words and its number, for the record."""
+    number = f"; its request {reply.request_id}" if reply.request_id else ""
+    message = shown(" ".join(reply.message.split()), LONGEST)
+    return number + (f"; the CA says: {message}" if message else "")

@@ -1,0 +1,52 @@
+"""The certificates that come along with an answer: a PKCS#7, in no order."""
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
+
+MOST = 32
+"""So many certificates are looked at."""
+LARGEST = 1 << 20
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
+
+
+def issuers_of(certificate: bytes, pkcs7: bytes) -> tuple[bytes, ...]:
+    """Return the issuers of a leaf (DER) out of a PKCS#7 (DER): its own first, the root left out.
+
+    Whatever cannot be read, or does not belong there, is passed over: these are no proof of
+    anything, and the chain that is handed out is built from what is known beforehand.
+    """
+    known = read(pkcs7)
+    try:
+        at = x509.load_der_x509_certificate(certificate)
+    except _UNREADABLE:
+        return ()
+    chain: list[bytes] = []
+    for _ in range(MOST):
+        issuer = next((one for one in known if _issued(one, at)), None)
+        if issuer is None or issuer.subject == issuer.issuer:
+            break
+        chain.append(issuer.public_bytes(Encoding.DER))
+        at = issuer
+    return tuple(chain)
+
+
+def read(pkcs7: bytes) -> list[x509.Certificate]:
+    """Return the certificates in a PKCS#7; none if it cannot be read."""
+    if not pkcs7 or len(pkcs7) > LARGEST:
+        return []
+    try:
+        return load_der_pkcs7_certificates(pkcs7)[:MOST]
+    except _UNREADABLE:
+        return []
+
+
+def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
+    if issuer == certificate or issuer.subject != certificate.issuer:
+        return False
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except _UNREADABLE:
+        return False
+    return True
