@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.orders import stream
+from certeasy.decide.validation import CLOSED
 from events.certificates import (
     CertificateIssued,
     CertificateMismatched,
@@ -30,6 +31,8 @@ from events.orders import (
     Problem,
 )
 from events.registry import Event
+from projections.accounts import ACCOUNTS
+from projections.accounts import VALID as ACCOUNT_VALID
 from projections.certificates import CERTIFICATES
 from projections.marks import MARKS
 from projections.orders import ORDERS, PROCESSING, Order
@@ -61,18 +64,36 @@ def submit(
     order = _processing(rows, order_id)
     if order is None or order.attempt != after:
         return Decision()
-    facts: list[Event] = []
-    if order.in_doubt and abandoned:
-        facts.append(IssuanceAbandoned(after, order.authority, outcome, order.request_id))
-    elif order.in_doubt:
-        request_id = order.request_id
-        facts.append(
-            IssuanceFailed(after, order.authority, outcome, final=False, request_id=request_id)
-        )
+    facts = _over(order, outcome, abandoned=abandoned)
     mark = rows.get(MARKS, authority)
     known = mark.request_id if mark is not None else ""
     facts.append(IssuanceSubmitted(after + 1, authority, order.csr_sha256, known))
     return Decision(tuple((stream(order_id), fact) for fact in facts))
+
+
+def closed(
+    rows: Reader, order_id: str, *, after: int, outcome: str = "", abandoned: bool = False
+) -> Decision:
+    """Record that an order has ended whose account was closed before the request was handed over,
+    or anew; its other members are those of `submit`. RFC 8555 section 7.3.6."""
+    order = _processing(rows, order_id)
+    if order is None or order.attempt != after:
+        return Decision()
+    account = rows.get(ACCOUNTS, order.account_id)
+    if account is not None and account.status == ACCOUNT_VALID:
+        return Decision()
+    facts = (*_over(order, outcome, abandoned=abandoned), OrderInvalidated("client", CLOSED))
+    return Decision(tuple((stream(order_id), fact) for fact in facts))
+
+
+def _over(order: Order, outcome: str, *, abandoned: bool) -> list[Event]:
+    """Return what is recorded of the last submission, where that was in doubt until now."""
+    if not order.in_doubt:
+        return []
+    attempt, authority, request_id = order.attempt, order.authority, order.request_id
+    if abandoned:
+        return [IssuanceAbandoned(attempt, authority, outcome, request_id)]
+    return [IssuanceFailed(attempt, authority, outcome, final=False, request_id=request_id)]
 
 
 def pending(rows: Reader, order_id: str, fact: IssuancePending) -> Decision:

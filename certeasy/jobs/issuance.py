@@ -59,6 +59,7 @@ from events.certificates import (
 from events.envelope import Actor
 from events.nodes import AuthorityCertificateSeen
 from events.orders import IssuanceAbandoned, IssuanceInDoubt, IssuancePending, Problem
+from projections.accounts import ACCOUNTS, VALID
 from projections.certificates import ISSUERS
 from projections.jobs import Job
 from projections.orders import ORDERS, PROCESSING, Order
@@ -126,6 +127,8 @@ class Issuance:
 
     def _ask(self, order: Order, rules: Rules, over: _Over | None = None) -> None:
         """Submit, after what was found out about the submission before."""
+        if self._is_closed(order, over):
+            return
         name = self._choice(order, rules)
         authority = self._authority(name)
         if not self._breakers.available(name):
@@ -320,6 +323,23 @@ class Issuance:
             fill_common_name=rules.csr.common_name == "fill",
             must_staple=rules.csr.must_staple,
         )
+
+    def _is_closed(self, order: Order, over: _Over | None) -> bool:
+        """Whether an order's account was closed meanwhile; then the order has ended."""
+        account = self._committer.get(ACCOUNTS, order.account_id)
+        if account is not None and account.status == VALID:
+            return False
+
+        def decide(rows: Reader) -> Decision:
+            return deciding.closed(
+                rows,
+                order.id,
+                after=order.attempt,
+                outcome="" if over is None else plain(over.reason),
+                abandoned=over is not None and over.untold,
+            )
+
+        return bool(self._commit(decide).records)
 
     def _submitted(self, order: Order, authority: Authority, over: _Over | None) -> Order:
         """Record that a submission is about to be made; return the order as the log has it."""

@@ -187,6 +187,26 @@ def test_an_order_ends_when_nobody_could_be_used_for_long_enough(tmp_path: Path)
         assert over["error"]["type"].endswith(":serverInternal")
 
 
+def test_an_order_whose_account_was_closed_is_not_handed_over_any_more(tmp_path: Path) -> None:
+    """RFC 8555 section 7.3.6: what the account's key has begun is not gone on with."""
+    clock = MovedClock()
+    with a_lab_of_two(tmp_path, "away", others=("away",), clock=clock, **AT_ONCE) as lab:
+        client = a_client(lab)
+        order = client.ready("web.lab.test")
+        client.finalize(order, a_csr("web.lab.test"))
+        asked = [("issuance.submitted", name) for name in (FIRST, SECOND)]
+        soon(lambda: [each for each in story(lab, order) if each in asked] == asked)
+        client.drop_nonce()
+        assert client.post(str(client.kid), {"status": "deactivated"}).status_code == 200
+        clock.pass_by(300)
+        lab.server.workers.look_around()
+        soon(lambda: status_of(lab, order) == "invalid")
+        assert signed(lab) == {FIRST: 0, SECOND: 0}
+        assert [each for each in story(lab, order) if each in asked] == asked
+        ((_, told),) = told_of(lab, "order.invalidated")
+        assert (told["source"], told["error"]["detail"]) == ("client", "The account was closed")
+
+
 def test_what_is_not_the_authority_s_trouble_leaves_it_in_use_for_others(tmp_path: Path) -> None:
     """A template that is not offered, say: that order goes elsewhere, others as before."""
     with a_lab_of_two(tmp_path, "no template") as lab:

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from certeasy.decide import issuance, revocation, waiting
+from certeasy.decide import accounts, issuance, revocation, waiting
 from events.certificates import CertificateMismatched, CertificateTwinFound
 from events.orders import (
     IssuanceAbandoned,
@@ -210,6 +210,36 @@ def test_what_is_not_what_was_ordered_is_recorded_when_it_comes_late(
     assert world.decide(issuance.mismatched, order_id, fact, DENIED) == ["certificate.twin-found"]
     assert kept(world, order_id, b"wrong").detail.endswith("is for b.test")
     assert world.row(order_id).status == PROCESSING
+
+
+def close(world: World, account: Account) -> None:
+    world.decide(accounts.deactivate, account_id=account.id, thumbprint=account.thumbprint)
+
+
+def test_an_order_whose_account_was_closed_ends_before_it_is_handed_over(
+    world: World, account: Account
+) -> None:
+    """RFC 8555 section 7.3.6."""
+    order_id = world.ready("c.test", account=account)
+    world.finalize(account, order_id)
+    assert world.decide(issuance.closed, order_id, after=0) == []
+    close(world, account)
+    assert world.decide(issuance.closed, order_id, after=1) == []
+    assert world.decide(issuance.closed, order_id, after=0) == ["order.invalidated"]
+    assert world.row(order_id).status == INVALID
+    assert world.decide(issuance.closed, order_id, after=0) == []
+
+
+@pytest.mark.parametrize(
+    ("abandoned", "told"), [(False, "issuance.failed"), (True, "issuance.abandoned")]
+)
+def test_what_was_found_out_is_recorded_though_the_account_was_closed(
+    world: World, account: Account, order_id: str, abandoned: bool, told: str
+) -> None:
+    close(world, account)
+    named = {"after": 1, "outcome": "nothing was made", "abandoned": abandoned}
+    assert world.decide(issuance.closed, order_id, **named) == [told, "order.invalidated"]
+    assert not world.row(order_id).in_doubt
 
 
 def test_what_is_not_what_was_ordered_is_revoked(world: World, order_id: str) -> None:
