@@ -55,8 +55,12 @@ class Writer:
 
     def text(self, value: str) -> "Writer":
         """Add a pointer to a string of UTF-16 that ends with a NUL."""
-        data = (value + "\0").encode("utf-16-le")
         self._pointer()
+        return self.string(value)
+
+    def string(self, value: str) -> "Writer":
+        """Add a string itself, where it always stands."""
+        data = (value + "\0").encode("utf-16-le")
         self.number(len(data) // 2).number(0).number(len(data) // 2)
         self._stub += data
         return self
@@ -99,6 +103,10 @@ class Reader:
         """Return an aligned four bytes."""
         self.raw(-self._at % 4)
         return int.from_bytes(self.raw(4), "little")
+
+    def align(self, size: int) -> None:
+        """Pass over what stands before something that is aligned to so many bytes."""
+        self.raw(-self._at % size)
 
     def blob(self) -> bytes:
         """Return what is in a CERTTRANSBLOB."""

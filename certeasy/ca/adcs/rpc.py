@@ -207,13 +207,19 @@ class Channel(rpcrt.DCERPC_v5):  # type: ignore[misc] # impacket has no types
 
     # ------------------------------------------------------------------ calls
 
-    def exchange(self, method: int, stub: bytes, crossing: Crossing | None = None) -> bytes:
-        """Call a method, and return what it returned.
+    def exchange(
+        self,
+        method: int,
+        stub: bytes,
+        crossing: Crossing | None = None,
+        uuid: bytes | None = None,
+    ) -> bytes:
+        """Call a method, of an object if there is a `uuid`, and return what it returned.
 
         `crossing` is asked before anything is sent that the server could execute. Raises Fault,
         Tampered, or whatever the wire raises; the channel is dead then.
         """
-        self._send(method, stub, None, crossing or Crossing())
+        self._send(method, stub, uuid, crossing or Crossing())
         return self.recv()
 
     def call(self, function: int, body: Any, uuid: bytes | None = None) -> None:
