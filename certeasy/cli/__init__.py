@@ -22,7 +22,7 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
     "projections": (
         "certeasy.cli.projections",
         "projections",
-        "Compare the tables with the log, export them, or fold them anew.",
+        "Compare the tables with the log, export them, or make them anew.",
     ),
     "node": ("certeasy.cli.node", "node", "Look after the nodes and their keys."),
     "eab": (
@@ -30,7 +30,11 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "eab",
         "Make, list and take back keys for external account bindings.",
     ),
-    "journal": ("certeasy.cli.journal", "journal", "Mend a node's journal."),
+    "journal": (
+        "certeasy.cli.journal",
+        "journal",
+        "Mend a node's journal, or the database from it.",
+    ),
     "renew-all": (
         "certeasy.cli.renewal",
         "renew_all",
@@ -79,7 +83,12 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="To begin: certeasy demo; with a configuration: certeasy validate -f config.yml;"
+    " certeasy serve -f config.yml",
+)
 @click.version_option(__version__, prog_name="certeasy")
 def group() -> None:
     """An ACME server in front of Microsoft AD CS, whose state is a signed log."""

@@ -43,9 +43,10 @@ def audit() -> None:
 
 
 @audit.command(
+    short_help="Prove that the log is what its nodes signed, and all of it.",
     epilog="Examples: certeasy audit verify -f config.yml;"
     " certeasy audit verify --journal node1/audit.log --journal node2 --keys keys.json;"
-    " certeasy audit verify --evidence evidence.zip --anchor KID"
+    " certeasy audit verify --evidence evidence.zip --anchor KID",
 )
 @with_proof
 @click.option("--partial", is_flag=True, help="Some nodes' journals are not at hand.")
@@ -53,8 +54,8 @@ def audit() -> None:
 def verify(*, partial: bool, as_json: bool, **options: Any) -> None:
     """Prove that journals are what their nodes signed, and all of it; with -f, the database too.
 
-    Exit codes: 0 proven, 1 broken (file, line and reason on stderr), 2 the command line is wrong,
-    3 nothing is proven: the log is empty.
+    Exit codes: 0 proven, 1 broken (file, line and reason on stderr), 2 the command line is wrong
+    or names what is not there, 3 nothing is proven: the log is empty.
     """
     with proof(options) as asked:
         given = asked.given
@@ -70,7 +71,10 @@ def verify(*, partial: bool, as_json: bool, **options: Any) -> None:
         _tell(summary, summary.head, given, asked.packed)
 
 
-@audit.command(epilog="Example: certeasy audit keys -f config.yml > keys.json")
+@audit.command(
+    short_help="Print the nodes' public keys, for an auditor.",
+    epilog="Example: certeasy audit keys -f config.yml > keys.json",
+)
 @with_config
 @with_journal
 @click.option("--all", "everyone", is_flag=True, help="Print keys that nobody has endorsed, too.")
@@ -89,7 +93,10 @@ def keys(config_file: Path | None, journals: tuple[Path, ...], everyone: bool) -
     click.echo(msgspec.json.format(msgspec.json.encode({"keys": chosen}), indent=2))
 
 
-@audit.command(epilog="Example: certeasy audit head -f config.yml >> pinned-heads.json")
+@audit.command(
+    short_help="Print the log's end, to be kept elsewhere.",
+    epilog="Example: certeasy audit head -f config.yml >> pinned-heads.json",
+)
 @with_config
 @with_journal
 def head(config_file: Path | None, journals: tuple[Path, ...]) -> None:
@@ -127,7 +134,11 @@ def list_servers(config_file: Path | None, journals: tuple[Path, ...], as_json: 
         click.echo(printable(line))
 
 
-@audit.command("show", epilog="Example: certeasy audit show name web.corp.internal -f config.yml")
+@audit.command(
+    "show",
+    short_help="Show who did what, when and why.",
+    epilog="Example: certeasy audit show name web.corp.internal -f config.yml",
+)
 @click.argument("kind", type=click.Choice(show.KINDS))
 @click.argument("value")
 @with_config
@@ -143,13 +154,17 @@ def show_(
     """Show who did what, when and why, about an order, a serial, a name, an account, or an eab
     key with the accounts that were bound with it.
 
+    VALUE is a name, a serial number in hex, or an id: the last part of an order's or an account's
+    URL, or the kid of an eab key.
+
     Exit codes: 0 shown, 1 nothing found or not readable, 2 the command line is wrong.
     """
     with told():
         try:
             entries = listing.show(given_of(config_file, journals), kind, value)
         except ValueError:
-            fail(f"{printable(value)} is no {kind}", USAGE)
+            what = f"{printable(value)} is no {kind} number in hex, such as 0a1b2c or 0A:1B:2C"
+            fail(what, USAGE)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(entries), indent=2))
     for entry in () if as_json else entries:

@@ -61,7 +61,9 @@ def backup() -> None:
 
 
 @backup.command(
-    cls=Making, epilog="Example: certeasy backup create -f config.yml --output monday.backup"
+    cls=Making,
+    short_help="Copy the database, beside the running server.",
+    epilog="Example: certeasy backup create -f config.yml --output monday.backup",
 )
 @with_config
 @click.option("--output", required=True, metavar="FILE", type=_file, help="A new file.")
@@ -118,7 +120,10 @@ def create(
     click.echo(f"{output}: {_told(found)}; made in {time.perf_counter() - begun:.1f} s")
 
 
-@backup.command(epilog="Example: certeasy backup verify --input monday.backup --schema")
+@backup.command(
+    short_help="Look whether a backup is whole.",
+    epilog="Example: certeasy backup verify --input monday.backup --schema",
+)
 @click.option("--input", "source", required=True, metavar="FILE", type=_file, help="A backup.")
 @click.option(
     "--check",
@@ -145,7 +150,10 @@ def verify(source: Path, check: str, *, schema: bool) -> None:
     click.echo(f"{source}: {_told(found)}; verified ({check})")
 
 
-@backup.command(epilog="Example: certeasy backup restore --input monday.backup -f config.yml")
+@backup.command(
+    short_help="Put a backup in the database's place.",
+    epilog="Example: certeasy backup restore --input monday.backup -f config.yml",
+)
 @with_config
 @click.option("--input", "source", required=True, metavar="FILE", type=_file, help="A backup.")
 @click.option("--replace", is_flag=True, help="Put the database that is there aside, and keep it.")

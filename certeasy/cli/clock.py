@@ -14,7 +14,10 @@ def clock() -> None:
     """Accept a clock that is behind the log."""
 
 
-@clock.command(epilog="Example: certeasy clock accept -f config.yml")
+@clock.command(
+    short_help="Go on although the log is ahead of the clock.",
+    epilog="Example: certeasy clock accept -f config.yml",
+)
 @with_config
 @refusals_told
 def accept(config_file: Path) -> None:

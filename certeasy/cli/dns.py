@@ -49,17 +49,24 @@ def dns() -> None:
 
 
 @dns.command(
-    "test", epilog="Example: certeasy dns test web.corp.example -f /etc/certeasy/config.yml"
+    "test",
+    short_help="Look a name up as a validator would.",
+    epilog="Example: certeasy dns test web.corp.example -f /etc/certeasy/config.yml",
 )
 @click.argument("name")
 @with_config
-@click.option("--policy", "policy_name", metavar="P", help="As under this policy.")
+@click.option(
+    "--policy",
+    "policy_name",
+    metavar="P",
+    help="As under this policy, whether or not it permits the name.",
+)
 @click.option(
     "--challenge",
     "only",
     metavar="T",
     type=click.Choice(get_args(Challenge)),
-    help="This type alone, whether or not the policy offers it.",
+    help="This type of challenge alone, such as dns-01, whether or not the policy offers it.",
 )
 @click.option("--account", metavar="URL", help="As for the account with this URL.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

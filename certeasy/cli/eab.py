@@ -55,8 +55,9 @@ def eab() -> None:
 
 
 @eab.command(
+    short_help="Make a key, and print what to type for clients.",
     epilog="Example: certeasy eab create -f config.yml --expires 7d --max-uses 1"
-    " --allow .shop.corp.example/1"
+    " --allow .shop.corp.example/1",
 )
 @with_config
 @click.option(
@@ -67,11 +68,16 @@ def eab() -> None:
 )
 @click.option(
     "--max-uses",
+    metavar="N",
     type=click.IntRange(1, MOST_USES),
     help="How many accounts may be bound with it; without: any number.",
 )
-@click.option("--policy", default="", help="The one policy that its accounts order under.")
-@click.option("--profile", default="", help="The one profile that its accounts order.")
+@click.option(
+    "--policy", metavar="NAME", default="", help="The one policy that its accounts order under."
+)
+@click.option(
+    "--profile", metavar="NAME", default="", help="The one profile that its accounts order."
+)
 @click.option(
     "--allow",
     metavar="RULE",
@@ -83,7 +89,7 @@ def eab() -> None:
     "challenges",
     metavar="TYPE",
     multiple=True,
-    help="How its accounts may prove control. May be repeated.",
+    help="How its accounts may prove control, such as dns-01. May be repeated.",
 )
 @click.option("--prevalidated", is_flag=True, help="Names that --allow covers need no proof.")
 @click.option(
@@ -189,7 +195,9 @@ cert-manager
         key: secret"""
 
 
-@eab.command("list", epilog="Example: certeasy eab list -f config.yml --json")
+@eab.command(
+    "list", short_help="List the keys.", epilog="Example: certeasy eab list -f config.yml --json"
+)
 @with_config
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @told(DatabaseUnavailable, DatabaseUnfit)
@@ -255,7 +263,7 @@ def _line(key: ListedKey) -> str:
     return "  ".join(parts)
 
 
-@eab.command(epilog="Example: certeasy eab revoke KID -f config.yml")
+@eab.command(short_help="Take a key back.", epilog="Example: certeasy eab revoke KID -f config.yml")
 @click.argument("kid")
 @with_config
 @refusals_told

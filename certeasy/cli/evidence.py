@@ -38,7 +38,8 @@ _LOOK = 0.05  # seconds
 
 
 @click.command(
-    epilog="Example: certeasy audit export -f config.yml --journal /mnt/node2 --out evidence.zip"
+    short_help="Pack what an auditor gets.",
+    epilog="Example: certeasy audit export -f config.yml --journal /mnt/node2 --out evidence.zip",
 )
 @click.option(
     "-f",

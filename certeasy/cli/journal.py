@@ -32,7 +32,10 @@ journal.add_command(restore)
 journal.add_command(reconcile)
 
 
-@journal.command(epilog="Example: certeasy journal refill -f config.yml --reason 'disk replaced'")
+@journal.command(
+    short_help="Write lines that the journal lost, from the database.",
+    epilog="Example: certeasy journal refill -f config.yml --reason 'disk replaced'",
+)
 @with_config
 @click.option("--reason", required=True, help="Why the lines are missing; it is recorded.")
 @click.option("--closed", is_flag=True, help="Write closed segments that are missing again, too.")
@@ -99,7 +102,10 @@ def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
-@journal.command(epilog="Example: certeasy journal rotate -f config.yml")
+@journal.command(
+    short_help="Close the journal's file, and begin another.",
+    epilog="Example: certeasy journal rotate -f config.yml",
+)
 @with_config
 @refusals_told
 def rotate(config_file: Path) -> None:

@@ -145,7 +145,11 @@ class _WithKid(click.Command):
         )
 
 
-@node.command(cls=_WithKid, epilog="Example: certeasy node endorse SERVER_ID KID -f config.yml")
+@node.command(
+    cls=_WithKid,
+    short_help="Vouch for another node.",
+    epilog="Example: certeasy node endorse SERVER_ID KID -f config.yml",
+)
 @with_server_id
 @click.argument("kid", callback=_kid)
 @with_config
@@ -162,7 +166,10 @@ def endorse(server_id: str, kid: str, config_file: Path) -> None:
         click.echo(f"node {server_id} was endorsed with key {kid} already")
 
 
-@node.command(epilog="Example: certeasy node invite -f config.yml --valid 2h > token")
+@node.command(
+    short_help="Print a token with which one node can join.",
+    epilog="Example: certeasy node invite -f config.yml --valid 2h > token",
+)
 @with_config
 @click.option(
     "--valid",
@@ -190,7 +197,10 @@ def invite(config_file: Path, valid: timedelta) -> None:
     click.echo(token)
 
 
-@node.command(epilog="Example: certeasy node join token -f config.yml")
+@node.command(
+    short_help="Register this node, with a token.",
+    epilog="Example: certeasy node join token -f config.yml",
+)
 @click.argument("file", metavar="[FILE]", default="-")
 @with_config
 @_refusals
@@ -243,7 +253,11 @@ def _reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-@node.command("rotate-key", epilog="Example: certeasy node rotate-key -f config.yml")
+@node.command(
+    "rotate-key",
+    short_help="Give this node a new signing key.",
+    epilog="Example: certeasy node rotate-key -f config.yml",
+)
 @with_config
 @_refusals
 def rotate_key(config_file: Path) -> None:
@@ -265,7 +279,10 @@ def rotate_key(config_file: Path) -> None:
         click.echo(f"node {here.server_id} signs with key {new} now; key {old} was given up")
 
 
-@node.command(epilog="Example: certeasy node retire SERVER_ID -f config.yml --export evidence")
+@node.command(
+    short_help="Tell that another node is gone for good.",
+    epilog="Example: certeasy node retire SERVER_ID -f config.yml --export evidence",
+)
 @with_server_id
 @with_config
 @click.option(

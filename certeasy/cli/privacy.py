@@ -42,7 +42,10 @@ def privacy() -> None:
     """
 
 
-@privacy.command(epilog="Example: certeasy privacy show ops@corp.example -f config.yml")
+@privacy.command(
+    short_help="Show what the log has about a person.",
+    epilog="Example: certeasy privacy show ops@corp.example -f config.yml",
+)
 @with_subject
 @with_config
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -70,7 +73,10 @@ def show(subject: str, config_file: Path, *, as_json: bool) -> None:
     _tell(standings)
 
 
-@privacy.command(epilog="Example: certeasy privacy erase ops@corp.example -f config.yml --yes")
+@privacy.command(
+    short_help="Make it unreadable, for good.",
+    epilog="Example: certeasy privacy erase ops@corp.example -f config.yml --yes",
+)
 @with_subject
 @with_config
 @click.option("--yes", is_flag=True, help="Do it: without, only tell what would be erased.")

@@ -31,7 +31,10 @@ def projections() -> None:
     """Compare the tables with the log, export them, or fold them anew."""
 
 
-@projections.command(epilog="Example: certeasy projections check -f /etc/certeasy/config.yml")
+@projections.command(
+    short_help="Compare the tables with the log.",
+    epilog="Example: certeasy projections check -f /etc/certeasy/config.yml",
+)
 @with_config
 @told(DatabaseUnavailable, DatabaseUnfit, *UNREADABLE)
 def check(config_file: Path) -> None:
@@ -59,7 +62,8 @@ def check(config_file: Path) -> None:
 
 
 @projections.command(
-    epilog="Example: certeasy projections export -f /etc/certeasy/config.yml --out live.sqlite"
+    short_help="Write the tables to a new SQLite file.",
+    epilog="Example: certeasy projections export -f /etc/certeasy/config.yml --out live.sqlite",
 )
 @with_config
 @click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help=NEW)
@@ -94,7 +98,10 @@ def export(config_file: Path, out: Path, *, as_json: bool) -> None:
         click.echo(f"{out}: the tables as of position {of.position}, hash {of.hash}")
 
 
-@projections.command(epilog="Example: certeasy projections rebuild -f /etc/certeasy/config.yml")
+@projections.command(
+    short_help="Make the tables anew from the log.",
+    epilog="Example: certeasy projections rebuild -f /etc/certeasy/config.yml",
+)
 @with_config
 @told(BootRefused, DatabaseUnavailable, *UNREADABLE)
 def rebuild(config_file: Path) -> None:

@@ -64,8 +64,9 @@ REFUSED = (
 
 
 @click.command(
+    short_help="Put back what the database lost, from journals.",
     epilog="Example: certeasy journal restore -f config.yml --journal /srv/saved/node2"
-    " --keys keys.json"
+    " --keys keys.json",
 )
 @with_config
 @click.option(
@@ -253,7 +254,10 @@ def commit_as_node(
         node.close()
 
 
-@click.command(epilog="Example: certeasy journal reconcile -f config.yml")
+@click.command(
+    short_help="Go on where another node took the place of lost lines.",
+    epilog="Example: certeasy journal reconcile -f config.yml",
+)
 @with_config
 @told(*REFUSED)
 def reconcile(config_file: Path) -> None:

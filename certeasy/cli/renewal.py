@@ -80,15 +80,20 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
     " certeasy renew-all --campaign ID -f config.yml",
 )
 @with_config
-@click.option("--authority", metavar="NAME", default="", help="Those that it issued.")
 @click.option(
-    "--before", metavar="TIME", callback=_moment, help="Those that began to be valid before then."
+    "--authority", metavar="NAME", default="", help="Certificates that this authority issued."
+)
+@click.option(
+    "--before",
+    metavar="TIME",
+    callback=_moment,
+    help="Certificates valid since before this time, such as 2026-11-01 (UTC).",
 )
 @click.option(
     "--serials",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Those in a list: a serial number in hex on each line.",
+    help="Certificates in this list: a serial number in hex on each line.",
 )
 @click.option(
     "--window",
@@ -99,7 +104,7 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
 @click.option(
     "--campaign", metavar="ID", default="", help="Tell how far a campaign is, and change nothing."
 )
-@click.option("--dry-run", is_flag=True, help="Only tell which they are.")
+@click.option("--dry-run", is_flag=True, help="Only tell which they are; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @refusals_told
 def renew_all(

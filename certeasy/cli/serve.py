@@ -20,7 +20,7 @@ logger = log.logger("main")
 @click.option(
     "--unendorsed",
     is_flag=True,
-    help="Serve though no endorsed node, of which none is left, vouches.",
+    help="Serve although this node is not endorsed: where no node is left that could do that.",
 )
 @told(BootRefused, NoCertificate, UnusableCertificate)
 def serve(config_file: Path, *, unendorsed: bool) -> None:

@@ -46,14 +46,17 @@ class _Compared(msgspec.Struct, frozen=True):
 
 
 @click.command(
+    short_help="Make the tables anew from journals, as of any time.",
     epilog="Example: certeasy audit replay --journal node1 --journal node2 --keys keys.json"
-    " --at 2026-11-24T18:30:00Z --out state.sqlite"
+    " --at 2026-11-24T18:30:00Z --out state.sqlite",
 )
 @with_proof
 @click.option(
     "--out", "--output", "out", required=True, metavar="FILE", type=file_path, help="A new file."
 )
-@click.option("--position", type=click.IntRange(1), help="Fold up to and with this position.")
+@click.option(
+    "--position", metavar="N", type=click.IntRange(1), help="Fold up to and with this position."
+)
 @click.option("--at", metavar="TIME", help="Fold up to this time (RFC 3339).")
 @as_json
 def replay(
@@ -97,7 +100,10 @@ def _sentence(out: Path, done: Replayed) -> str:
     return f"{out}: {counted(done.folded, 'event')} folded, as of position {of.position}{when}"
 
 
-@click.command(epilog="Example: certeasy audit diff replayed.sqlite live.sqlite")
+@click.command(
+    short_help="Compare two states, table by table.",
+    epilog="Example: certeasy audit diff replayed.sqlite live.sqlite",
+)
 @click.argument("one", metavar="A", type=file_path)
 @click.argument("other", metavar="B", type=file_path)
 @click.option(

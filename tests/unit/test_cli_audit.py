@@ -173,7 +173,8 @@ def test_an_order_s_story_is_told(folder, log):
     assert nothing.exit_code == 1
     assert "the log says nothing about name nobody.corp.internal" in nothing.stderr
     wrong = run("show", "serial", "not\x1b[2Jhex", *both(folder))
-    assert (wrong.exit_code, wrong.stderr) == (2, "certeasy: not\\x1b[2Jhex is no serial\n")
+    said = "certeasy: not\\x1b[2Jhex is no serial number in hex, such as 0a1b2c or 0A:1B:2C\n"
+    assert (wrong.exit_code, wrong.stderr) == (2, said)
 
 
 def test_a_log_is_replayed_into_a_new_file_only(folder, log):

@@ -43,6 +43,26 @@ def test_no_row_tells_of_a_command_that_is_not_there():
     assert told == {*COMMANDS, "certeasy --version"}
 
 
+def groups(found: click.Command, name: str) -> Iterator[tuple[str, click.Group]]:
+    """Yield each command that has commands, with its whole name."""
+    if isinstance(found, click.Group):
+        yield name, found
+        context = click.Context(found)
+        for word in found.list_commands(context):
+            command = found.get_command(context, word)
+            assert command is not None
+            yield from groups(command, f"{name} {word}")
+
+
+GROUPS = dict(groups(group, "certeasy"))
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_no_listing_of_commands_breaks_off_in_mid_sentence(name: str):
+    page = GROUPS[name].get_help(click.Context(GROUPS[name], info_name=name))
+    assert "..." not in page.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_tells_its_exit_codes_and_an_example(name: str):
     command = COMMANDS[name]
