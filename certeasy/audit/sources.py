@@ -72,7 +72,10 @@ class SqliteSource:
     def open(self) -> "SqliteRows":
         """Open the file; raises NoDatabase where it is none of ours."""
         if not self._path.is_file():
-            raise NoDatabase(f"there is no database at {self._path}")
+            raise NoDatabase(
+                f"there is no database at {self._path}: put it back, or, if it was lost, 'certeasy"
+                " journal restore -f config.yml' makes it again from the journals"
+            )
         try:
             return SqliteRows(_connect(self._path))
         except sqlite3.Error as error:

@@ -93,7 +93,7 @@ def create(
     """
     settings = read(config_file)
     if output.exists() or output.is_symlink():
-        fail(f"{output} is there already; a backup never overwrites")
+        fail(f"{output} is there already; a backup never overwrites: give another name")
     if not output.parent.is_dir():
         fail(f"{output.parent} is no folder: make it first, or give --output another one")
     _check_driver(settings)
@@ -146,7 +146,7 @@ def verify(source: Path, check: str, *, schema: bool) -> None:
     for doubt in doubts:
         click.echo(doubt, err=True)
     if doubts:
-        fail(f"{source} is suspect")
+        fail(f"{source} is suspect: keep it, and rely on another one")
     click.echo(f"{source}: {_told(found)}; verified ({check})")
 
 

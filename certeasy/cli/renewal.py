@@ -132,9 +132,11 @@ def renew_all(
     """
     searched = bool(authority or before)
     if campaign and (searched or serials or window or dry_run):
-        raise click.UsageError("--campaign stands alone")
+        raise click.UsageError(
+            "--campaign stands alone: it changes nothing, so leave the other options out"
+        )
     if serials and searched:
-        raise click.UsageError("--serials stands alone")
+        raise click.UsageError("--serials stands alone: leave --authority and --before out")
     if not (campaign or serials or searched):
         raise click.UsageError("say which: --authority, --before, or --serials")
     settings = read(config_file)

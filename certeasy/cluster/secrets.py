@@ -78,6 +78,7 @@ def unlock(store: Store, key_file: Path, ids: Ids) -> Secrets:
     key = key_file.read_bytes()
     if len(key) != KEY_LENGTH:
         raise BootRefused(
-            f"{key_file} (secrets.key-file) has {len(key)} bytes; a key has {KEY_LENGTH}"
+            f"{key_file} (secrets.key-file) has {len(key)} bytes; a key has {KEY_LENGTH}: put the"
+            " right file back from the backup, or copy it from another node"
         )
     return Secrets(store, AESGCM(key), ids, key_file)

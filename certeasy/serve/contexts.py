@@ -104,7 +104,10 @@ def server_context(material: TlsMaterial) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
 
     def no_password() -> str:
-        raise UnusableCertificate(f"the key for {_named(material)} is protected by a password")
+        raise UnusableCertificate(
+            f"the key for {_named(material)} is protected by a password: give it without one,"
+            " readable by the server's user alone"
+        )
 
     try:
         with readable_path(material.key_pem + b"\n" + material.certificate_chain_pem) as path:

@@ -46,7 +46,7 @@ def copy(database: Path, draft: Path) -> None:
     Raises BackupRefused, with no file left, where it cannot be read or written.
     """
     if not database.is_file():
-        raise BackupRefused(f"there is no database at {database}")
+        raise BackupRefused(f"there is no database at {database} to copy: the first start makes it")
     _create(draft)
     try:
         with _reported(database), closing(_reading(database)) as connection:
@@ -61,7 +61,9 @@ def copy(database: Path, draft: Path) -> None:
 def place(draft: Path, path: Path) -> None:
     """Give a whole file its name, durably. Raises BackupRefused rather than to overwrite."""
     if path.exists() or path.is_symlink():
-        raise BackupRefused(f"{path} is there already; a backup never overwrites")
+        raise BackupRefused(
+            f"{path} is there already; a backup never overwrites: give another name"
+        )
     draft.rename(path)
     sync_folder(path.parent)
 
