@@ -42,7 +42,10 @@ def adcs() -> None:
     """Look at the Microsoft AD CS that the configuration names."""
 
 
-@adcs.command(epilog="Example: certeasy adcs check -f /etc/certeasy/config.yml")
+@adcs.command(
+    short_help="See whether each AD CS can be used.",
+    epilog="Example: certeasy adcs check -f /etc/certeasy/config.yml",
+)
 @with_config
 @click.option(
     "--authority",
