@@ -40,6 +40,11 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "renew_all",
         "Have certificates renewed ahead of their time.",
     ),
+    "unsettled": (
+        "certeasy.cli.unsettled",
+        "unsettled",
+        "List what is open between the log and the authorities.",
+    ),
     "migrate": (
         "certeasy.cli.migrate",
         "migrate",

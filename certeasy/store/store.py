@@ -46,8 +46,10 @@ from projections.certificates import CERTIFICATES, ISSUERS, Certificate, Issuer
 from projections.eab import EAB_KEYS, EabKey
 from projections.fold import VERSION
 from projections.jobs import JOBS, Job
-from projections.orders import ORDER_NAMES, ORDERS, Order
+from projections.orders import ORDER_NAMES, ORDERS, PROCESSING, Order
 from projections.renewals import RENEWALS
+from projections.revocations import FAILED, RECORDED, REVOCATIONS, WAITING, Revocation
+from projections.suspects import SUSPECTS, Suspect
 from projections.tables import Key, Table
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -439,6 +441,26 @@ class Store:
         table = schema.projected[JOBS]
         rows = self._all(sa.select(*table.c).order_by(table.c.position), {})
         return [JOBS.to_state(row) for row in rows]
+
+    def processing(self) -> list[Order]:
+        """Return the orders that wait for their authority, by id."""
+        columns = schema.projected[ORDERS].c
+        wanted = sa.select(*columns).where(columns.status == PROCESSING).order_by(columns.id)
+        return [ORDERS.to_state(row) for row in self._all(wanted, {})]
+
+    def suspects(self) -> list[Suspect]:
+        """Return the attempts of which a certificate may exist that nobody has, oldest first."""
+        table = schema.projected[SUSPECTS]
+        rows = self._all(sa.select(*table.c).order_by(table.c.position), {})
+        return [SUSPECTS.to_state(row) for row in rows]
+
+    def unpublished(self) -> list[Revocation]:
+        """Return the certificates that are to be revoked, and that their authority has not
+        revoked, oldest first."""
+        columns = schema.projected[REVOCATIONS].c
+        wanted = sa.select(*columns).where(columns.state.in_((WAITING, FAILED, RECORDED)))
+        rows = self._all(wanted.order_by(columns.position), {})
+        return [REVOCATIONS.to_state(row) for row in rows]
 
     def eab_keys(self) -> list[EabKey]:
         """Return all keys for external account bindings, oldest first."""
