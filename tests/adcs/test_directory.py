@@ -18,7 +18,8 @@ from tests.fakes.directories import RecordedDirectory
 from tests.fakes.ldap_server import an_ldap_server
 from tests.make.adcs import DOMAIN, PASSWORD, USER
 from tests.make.certificates import a_leaf
-from tests.make.descriptors import ADMINS, SERVICE, USERS, a_sid
+from tests.make.descriptors import ADMINS, a_sid
+from tests.make.directory_contract import DirectoryContract
 from tests.make.domains import CONFIGURATION, NAMING, NOW, a_domain, a_filetime
 from tests.make.tls_files import make_server_certificate
 
@@ -36,39 +37,6 @@ def identity(tmp_path):
     return NtlmIdentity(USER, DOMAIN, file)
 
 
-class DirectoryContract:
-    """What every directory does."""
-
-    def test_enterprise_cas_are_told_with_what_they_publish(self, domain: Directory):
-        [found] = domain.services()
-        assert (found.name, found.host) == ("LAB-CA", "ca1.lab.test")
-        assert (found.certificates, found.templates) == ((b"one",), ("AcmeServer",))
-
-    def test_a_template_is_found_by_its_name_with_its_security(self, domain: Directory):
-        found = domain.template("AcmeServer")
-        assert found is not None
-        assert found["mspki-minimal-key-size"][0] == b"2048"
-        assert found["ntsecuritydescriptor"]
-        assert domain.template("Other") is None
-        assert domain.template("*") is None
-
-    def test_an_account_has_its_groups_and_those_of_every_logon(self, domain: Directory):
-        found = domain.account("svc-acme")
-        assert found is not None
-        assert found.sid == SERVICE
-        assert {SERVICE, USERS, "S-1-5-11", "S-1-1-0"} <= found.sids
-        assert ADMINS not in found.sids
-        assert not found.disabled
-        assert found.password_expires == NOW + timedelta(days=3)
-        assert domain.account("nobody") is None
-
-    def test_the_cas_for_logging_on_are_told(self, domain: Directory):
-        assert domain.trusted_for_logon() == (b"one",)
-
-    def test_who_is_asked_is_told(self, domain: Directory):
-        assert "dc1.lab.test" in domain.how or "127.0.0.1" in domain.how
-
-
 class TestRecorded(DirectoryContract):
     @pytest.fixture
     def domain(self) -> Directory:
@@ -84,6 +52,12 @@ class TestLdap(DirectoryContract):
             )
             yield found
             found.close()
+
+
+def test_when_a_password_expires_is_told():
+    found = RecordedDirectory(OBJECTS).account("svc-acme")
+    assert found is not None
+    assert found.password_expires == NOW + timedelta(days=3)
 
 
 def opened(port: int, identity, seconds: float = 10) -> directory.LdapDirectory:

@@ -13,13 +13,14 @@ It comes up in about 15 s. Everything runs in a process namespace whose first pr
 so nothing is left behind, whatever happens.
 """
 
+import base64
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -135,6 +136,33 @@ class SambaDomain:
         """Have Samba start anew, with more lines in its configuration."""
         self.stop()
         self.start(*more)
+
+    def put(
+        self,
+        objects: Mapping[str, Mapping[str, Sequence[bytes]]],
+        rights: Mapping[str, str],
+        accounts: Sequence[str] = ("svc-acme",),
+    ) -> dict[str, str]:
+        """Put objects into the directory, and rights (SDDL) on them; return accounts' SIDs.
+
+        `{svc-acme}` in a right stands for that account.
+        """
+        shown = {
+            dn: {
+                name: [base64.b64encode(value).decode() for value in values]
+                for name, values in attributes.items()
+            }
+            for dn, attributes in objects.items()
+        }
+        plan = self.folder / "directory.json"
+        told = {"objects": shown, "rights": dict(rights), "accounts": list(accounts)}
+        plan.write_bytes(msgspec.json.encode(told))
+        make = Path(__file__).with_name("samba_directory.py")
+        made = subprocess.run(
+            self.command(SYSTEM_PYTHON, "-I", str(make), str(self._smb_conf), str(plan)),
+            check=True, timeout=60, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        return msgspec.json.decode(made.stdout, type=dict[str, str])
 
     # ------------------------------------------------------------------ up and down
 

@@ -14,6 +14,7 @@ from certeasy.ca.adcs.controllers import Controllers
 from certeasy.ca.adcs.deadline import Bounded, Deadline
 from certeasy.ca.adcs.directory import Directory
 from certeasy.ca.adcs.icpr import Enrolment
+from certeasy.ca.adcs.identities import identity_of
 from certeasy.ca.adcs.identity import Identity
 from certeasy.ca.adcs.preflight import Unread
 from certeasy.ca.adcs.sockets import addresses, close, connected
@@ -109,7 +110,7 @@ class Surroundings:
     @property
     def _we(self) -> Identity:
         if self._identity is None:
-            self._identity = parties.identity(self._settings, self._known, self._clock)
+            self._identity = identity_of(self._settings, self._clock)
         return self._identity
 
     def _soon(self, ask: Callable[[Deadline], T]) -> T:
