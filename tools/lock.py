@@ -30,7 +30,7 @@ def main() -> None:
         bound = [] if name == LARGEST else [f"--constraint={lock(LARGEST)}"]
         compile_lock(name, ["pyproject.toml", *what, *bound, *sys.argv[1:]])
     compile_lock("build", ["--group=pyproject.toml:build", f"--constraint={lock(LARGEST)}"])
-    for alone in ("lock", "interop"):
+    for alone in ("lock", "interop", "certipy"):
         compile_lock(alone, [f"--group=pyproject.toml:{alone}"])
 
 
