@@ -17,6 +17,7 @@ from certeasy.ca.adcs.rpc import LARGEST_REPLY, Channel, Dead
 from certeasy.ca.adcs.security import Tampered
 from tests.fakes.man_in_the_middle import man_in_the_middle
 from tests.make.adcs import a_ca
+from tests.make.adcs_admin import an_officer
 from tests.make.adcs_client import PASSAGE, CertServerRequest, DCERPCSessionError
 from tests.make.csrs import a_csr
 from tests.make.enrolment import WEB_SERVER, enrolment, within
@@ -257,3 +258,20 @@ def test_whoever_asks_for_less_protection_has_all_of_it(level, one_ca):
         with pytest.raises(Tampered, match="not protected"):
             channel.request(impackets_request(one_ca))
         channel.disconnect()
+
+
+def test_what_impackets_objects_ask_for_goes_through_a_channel(one_ca, monkeypatch):
+    """Its DCOM binds one connection again and again, and changes interfaces on another."""
+    made = []
+
+    def a_channel(wire):
+        made.append(Channel(wire))
+        return made[-1]
+
+    monkeypatch.setattr(transport.DCERPCTransport, "get_dce_rpc", a_channel)
+    with an_officer(one_ca) as officer:
+        officer.ping()
+        assert officer.property(0x06, 4) == f"{one_ca.name}\0".encode("utf-16-le")
+        assert officer.resubmit(77) == 0x80094004
+    assert made
+    assert not any(each.dead for each in made)

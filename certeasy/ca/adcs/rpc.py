@@ -98,6 +98,7 @@ class Channel(rpcrt.DCERPC_v5):  # type: ignore[misc] # impacket has no types
     def __init__(self, wire: Any, security: SecurityContext | None = None) -> None:
         super().__init__(wire)
         self._line = _Line(wire)
+        self._given = security
         self._security = security
         self._level = NONE if security is None else PRIVACY
         self._room = 0
@@ -134,8 +135,7 @@ class Channel(rpcrt.DCERPC_v5):  # type: ignore[misc] # impacket has no types
             if self._level == NONE:
                 self._room = self._handshake(kind, body, b"").largest_request
                 return
-            if self._security is None:
-                self._security = self._impackets()
+            self._security = self._given or self._impackets()  # each binding has its own keys
             self._agree(kind, body, self._security)
 
     def _impackets(self) -> SecurityContext:
@@ -143,6 +143,7 @@ class Channel(rpcrt.DCERPC_v5):  # type: ignore[misc] # impacket has no types
         given = self.get_credentials()
         if given[0] is None or given[1] is None:
             given = self._transport.get_credentials()
+            self.set_credentials(*given)  # impacket asks for them, for the next connection
         user, password, domain, _, nt_hash, _, _, tgs = given
         host = f"host/{self._transport.getRemoteName()}"
         if self.get_auth_type() == NTLM:
