@@ -149,10 +149,13 @@ class Issuance:
         try:
             outcome = self._what_became_of(order, authority, rules)
         except TryAgain as later:
-            if order.pending or not self._out_of_time(order):
+            if order.pending and self._left(order, rules) <= timedelta():
+                outcome = Pending(order.request_id, AT_ONCE)
+            elif not order.pending and self._out_of_time(order):
+                self._give_up(order, str(later))
+                return
+            else:
                 raise
-            self._give_up(order, str(later))
-            return
         if isinstance(outcome, _Over):
             self._ask(order, rules, outcome)
         else:
@@ -251,9 +254,7 @@ class Issuance:
     def _pending(self, order: Order, authority: str, rules: Rules, outcome: Pending) -> None:
         """Wait until a person has approved the request, if the policy does, and for as long."""
         fact = IssuancePending(order.attempt, authority, outcome.request_id)
-        now = self._clock.now()
-        since = datetime.fromisoformat(order.pending) if order.pending else now
-        left = since + rules.pending.limit - now
+        left = self._left(order, rules)
         if not rules.pending.accept:
             why = "this policy does not wait for a person to approve a request at the authority"
         elif left <= timedelta():
@@ -261,11 +262,17 @@ class Issuance:
             why = f"nobody has approved the request at the authority within {limit}"
         else:
             self._commit(lambda rows: deciding.pending(rows, order.id, fact))
-            wait = waiting.growing(since, now, waiting.SHORTEST_POLL, waiting.LONGEST_POLL)
+            wait = waiting.poll(order, self._clock.now()) or waiting.SHORTEST_POLL
             what = f"pending as request {outcome.request_id}"
             raise TryAgain(what, min(max(wait, outcome.retry_after), left))
         error = _problem(Kind.UNAUTHORIZED, why)
         self._commit(lambda rows: deciding.not_awaited(rows, order.id, fact, why, error))
+
+    def _left(self, order: Order, rules: Rules) -> timedelta:
+        """Return how long a person may still take to approve the request of an order."""
+        now = self._clock.now()
+        since = datetime.fromisoformat(order.pending) if order.pending else now
+        return since + rules.pending.limit - now
 
     def _in_doubt(self, order: Order, reason: str, request_id: str | None) -> TryAgain:
         """Record that an answer was lost, and what is known of it; return when to go on."""

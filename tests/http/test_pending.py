@@ -116,6 +116,18 @@ def test_while_the_authority_is_away_the_order_waits(tmp_path: Path) -> None:
         lab.check()
 
 
+def test_the_limit_holds_though_the_authority_is_away(tmp_path: Path) -> None:
+    with a_far_lab(tmp_path, pending=PendingRules(limit=timedelta(hours=2))) as lab:
+        order_id = waiting(lab, lab.a_client())
+        lab.ca.away = True
+        lab.ends(order_id, "invalid")
+        assert lab.story(order_id) == [*WAITS, "issuance.abandoned"]
+        lab.ca.approve(1)
+        lab.ca.away = False
+        lab.tells(order_id, "revocation.published", hours=1)
+        lab.check()
+
+
 def no_patience(tmp_path: Path) -> tuple[FarCa, MovedClock, str]:
     """Let an order end that nobody approved in time."""
     with a_far_lab(tmp_path, pending=PendingRules(limit=timedelta(hours=2))) as lab:

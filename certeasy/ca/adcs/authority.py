@@ -26,8 +26,10 @@ from certeasy.ca.adcs.errors import AnswerLost, HResult, NotReached, hexadecimal
 from certeasy.ca.adcs.icpr import Enrolment
 from certeasy.ca.adcs.identities import identity_of
 from certeasy.ca.adcs.identity import Identity, NotAuthenticated
+from certeasy.ca.adcs.officers import Officers as CaOfficers
 from certeasy.ca.adcs.transport import Target
 from certeasy.ca.authority import (
+    Denied,
     InDoubt,
     Issued,
     Outcome,
@@ -53,6 +55,8 @@ ISSUERS_ARE_GOOD = timedelta(hours=1)
 _LARGEST = 1 << 20
 _NEVER = frozenset({0x80094002, 0x80094004, 0x80070002, 0x80070490})
 """The CA has no such certificate: no use in asking again."""
+_UNKNOWN = frozenset(map(hexadecimal, (0x80094002, 0x80094004)))
+"""What is said of a request that the CA does not have."""
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
 
 
@@ -137,9 +141,18 @@ class AdcsAuthority:
         return self._known(answers.outcome(reply))
 
     def poll(self, submission: Submission, request_id: str) -> Outcome:
-        """Ask what became of a request. Raises Unavailable."""
-        del submission
-        return self._known(self._retrieved(int(request_id)))
+        """Ask what became of a request. Raises Unavailable.
+
+        One that the CA does not have (any more) is denied: it may have been restored from a backup.
+        """
+        try:
+            return self._known(self._retrieved(int(request_id)))
+        except Unavailable as error:
+            if error.code not in _UNKNOWN:
+                raise
+            reason = f"request {request_id} of order {submission.order_id}: {error.reason}"
+            told = f"the authority has no such request (any more): {request_id}"
+            return Denied(told, reason, error.code, request_id, "serverInternal")
 
     def recover(self, submission: Submission, trace: Trace) -> Outcome | None:
         """Ask what became of a submission in doubt. Raises Untraceable or Unavailable."""
@@ -332,13 +345,9 @@ def adcs_authority(
     )
     identity = identity_of(settings, clock)
     enrolment = Enrolment(target, identity, connections=workers, clock=clock)
-    officers = _officers(target, identity, settings)
+    officers = CaOfficers(target, identity, settings.common_name)
     tells = not chosen.disable_ca_revocation
     return AdcsAuthority(chosen.name, settings, identity, enrolment, officers, clock, tells=tells)
-
-
-def _officers(_target: Target, _identity: Identity, _settings: AdcsSettings) -> Officers | None:
-    return None
 
 
 def _unavailable(error: Exception) -> Unavailable:
