@@ -44,8 +44,7 @@ dns-validation-profiles:
       - suffixes: ["{zone}"]
         dns-server: ["127.0.0.1:{dns_port}"]
 authorities:
-  - name: lab-ca
-    type: embedded
+{authority}
 issuance-policies:
   - name: lab
     dns-validation-profile: lab
@@ -68,10 +67,16 @@ profiles:
     max-validity: 7d
 """
 
+EMBEDDED = """\
+  - name: lab-ca
+    type: embedded"""
+
 
 @contextmanager
-def certeasy(folder: Path) -> Iterator[AcmeServer]:
+def certeasy(folder: Path, authority: str = EMBEDDED) -> Iterator[AcmeServer]:
     """Run `certeasy serve` on ports of its own; its files go into `folder`.
+
+    `authority` is the one entry, named lab-ca, of the configuration's list.
 
     When it has stopped, raises AssertionError unless its journal, its database and what is folded
     from them agree.
@@ -92,7 +97,7 @@ def certeasy(folder: Path) -> Iterator[AcmeServer]:
             "tls_alpn01_port": tls_alpn01_port,
             "dns_port": dns.port,
         }
-        config.write_text(CONFIG.format(folder=folder, zone=ZONE, **ports))
+        config.write_text(CONFIG.format(folder=folder, zone=ZONE, authority=authority, **ports))
         with running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED):
             url = f"https://127.0.0.1:{port}/acme/directory"
             binding = functools.partial(new_binding, config)
