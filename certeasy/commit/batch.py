@@ -26,7 +26,7 @@ from events.envelope import VERSION, Actor, Envelope, Record, encode, seal_line
 from events.registry import encode_data, name_of
 from events.signing import SigningKey
 from projections import fold
-from projections.accounts import Account
+from projections.accounts import ACCOUNTS, Account
 from projections.tables import Key, Table, WorkingRows
 
 LINES = 1024  # in one transaction, and so at most what a crash leaves out of the journal
@@ -81,7 +81,7 @@ class Batch:
         self._current = current
         self.versions: dict[str, int] = {}
         self._known_versions = versions
-        self._new_keys: set[str] = set()
+        self._new_keys: dict[str, str] = {}  # keys that accounts got in this batch
 
     def run(self, commands: Sequence[Pending]) -> None:
         """Decide every command on the rows under the lock; one that is refused is refused alone."""
@@ -143,9 +143,17 @@ class Batch:
         for guard in decision.guards:
             match guard:
                 case KeyUnused(thumbprint):
-                    known = thumbprint in self._new_keys
-                    if known or self._transaction.account_with_key(thumbprint) is not None:
+                    if self._is_used(thumbprint):
                         raise GuardFailed(guard)
+
+    def _is_used(self, thumbprint: str) -> bool:
+        """Whether an account has a key: one that had it may have given it up in this batch."""
+        holders = (
+            self._new_keys.get(thumbprint),
+            self._transaction.account_with_key(thumbprint),
+        )
+        found = (self.rows.get(ACCOUNTS, holder) for holder in holders if holder is not None)
+        return any(each is not None and each.thumbprint == thumbprint for each in found)
 
     def _record(
         self, decision: Decision, actor: Actor
@@ -182,7 +190,7 @@ class Batch:
             raise TooManyLines(f"more than {LINES} lines in one transaction")
         states = self.rows.latest
         self._new_keys.update(
-            state.thumbprint for state in states.values() if isinstance(state, Account)
+            (state.thumbprint, state.id) for state in states.values() if isinstance(state, Account)
         )
         return tuple(records), states
 

@@ -24,6 +24,7 @@ from certeasy.commit.committer import QUEUE
 from certeasy.decide.decision import Decision, KeyUnused, Reader
 from certeasy.decide.problems import Problem, Refused
 from certeasy.store import DatabaseUnavailable
+from events.accounts import AccountKeyChanged
 from events.envelope import ZERO_HASH, timestamp
 from events.orders import (
     ChallengeAccepted,
@@ -36,6 +37,7 @@ from events.orders import (
     OrderReady,
 )
 from events.registry import Event
+from projections.accounts import ACCOUNTS
 from projections.orders import ORDERS, PENDING, PROCESSING, READY, VALID
 from projections.tables import Key, Table, WorkingRows
 from tests.fakes.faults import before, database_error, io_error
@@ -251,6 +253,28 @@ def test_of_many_accounts_with_one_key_in_one_batch_exactly_one_is_made(node: AN
     with node.together() as waiting:
         waiting.extend(_register(node.ids.new(), "the same key") for _ in range(32))
     assert [type(outcome) for outcome in waiting.outcomes] == [Committed] + [GuardFailed] * 31
+
+
+def test_a_key_that_is_given_up_in_a_batch_is_free_for_the_next_command_in_it(node: ANode) -> None:
+    """Whoever registers the key that an account has just given up is told of no other account."""
+    first, second, third = (node.ids.new() for _ in range(3))
+    node.submit(_register(first, "one"))
+    with node.together() as waiting:
+        waiting.append(_rekey(first, "one", "two"))
+        waiting.append(_register(second, "one"))
+        waiting.append(_rekey(first, "two", "three"))
+        waiting.append(_register(third, "two"))
+        waiting.append(_register(node.ids.new(), "three"))
+        waiting.append(_register(node.ids.new(), "one"))
+    assert [type(outcome) for outcome in waiting.outcomes] == [Committed] * 4 + [GuardFailed] * 2
+    rows = {each: node.committer.get(ACCOUNTS, each) for each in (first, second, third)}
+    assert [row and row.thumbprint for row in rows.values()] == ["three", "one", "two"]
+
+
+def _rekey(account_id: str, previous: str, thumbprint: str) -> Command:
+    fact = AccountKeyChanged(account_id, previous, thumbprint, {"kty": "EC"})
+    facts = ((f"account/{account_id}", fact),)
+    return Command(lambda _rows, _now: Decision(facts, (KeyUnused(thumbprint),)), SYSTEM)
 
 
 def _register(account_id: str, thumbprint: str) -> Command:
