@@ -188,7 +188,7 @@ def test_a_submission_that_the_network_does_not_take_was_not_executed():
     with a_ca() as ca, man_in_the_middle(ca.port, replies, stall=stalled) as middle:
         with (
             enrolment(ca, port=middle.port) as client,
-            pytest.raises(NotReached, match="could not be sent"),
+            pytest.raises(NotReached),
         ):
             client.request(ca.name, bytes(32 << 20), WEB_SERVER, within(2))
         assert not ca.requests

@@ -6,6 +6,7 @@ can be told, rightly and wrongly.
 
 import os
 import struct
+from contextlib import contextmanager
 
 from impacket.krb5 import asn1
 from impacket.krb5.crypto import Key, _get_enctype_profile
@@ -13,6 +14,11 @@ from impacket.krb5.types import Principal
 from impacket.spnego import SPNEGO_NegTokenInit, SPNEGO_NegTokenResp
 from pyasn1.codec.der import decoder, encoder
 from pyasn1.type.univ import noValue
+
+from certeasy.ca.adcs.identity import Credentials
+from tests.make.adcs import LabCa
+from tools.adcs_sim.machine import Machine, Plan
+from tools.adcs_sim.security import NEGOTIATE
 
 AES256 = 18
 REALM, SERVICE = "LAB.TEST", "host/ca1.lab.test"
@@ -132,3 +138,72 @@ def an_error(code):
     oid = bytes.fromhex("06092a864886f712010202")
     inner = oid + b"\x03\x00" + encoder.encode(error)
     return in_spnego(b"\x60\x81" + bytes((len(inner),)) + inner)
+
+
+class TicketAcceptor:
+    """An `Acceptor` of the simulated CA's: the other side of one ticket, whoever shows it."""
+
+    token_length = 60
+
+    def __init__(self, ticket) -> None:
+        self._acceptor = Acceptor(ticket)
+        self.user = ""
+        self._legs = 0
+
+    def step(self, token):
+        """Answer an AP-REQ, then look at the client's own AP-REP."""
+        self._legs += 1
+        if self._legs == 1:
+            return self._acceptor.answer(token)
+        said = self._acceptor.third(token)
+        assert int(said["seq-number"]) == self._acceptor.number
+        self.user = f"{self._acceptor.client}@{REALM}"
+        return b""
+
+    def unwrap(self, head, stub, trailer, token, *, seal):
+        """Return what was sealed."""
+        assert seal
+        return self._acceptor.opened(stub, token)
+
+    def wrap(self, head, stub, trailer, *, seal):
+        """Return it sealed."""
+        assert seal
+        return self._acceptor.sealed(stub)
+
+
+class TicketMachine(Machine):
+    """A CA that takes one ticket and nothing else."""
+
+    def __init__(self, ticket) -> None:
+        self._ticket = ticket
+        super().__init__(Plan())
+
+    def acceptor(self, kind):
+        """Return a new one."""
+        return TicketAcceptor(self._ticket) if kind == NEGOTIATE else None
+
+
+class Ticketed:
+    """Whoever has the ticket."""
+
+    described = "the ticket of a test"
+
+    def __init__(self, ticket) -> None:
+        self.ticket = ticket
+        self.forgotten = []
+
+    def credentials(self, service, host, deadline):
+        """Return the same for all."""
+        return Credentials("svc", REALM, kerberos=True, tgs=self.ticket)
+
+    def forget(self, service, host):
+        """Count which."""
+        self.forgotten.append((service, host))
+
+
+@contextmanager
+def a_ca_with_tickets():
+    """Run a CA, and yield it with somebody whom it knows."""
+    ticket = a_ticket()
+    with TicketMachine(ticket) as machine:
+        yield LabCa(machine), Ticketed(ticket)

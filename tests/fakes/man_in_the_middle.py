@@ -3,9 +3,11 @@
     with man_in_the_middle(port, replies=lambda number, packet: ...) as middle:
         middle.port                 # where the client should go
         middle.requests             # every packet that a client sent, whole
+        middle.answers              # and every one that it got
 
 `replies` is given each response (and fault) with its number on its connection, from 1, and says
-what the client gets in its place: any bytes, or None, which cuts the line. Bindings pass untouched.
+what the client gets in its place: any bytes, or None, which cuts the line. `bindings` does the same
+for what answers a binding.
 """
 
 import contextlib
@@ -34,10 +36,13 @@ class Middle:
         replies: Replies,
         stall: threading.Event,
         stall_first: threading.Event,
+        bindings: Callable[[bytes], bytes],
     ) -> None:
         self._to = to_port
         self._replies = replies
         self._stalls = stall_first, stall
+        self._bindings = bindings
+        self.answers: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.requests: list[bytes] = []
@@ -87,6 +92,9 @@ class Middle:
                     if changed is None:
                         break
                     packet = changed
+                else:
+                    packet = self._bindings(packet)
+                self.answers.append(packet)
                 client.sendall(packet)
         _end(client)
 
@@ -117,13 +125,14 @@ def man_in_the_middle(
     *,
     stall: threading.Event | None = None,
     stall_first: threading.Event | None = None,
+    bindings: Callable[[bytes], bytes] = bytes,
 ) -> Iterator[Middle]:
     """Stand before a port of 127.0.0.1.
 
     Once `stall` is set, nothing is taken from clients; `stall_first`: from the first of them.
     """
     stall = stall or threading.Event()
-    middle = Middle(to_port, replies, stall, stall_first or stall)
+    middle = Middle(to_port, replies, stall, stall_first or stall, bindings)
     try:
         yield middle
     finally:

@@ -104,7 +104,11 @@ class Dialer:
         credentials = self._identity.credentials("cifs", self._target.host, deadline)
         try:
             wire = PipeWire(self._target, credentials, deadline)
-        except (NotReached, Late):
+        except NotReached as error:
+            if error.layer == "smb":
+                self._identity.forget("cifs", self._target.host)
+            raise
+        except Late:
             raise
         except OSError as error:
             raise NotReached("connect", described(self._target.host, error)) from None
@@ -118,6 +122,8 @@ class Dialer:
             channel.bind(ndr.INTERFACE)
         except Exception as error:
             wire.close()
+            if isinstance(error, Refused):
+                self._identity.forget("host", self._target.host)
             told = _of_the_binding(error)
             if told is None:
                 raise

@@ -50,10 +50,14 @@ def described(what: str, error: Exception) -> str:
 def quiet(connection: socket.socket) -> bool:
     """Whether it is open, as far as is known, and nothing has come unasked."""
     try:
+        before = connection.gettimeout()
         connection.setblocking(False)
-        connection.recv(1, socket.MSG_PEEK)
-    except (BlockingIOError, InterruptedError):
-        return True
+        try:
+            connection.recv(1, socket.MSG_PEEK)
+        except (BlockingIOError, InterruptedError):
+            return True
+        finally:
+            connection.settimeout(before)
     except OSError:
         return False
     return False  # the end, or something that nobody asked for
