@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from projections.orders import Order
 
-SHORTEST_POLL = timedelta(minutes=1)
+SHORTEST_POLL = timedelta(seconds=10)
+"""Clients that wait at all give up after a minute or two: an officer may be as quick."""
 LONGEST_POLL = timedelta(hours=1)
 
 

@@ -51,7 +51,7 @@ def test_it_is_asked_for_less_and_less_often_and_the_client_is_told_so(tmp_path:
     with a_far_lab(tmp_path) as lab:
         client = lab.a_client()
         order_id = waiting(lab, client)
-        assert retry_after(client, order_id) == 60
+        assert retry_after(client, order_id) == 10
         lab.until(lambda: asked(lab) == 1, seconds=20)
         lab.pass_by(minutes=40)
         assert 600 <= retry_after(client, order_id) < 700

@@ -247,3 +247,28 @@ def a_ca_process(folder: Path, *arguments: str) -> Iterator[CaProcess]:
 
 
 __all__ = ["CaProcess", "LabCa", "Plan", "Template", "a_ca", "a_ca_process", "issues"]
+
+
+def authority_entry(ca: LabCa | CaProcess, folder: Path, **more: object) -> str:
+    """Return the entry of config.yml's authorities, named lab-ca, for a CA of these."""
+    password = folder / f"{ca.name}.password"
+    password.write_text(ca.password)
+    password.chmod(0o600)
+    roots = folder / f"{ca.name}.pem"
+    roots.write_bytes(ca.roots)
+    keys = {
+        "ca-name": ca.name,
+        "certificate-template": "WebServer",
+        "host": "ca1.lab.test",
+        "address": ca.host,
+        "endpoint-mapper-port": ca.mapper_port,
+        "transport": "tcp",
+        "auth": "ntlm",
+        "domain": ca.domain,
+        "user": ca.user,
+        "password-file": password,
+        "ca-certificates": roots,
+        **{name.replace("_", "-"): value for name, value in more.items()},
+    }
+    lines = [f"      {name}: {value}" for name, value in keys.items()]
+    return "\n".join(["  - name: lab-ca", "    type: adcs", "    configuration:", *lines])

@@ -351,7 +351,7 @@ def test_an_order_that_is_not_waited_for_fails_and_its_request_is_told(
 @pytest.mark.parametrize(
     ("passed", "wait"),
     [
-        (timedelta(), timedelta(minutes=1)),
+        (timedelta(), timedelta(seconds=10)),
         (timedelta(minutes=4), timedelta(minutes=1)),
         (timedelta(minutes=20), timedelta(minutes=5)),
         (timedelta(hours=2), timedelta(minutes=30)),

@@ -10,7 +10,7 @@ from certeasy.ca.adcs.findings import shown
 from certeasy.ca.adcs.ndr import Reply
 from certeasy.ca.authority import Denied, Issued, Outcome, Pending, Submission, Unavailable
 
-POLL = timedelta(minutes=1)
+POLL = timedelta(seconds=10)
 LONGEST = 500
 _FAILURE = 0x8000_0000
 _TRANSIENT_REST = timedelta(seconds=30)
