@@ -34,9 +34,9 @@ def flipped(packet, at, bit=1):
     return bytes(changed)
 
 
-def with_field(packet, at, form, value):
+def with_field(packet, at, form, *values):
     changed = bytearray(packet)
-    struct.pack_into(form, changed, at, value)
+    struct.pack_into(form, changed, at, *values)
     return bytes(changed)
 
 

@@ -47,6 +47,7 @@ def enrolment(
     *,
     host: str = "",
     port: int | None = None,
+    mapper_port: int = 0,
     password: str = "",
     connections: int = 4,
     clock: Clock | None = None,
@@ -57,7 +58,7 @@ def enrolment(
         host=host or ca.host,
         transport="tcp",
         port=ca.port if port is None else port,
-        mapper_port=ca.mapper_port,
+        mapper_port=mapper_port or ca.mapper_port,
         connect_timeout=connect_timeout,
     )
     made = Enrolment(target, known_to(ca, password), connections=connections, clock=clock)
