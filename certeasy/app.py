@@ -48,7 +48,7 @@ from certeasy.jobs.twins import Twins
 from certeasy.jobs.validation import Validation
 from certeasy.jobs.workers import Perform, Workers
 from certeasy.log import logger
-from certeasy.settings import DnsProfile, EmbeddedSettings, Settings
+from certeasy.settings import AuthoritySettings, DnsProfile, EmbeddedSettings, Settings
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnavailable
 from certeasy.tls.own import OwnCertificates
@@ -218,10 +218,19 @@ class Application:
                     made = adcs_authority(each, chosen, self.clock, workers=workers)
                     log.info("authority %s: %s", each.name, made.described)
                     authorities[each.name] = made
-                case AdcsCliSettings():
-                    what = f"authority {each.name}: type adcs-cli comes later; use adcs"
-                    raise boot.BootRefused(what)
+                case AdcsCliSettings() as chosen:
+                    authorities[each.name] = self._by_programs(each, chosen)
         return authorities
+
+    def _by_programs(self, each: AuthoritySettings, chosen: AdcsCliSettings) -> Authority:
+        """Return a CA that is asked by the programs of Windows."""
+        from certeasy.ca.adcs.certreq import CertreqAuthority  # noqa: PLC0415 - not for everybody
+
+        tells = not each.disable_ca_revocation
+        folder = self.settings.workdir / "adcs"
+        made = CertreqAuthority(each.name, chosen, folder / each.name, tells=tells)
+        log.info("authority %s: %s", each.name, made.described)
+        return made
 
     def _embedded(self, name: str, chosen: EmbeddedSettings, secrets: Secrets) -> EmbeddedAuthority:
         """Return a CA inside this server; its keys are made once."""
