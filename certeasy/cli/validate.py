@@ -19,3 +19,5 @@ def validate(config_file: Path) -> None:
     for warning in config.warnings(settings):
         click.echo(f"{config_file}: warning: {warning}", err=True)
     click.echo(f"{config_file}: in order")
+    if any(authority.adcs is not None for authority in settings.authorities):
+        click.echo(f"next: 'certeasy adcs check -f {config_file}' asks the CAs, which this did not")

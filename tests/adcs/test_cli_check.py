@@ -191,3 +191,37 @@ def test_a_finding_that_is_ok_needs_no_remedy_and_is_summed_up():
     assert adcs._sum([fine]) == "1 steps, all in order"
     wrong = Finding("key", "warn", "small", "larger", "0x80094811")
     assert adcs._line(wrong).plain.endswith("small [0x80094811]\n" + " " * 26 + "-> larger")
+
+
+def test_the_cas_own_settings_and_rights_are_read_where_they_may_be(bench):
+    seen = lines(bench.run())
+    assert seen["request-right"] == "ok the account may request certificates"
+    assert seen["edit-flags"].startswith("ok ")
+    assert seen["interface-flags"].startswith("ok ")
+    policy = "PolicyModules\\CertificateAuthority_MicrosoftDefault.Policy"
+    bench.ca.ca.config[policy, "EditFlags"] = 0x0015_014E
+    bench.ca.ca.config["", "InterfaceFlags"] = 0x41
+    seen = lines(bench.run())
+    assert "ESC6" in seen["edit-flags"]
+    assert "ESC11" in seen["interface-flags"]
+
+
+def test_what_only_administrators_of_the_ca_may_read_is_skipped(tmp_path):
+    with a_ca(officers=()) as ca:
+        result = Bench(tmp_path, ca).run()
+    seen = lines(result)
+    assert seen["edit-flags"] == "skipped the CA's EditFlags may not be read by this account"
+    assert "certutil -getreg policy\\EditFlags" in result.stdout
+
+
+def test_what_the_ca_does_not_have_is_skipped(bench):
+    bench.ca.ca.config.clear()
+    assert lines(bench.run())["edit-flags"].startswith("skipped the CA")
+
+
+def test_validate_tells_that_the_ca_was_not_asked_and_what_asks_it(bench):
+    bench.run()
+    path = str(bench.folder / "config.yml")
+    result = CliRunner().invoke(group, ["validate", "-f", path])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-1].startswith(f"next: 'certeasy adcs check -f {path}'")

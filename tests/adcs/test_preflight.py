@@ -14,7 +14,15 @@ from certeasy.ca.adcs.templates import KeyRules
 from tests.fakes.directories import RecordedDirectory
 from tests.fakes.worlds import RecordedWorld
 from tests.make.certificates import BEGIN, a_leaf
-from tests.make.descriptors import ADMINS, FULL, SERVICE, a_descriptor, a_template, an_entry
+from tests.make.descriptors import (
+    ADMINS,
+    AUTHENTICATED,
+    FULL,
+    SERVICE,
+    a_descriptor,
+    a_template,
+    an_entry,
+)
 from tests.make.domains import NOW, a_domain, a_filetime
 
 WANTED = Wanted("AcmeServer", (KeyRules("web", True, 2048, ()),), (), timedelta(days=90))
@@ -87,6 +95,9 @@ def test_a_ca_that_is_set_up_as_the_guide_says_is_ok_throughout():
             "mapper: not registered",
             "CertSvc",
         ),
+        ({"probe": NotReached("rpc", "no", 5)}, "bind", "fail", "rpc: no", "password or keytab"),
+        ({"probe": NotReached("smb", "no", 0xC0000072)}, "bind", "fail", "smb", "disabled"),
+        ({"probe": NotReached("mars", "no", 7)}, "bind", "fail", "mars: no", ""),
         ({"probe": 0x80094011}, "request-right", "fail", "no requests", "Request Certificates"),
         ({"probe": 0x80070057}, "ca-name", "ok", "says the directory", ""),
         ({"security": Unread("not readable")}, "request-right", "skipped", "not readable", "cert"),
@@ -225,6 +236,13 @@ def test_a_template_that_cannot_be_read_is_told():
 
     world = a_world(domain=Failing(a_domain(certificate=CERTIFICATE)))
     assert found(world)["template"].text == "AcmeServer: closed"
+
+
+def test_what_everybody_may_at_the_ca_an_unknown_account_may():
+    security = a_descriptor(an_entry(AUTHENTICATED, 0x200))
+    seen = found(a_world(domain=NotRead("closed"), security=security))
+    assert seen["request-right"].status == "ok"
+    assert seen["revoke-right"].status == "skipped"
 
 
 def test_where_revocations_stay_here_no_right_is_wanted():

@@ -31,7 +31,7 @@ from typing import Literal, Protocol
 from cryptography import x509
 from msgspec import Struct
 
-from certeasy.ca.adcs import descriptors, templates
+from certeasy.ca.adcs import descriptors, reaching, templates
 from certeasy.ca.adcs.deadline import Late
 from certeasy.ca.adcs.descriptors import CA_ENROLL, CA_OFFICER, Descriptor, Malformed, granted
 from certeasy.ca.adcs.directory import Account, Directory, NotRead, Service
@@ -193,7 +193,7 @@ class Preflight:
         except WireError as error:
             code = "" if error.code is None else hexadecimal(error.code)
             text = f"{error.layer}: {error.cause}"
-            return Finding(step, "fail", shown(text, 400), _remedy(error), code)
+            return Finding(step, "fail", shown(text, 400), reaching.remedy(error), code)
         except Late as error:
             return Finding(step, "fail", shown(str(error)), "see what swallows packets on the way")
 
@@ -533,8 +533,11 @@ class Preflight:
 
     def _granted(self, right: int) -> bool | None:
         """Whether the account has a right on the CA; None: that cannot be told."""
-        if self._security is None or self._account is None:
+        if self._security is None:
             return None
+        if self._account is None:
+            known = granted(self._security, descriptors.OF_EVERY_LOGON, right)
+            return True if known.granted else None
         return granted(self._security, self._account.sids, right).granted
 
     def _edit_flags(self) -> Finding:
@@ -585,20 +588,6 @@ class Preflight:
             return str(error)
         except Known as error:
             return getattr(error, "cause", "") or str(error)
-
-
-def _remedy(error: WireError) -> str:
-    """Return where to look, by the layer."""
-    return {
-        "dns": "correct the name, or have this machine ask the domain's DNS servers",
-        "connect": "look at the firewall between this machine and the CA",
-        "mapper": "look whether CertSvc runs on that host, and at certutil -getreg"
-        " CA\\InterfaceFlags (IF_NORPCICERTREQUEST)",
-        "smb": "look whether the account may log on over the network there, or use transport: tcp",
-        "login": "look at the account, its secret, and the clocks",
-        "bind": "look at the account, its secret, and whether CertSvc runs on that host",
-        "rpc": "look at the account, its secret, the clocks, and the security log of the CA",
-    }.get(error.layer, "")
 
 
 def _about(finding: Finding, name: str) -> Finding:

@@ -5,17 +5,20 @@ than half a minute: who stands before a terminal does not wait for longer. Nothi
 tickets.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
-from certeasy.ca.adcs import directory, parties
+from certeasy.ca.adcs import codes, directory, parties
 from certeasy.ca.adcs.controllers import Controllers
 from certeasy.ca.adcs.deadline import Bounded, Deadline
 from certeasy.ca.adcs.directory import Directory
+from certeasy.ca.adcs.errors import HResult
 from certeasy.ca.adcs.icpr import Enrolment
 from certeasy.ca.adcs.identities import identity_of
 from certeasy.ca.adcs.identity import Identity
+from certeasy.ca.adcs.officers import Officers
 from certeasy.ca.adcs.preflight import Unread
 from certeasy.ca.adcs.sockets import addresses, close, connected
 from certeasy.clock import Clock
@@ -37,6 +40,7 @@ class Surroundings:
         self._known: Controllers = parties.controllers(settings, clock)
         self._identity: Identity | None = None
         self._enrolment: Enrolment | None = None
+        self._officers: Officers | None = None
         self._patience = settings.connect_timeout.total_seconds()
 
     def identity(self) -> str:
@@ -90,22 +94,38 @@ class Surroundings:
         """Ask the CA for a request that cannot exist."""
         if self._enrolment is None:
             self._enrolment = Enrolment(self._target, self._we, connections=1, clock=self._clock)
-        limit = min(LONGEST, self._settings.default_timeout.total_seconds())
-        return self._enrolment.probe(self._settings.common_name, Deadline(limit))
+        return self._enrolment.probe(self._settings.common_name, self._limit)
 
     def security(self) -> bytes:
         """Return the CA's own security descriptor."""
-        raise Unread("the CA's own rights are not read over the network")
+        with _told("who may do what at the CA"):
+            return self._asked.security(self._limit)
 
     def setting(self, node: str, name: str) -> int:
         """Return a number out of the CA's own configuration."""
-        del node
-        raise Unread(f"the CA's {name} are not read over the network")
+        with _told(f"the CA's {name}"):
+            found = self._asked.config_entry(node, name, self._limit)
+        if not isinstance(found, int):
+            raise Unread(f"the CA has no {name}, or not as a number")
+        return found
 
     def close(self) -> None:
         """Hang up."""
         if self._enrolment is not None:
             self._enrolment.close()
+        if self._officers is not None:
+            self._officers.close()
+
+    @property
+    def _limit(self) -> Deadline:
+        return Deadline(min(LONGEST, self._settings.default_timeout.total_seconds()))
+
+    @property
+    def _asked(self) -> Officers:
+        if self._officers is None:
+            name = self._settings.common_name
+            self._officers = Officers(self._target, self._we, name)
+        return self._officers
 
     @property
     def _we(self) -> Identity:
@@ -117,3 +137,14 @@ class Surroundings:
         """Return what is answered in time. Raises Late, also of what knows no time."""
         deadline = Deadline(self._patience)
         return self._bounded.run(deadline, lambda: ask(deadline))
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Turn what a CA answers in the place of what was asked for into Unread."""
+    try:
+        yield
+    except HResult as answer:
+        if answer.code == codes.E_ACCESSDENIED:
+            raise Unread(f"{what} may not be read by this account") from None
+        raise Unread(f"{what} cannot be read: {codes.meaning(answer.code).cause}") from None
