@@ -13,7 +13,7 @@ export NO_MKDOCS_2_WARNING := 1
 PURE := events/*,journal/*,projections/*,certeasy/decide/*
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check lint types docs fuzz interop test-all lock clean
+.PHONY: help venv demo demo-adcs test check lint types docs fuzz interop test-all lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -24,6 +24,10 @@ venv: ## make .venv with everything that `make check` needs
 demo: ## start a server, obtain a certificate from it, go on serving until Ctrl-C
 	@$(PYTHON) -m tools.environment demo
 	@$(BIN)/python -m tools.foreground $(BIN)/certeasy demo
+
+demo-adcs: ## the same with a simulated Windows CA that the server enrols at
+	@$(PYTHON) -m tools.environment demo
+	@$(BIN)/python -m tools.foreground $(BIN)/python -m tools.adcs_sim.demo
 
 test: ## run the tests, on all cores
 	@$(PYTHON) -m tools.environment test

@@ -5,6 +5,7 @@ that speaks to it over HTTPS, and the journal is verified as `audit verify` does
 """
 
 import logging
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from certeasy.cli.demo_story import Story
 
 EXPECTED = (DemoFailed, BootRefused, NoCertificate, UnusableCertificate, JournalBroken, OSError)
+Teller = Callable[..., "Story"]
+"""Makes a story, as the class of that name does."""
 logger = log.logger("demo")
 
 
@@ -50,14 +53,16 @@ class Trouble(logging.Handler):
             self._stop.ask(self.said)
 
 
-def _as_listen(_ctx: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+def as_listen(_ctx: click.Context, _option: click.Parameter, text: str | None) -> str | None:
+    """Return where to listen, in one spelling: click's callback."""
     try:
         return None if text is None else demo_folder.canonical_listen(text)
     except ValueError as wrong:
         raise click.BadParameter(f"{text!r} {wrong}") from None
 
 
-def _as_name(_ctx: click.Context, _option: click.Parameter, text: str) -> str:
+def as_name(_ctx: click.Context, _option: click.Parameter, text: str) -> str:
+    """Return a name that the demo has: click's callback."""
     try:
         name = forms.name(text)
     except ValueError as wrong:
@@ -79,14 +84,14 @@ def _as_name(_ctx: click.Context, _option: click.Parameter, text: str) -> str:
 @click.option(
     "--listen",
     metavar="ADDRESS:PORT",
-    callback=_as_listen,
+    callback=as_listen,
     help=f"Where the server listens, on loopback.  [default: {LISTEN}, or any port if taken]",
 )
 @click.option(
     "--name",
     default=f"web.{ZONE}",
     show_default=True,
-    callback=_as_name,
+    callback=as_name,
     help="The name that the certificate is for.",
 )
 def demo(workdir: Path | None, once: bool, listen: str | None, name: str) -> None:
@@ -95,19 +100,30 @@ def demo(workdir: Path | None, once: bool, listen: str | None, name: str) -> Non
     Exit codes: 0 after Ctrl-C, or with --once when the certificate is there; 1 where something
     failed; 2 for a wrong command line.
     """
+    ids = RandomIds(SystemClock())
+    show(lambda: demo_folder.prepare(workdir, listen, ids), name, once=once)
+
+
+def show(
+    prepare: Callable[[], Folder], name: str, *, once: bool, tell: Teller | None = None
+) -> None:
+    """Perform a demo in the folder that `prepare` returns, and end the program where it fails.
+
+    `tell` makes its story; None: the one of the server's own CA.
+    """
     if find_spec("acme") is None:
         fail("the demo's client is the acme library: pip install 'certeasy[demo]'")
     stop = StopRequest()
     with stop_on_signals(stop):
         try:
-            folder = demo_folder.prepare(workdir, listen, RandomIds(SystemClock()))
+            folder = prepare()
         except (DemoFailed, OSError) as error:
             fail(str(error))
         log.set_up("info", "text", "file", folder.log_file)
         for warning in config.warnings(folder.settings):
             logger.warning("%s", warning)
         try:
-            story = _perform(folder, name, stop, once=once)
+            story = _perform(folder, name, stop, tell, once=once)
         except Exception as error:
             # Whatever it was, a newcomer is told in one line; the log has the rest.
             said = " ".join(str(error).split()) or type(error).__name__
@@ -117,14 +133,17 @@ def demo(workdir: Path | None, once: bool, listen: str | None, name: str) -> Non
         fail("stopped before the certificate was there")
 
 
-def _perform(folder: Folder, name: str, stop: StopRequest, *, once: bool) -> "Story":
+def _perform(
+    folder: Folder, name: str, stop: StopRequest, make: Teller | None, *, once: bool
+) -> "Story":
     """Run the server, and tell the story while it runs."""
     from certeasy.cli.demo_story import Story, end_of_log  # noqa: PLC0415 - needs the acme library
 
     trouble = Trouble(stop)
     logging.getLogger(log.ROOT).addHandler(trouble)
     screen = Screen(Console(highlight=False))
-    story = Story(folder, name, screen, stop, after=end_of_log(folder), clock=SystemClock())
+    make = make or Story
+    story = make(folder, name, screen, stop, after=end_of_log(folder), clock=SystemClock())
 
     def tell(node: Node) -> None:
         trouble.starting = False

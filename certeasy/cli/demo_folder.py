@@ -106,6 +106,11 @@ class Folder(msgspec.Struct, frozen=True):
         return self.path / "ca-root.pem"
 
     @property
+    def issuer_pem(self) -> Path:
+        """The root of the CA that signs what clients order."""
+        return self.root_pem
+
+    @property
     def log_file(self) -> Path:
         """Where the demo's server writes its log lines."""
         return self.path / "demo.log"

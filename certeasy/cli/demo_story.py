@@ -25,6 +25,8 @@ from events.envelope import parse
 class Story:
     """One demo. `certified` tells whether its certificate was obtained and the journal verified."""
 
+    beginning = "A server starts, with a CA of its own (not for production)"
+
     def __init__(
         self,
         folder: Folder,
@@ -51,7 +53,7 @@ class Story:
         was = "where an earlier demo stopped" if folder.kept_from_before else "new"
         self._screen.say(f"Everything of this demo is in {folder.path} ({was}). It is kept.")
         url = folder.settings.server.url[0]
-        self._screen.step(f"A server starts, with a CA of its own (not for production): {url}")
+        self._screen.step(f"{self.beginning}: {url}")
 
     def tell(self, node: Node, *, once: bool) -> None:
         """Tell it with a server that serves, and ask for its end if `once`; else watch until asked.
@@ -66,7 +68,7 @@ class Story:
             self._verify()
             self.certified = True
         if self.certified:
-            self._explain()
+            self.explain()
         if once:
             self._stop.ask("the demo is over")
         elif self.certified:
@@ -92,10 +94,10 @@ class Story:
             chain = client.finalize()
             self._news(store)
             took = self._clock.monotonic() - self._begun
-            root = folder.root_pem.read_bytes()
+            root = folder.issuer_pem.read_bytes()
             leaf = check(chain, root, self._name, self._clock.now())
             path = self._keep(chain, client.key_pem)
-            self._describe(leaf, path, took)
+            self.describe(leaf, path, took)
 
     def _step(self, store: Store, text: str) -> None:
         """Show what the last step left, and begin the next one."""
@@ -121,7 +123,8 @@ class Story:
             write_once(path, content)
         return clients / f"{self._name}.pem"
 
-    def _describe(self, leaf: x509.Certificate, path: Path, took: float) -> None:
+    def describe(self, leaf: x509.Certificate, path: Path, took: float) -> None:
+        """Tell about the certificate that the client has."""
         screen = self._screen
         screen.say(
             f"  {took:.1f} s after the start the client has it, and trusts it by the CA's root:"
@@ -145,7 +148,8 @@ class Story:
 
     # -- what now --------------------------------------------------------------------------------
 
-    def _explain(self) -> None:
+    def explain(self) -> None:
+        """Tell what can be done now."""
         folder, screen = self._folder, self._screen
         screen.step("What you can do with it")
         screen.found("directory", folder.directory_url)
@@ -219,7 +223,7 @@ def _line(trust: str, folder: Folder, words: list[str]) -> str:
 def program() -> str:
     """Return how this program can be called again, from any folder."""
     called = Path(sys.argv[0])
-    if called.name == "__main__.py":
+    if called.suffix == ".py":
         return f"{shlex.quote(sys.executable)} -m certeasy"
     found = shutil.which("certeasy")
     if found and Path(found).absolute() == called.absolute():
