@@ -446,11 +446,9 @@ class Issuance:
     def _is_another_s(self, order: Order, outcome: Issued, key: bytes) -> bool:
         """Whether an answer was somebody else's: it is not for this order's key, but for that of
         one who has it, or waits for it."""
-        if self._ownership.is_given(outcome.certificate):
-            return True
-        if key == csr.spki_of(order.csr):
-            return False
-        return self._ownership.awaited_by(key, beside=order.id) is not None
+        waits = key != csr.spki_of(order.csr) and self._ownership.awaited_by(key, beside=order.id)
+        # In this order: whoever does not wait any more has his by now.
+        return bool(waits) or self._ownership.is_given(outcome.certificate)
 
     def _refused(
         self,

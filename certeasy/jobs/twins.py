@@ -36,6 +36,7 @@ SYSTEM = Actor("system", "twins")
 PATIENCE = timedelta(minutes=10)
 """So long after an attempt was given up its certificate may still be on its way."""
 FIRST_WAIT = timedelta(seconds=30)
+SAME_KEY_WAIT = timedelta(seconds=5)
 SHORTEST_WAIT = timedelta(minutes=1)
 LONGEST_WAIT = timedelta(days=1)
 
@@ -118,6 +119,10 @@ class Twins:
     ) -> bool:
         """Record what is a twin; return whether there is one."""
         key = csr.spki_of(suspect.csr)
+        # In this order: whoever waits for none of these now, has his by the time we look.
+        if found and (other := self._ownership.awaited_by(key, beside=order.id)) is not None:
+            what = f"order {other} waits for a certificate with the same key just now"
+            raise TryAgain(what, self._wait(suspect, SAME_KEY_WAIT))
         twins = [
             CertificateTwinFound(
                 order_id=order.id,
@@ -134,9 +139,6 @@ class Twins:
         ]
         if not twins:
             return False
-        if (other := self._ownership.awaited_by(key, beside=order.id)) is not None:
-            what = f"order {other} waits for a certificate with the same key just now"
-            raise TryAgain(what, SHORTEST_WAIT)
 
         def decide(rows: Reader, _now: datetime) -> Decision:
             return deciding.twin_found(rows, order.id, twins)

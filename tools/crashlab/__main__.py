@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 import click
 import msgspec
 
-from tools.crashlab import faults, kills, switching
+from tools.crashlab import doubts, faults, kills, switching
 from tools.crashlab.faults import BY_STRACE, FAULTS
 from tools.crashlab.trouble import NotHeld
 
@@ -58,6 +58,46 @@ def kill(
         )
     except NotHeld as error:
         outcome = kills.Outcome(seed, clients, broken=str(error))
+    if as_json:
+        _print(outcome)
+    _tell(str(outcome))
+    if outcome.broken:
+        _tell(f"NOT HELD: {outcome.broken}; everything is left as it was in {place}")
+    _end(place, held=not outcome.broken, keep=folder is not None)
+
+
+@main.command(epilog="Example: python -m tools.crashlab adcs --rounds 200")
+@click.option("--rounds", default=50, type=MANY, show_default=True)
+@click.option(
+    "--lost-answers",
+    type=click.Choice(["resubmit", "probe"]),
+    default="resubmit",
+    show_default=True,
+    help="What the server does about a request whose answer was lost.",
+)
+@with_clients
+@with_seed
+@with_folder
+@as_json
+def adcs(
+    *,
+    rounds: int,
+    lost_answers: str,
+    clients: int,
+    seed: str,
+    folder: Path | None,
+    as_json: bool,
+) -> None:
+    """kill -9 and line cuts at every step of a submission to a simulated enterprise CA."""
+    seed, place = _begin(seed, folder, clients)
+    outcome = doubts.run(
+        place,
+        rounds=rounds,
+        clients=clients,
+        seed=seed,
+        tell=_tell,
+        lost_answers=lost_answers,
+    )
     if as_json:
         _print(outcome)
     _tell(str(outcome))

@@ -54,14 +54,14 @@ dns-validation-profiles:
 authorities:
   - name: {authority}
     type: embedded
-issuance-policies:
+{others}issuance-policies:
   - name: lab
     dns-validation-profile: lab
     dns:
       allow: [".{zone}/3"]
 policy-bindings:
   - policy: lab
-    authorities: [{authority}]
+    authorities: [{issuer}]
 """
 
 
@@ -93,13 +93,15 @@ class Server:
         at_once: bool = False,
         front_port: int = 0,
         min_free_bytes: int = 1 << 20,
+        issuer: tuple[str, str] = (AUTHORITY, ""),
     ) -> None:
         """Write the configuration.
 
         `journal` and `database` may lie outside of the workdir; a text is the address of a
         PostgreSQL database. A server `beside` another is a second node of its installation, that
         takes its address when its turn comes, or has one of its own to run `at_once`.
-        Clients come to `front_port`, if something stands in front.
+        Clients come to `front_port`, if something stands in front. `issuer` is the name of another
+        authority that serves the orders, and what stands in the configuration about it.
         """
         self.folder = folder
         self.workdir = folder / "work"
@@ -120,6 +122,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
         self.workdir.mkdir(parents=True)
         self._min_free_bytes = min_free_bytes
+        self._issuer, self._others = issuer
         self.configure()
 
     def configure(self) -> None:
@@ -136,6 +139,8 @@ class Server:
             http_port=self.http_port,
             zone=ZONE,
             authority=AUTHORITY,
+            others=self._others,
+            issuer=self._issuer,
         )
         self.config.write_text(text)
 
