@@ -123,12 +123,20 @@ class Dialer:
         except Exception as error:
             wire.close()
             if isinstance(error, Refused):
-                self._identity.forget("host", self._target.host)
+                raise self._not_taken(error) from None
             told = _of_the_binding(error)
             if told is None:
                 raise
             raise told from None
         return Connection(wire, channel, self._clock.monotonic())
+
+    def _not_taken(self, refused: Refused) -> Exception:
+        self._identity.forget("host", self._target.host)
+        if refused.number is None:
+            return NotReached("login", str(refused))
+        from certeasy.ca.adcs.refusals import of_a_ticket  # noqa: PLC0415 - Kerberos and all of DNS
+
+        return of_a_ticket(refused, self._identity.described, f"host/{self._target.host}")
 
     def _security(self, deadline: Deadline) -> SecurityContext:
         return security(self._identity, self._target.host, deadline)
@@ -155,8 +163,6 @@ def _of_the_binding(error: Exception) -> Exception | None:
     """Return how a binding that failed is told; None: as it is."""
     if isinstance(error, Fault):
         return NotReached("bind", error.cause, error.code)
-    if isinstance(error, Refused):
-        return NotReached("login", str(error))
     if isinstance(error, CutShort) and isinstance(error.__cause__, Late):
         return error.__cause__
     if isinstance(error, Tampered | OSError):

@@ -298,4 +298,4 @@ def _unframed(token: bytes) -> bytes:
         symbol = constants.ErrorCodes(code).name
     except ValueError:
         symbol = f"KRB_ERROR_{code}"
-    raise Refused(symbol, "the server refuses our ticket")
+    raise Refused(symbol, "the server refuses our ticket", code)

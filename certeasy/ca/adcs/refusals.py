@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from certeasy.ca.adcs.identity import NotAuthenticated
 from certeasy.ca.adcs.kdc import KdcRefused
+from certeasy.ca.adcs.security import Refused
 
 
 class _Means(Struct, frozen=True):
@@ -77,6 +78,24 @@ def told(error: KdcRefused, account: str, service: str, *, keys: str = "") -> No
     }
     return NotAuthenticated(
         error.symbol,
+        means.cause.format_map(filled),
+        means.remedy.format_map(filled),
+        transient=means.transient,
+    )
+
+
+def of_a_ticket(refused: Refused, account: str, service: str) -> NotAuthenticated:
+    """Return a server's refusal of who we are in an administrator's words.
+
+    Nobody protects it: it may be anybody's.
+    """
+    means = MEANS.get(refused.number or 0)
+    if means is None:
+        remedy = "look at the security log of that machine"
+        return NotAuthenticated(refused.symbol, f"{service}: {refused.cause}", remedy)
+    filled = {"account": account, "service": service, "skew": "", "keys": ""}
+    return NotAuthenticated(
+        refused.symbol,
         means.cause.format_map(filled),
         means.remedy.format_map(filled),
         transient=means.transient,

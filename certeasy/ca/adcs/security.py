@@ -13,12 +13,16 @@ class Tampered(Exception):
 
 
 class Refused(Exception):
-    """The server does not take who we are. `symbol` is what it said: `KRB_AP_ERR_SKEW`."""
+    """The server does not take who we are. `symbol` is what it said: `KRB_AP_ERR_SKEW`.
 
-    def __init__(self, symbol: str, cause: str) -> None:
+    `number` is Kerberos' own, if it was one of its errors.
+    """
+
+    def __init__(self, symbol: str, cause: str, number: int | None = None) -> None:
         super().__init__(f"{cause}: {symbol}")
         self.symbol = symbol
         self.cause = cause
+        self.number = number
 
 
 class SecurityContext(Protocol):
