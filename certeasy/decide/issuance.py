@@ -176,10 +176,17 @@ def issued(
 
 
 def mismatched(
-    rows: Reader, order_id: str, fact: CertificateMismatched, error: Problem
+    rows: Reader,
+    order_id: str,
+    fact: CertificateMismatched,
+    error: Problem,
+    own: IssuanceAbandoned | None = None,
 ) -> Decision:
     """Record a certificate that is not what was ordered: it is kept as evidence, and the order has
-    failed."""
+    failed.
+
+    `own`: what came back does not even belong to the request, which may have made another one.
+    """
     if _awaiting(rows, order_id, fact.attempt) is None:
         twin = CertificateTwinFound(
             order_id=order_id,
@@ -192,12 +199,10 @@ def mismatched(
             publish=fact.publish,
         )
         return twin_found(rows, order_id, (twin,))
-    return Decision(
-        (
-            (certificate_stream(order_id), fact),
-            (stream(order_id), OrderInvalidated("authority", error)),
-        )
-    )
+    facts: list[tuple[str, Event]] = [] if own is None else [(stream(order_id), own)]
+    facts.append((certificate_stream(order_id), fact))
+    facts.append((stream(order_id), OrderInvalidated("authority", error)))
+    return Decision(tuple(facts))
 
 
 def twin_found(rows: Reader, order_id: str, facts: Sequence[CertificateTwinFound]) -> Decision:

@@ -416,13 +416,16 @@ class Issuance:
         self._commit(decide)
 
     def _mismatched(self, order: Order, authority: Authority, outcome: Issued, reason: str) -> None:
-        serial, publish = "", False
+        serial, publish, own = "", False, None
         try:
             key, serial = key_and_serial(outcome.certificate)
         except Mismatch:
-            log.debug("order %s: the certificate cannot be revoked, as it cannot be read", order.id)
+            own = outcome.request_id or ""  # the CA's records may have it as it is
         else:
-            publish = authority.revokes and not self._is_another_s(order, outcome, key)
+            if self._is_another_s(order, outcome, key):
+                own = ""  # the number is the other's, too
+            else:
+                publish = authority.revokes
         log.error(
             "order %s: authority %s returned a certificate that %s; it is given to nobody%s",
             *(order.id, order.authority, reason),
@@ -441,7 +444,11 @@ class Issuance:
         error = _problem(
             Kind.SERVER_INTERNAL, "the authority returned something other than what was ordered"
         )
-        self._commit(lambda rows: deciding.mismatched(rows, order.id, fact, error))
+        abandoned = None
+        if own is not None:
+            what = "what came back is not what it made"
+            abandoned = IssuanceAbandoned(order.attempt, order.authority, what, own)
+        self._commit(lambda rows: deciding.mismatched(rows, order.id, fact, error, abandoned))
 
     def _is_another_s(self, order: Order, outcome: Issued, key: bytes) -> bool:
         """Whether an answer was somebody else's: it is not for this order's key, but for that of

@@ -114,10 +114,6 @@ class FarCa:
             self.requests.append(request)
             if fate == "denied":
                 request.state = "denied"
-            elif fate == "another's":
-                request.issued = self.requests[-2].issued
-            elif fate == "rubbish":
-                request.issued = Issued(b"rubbish", ())
             elif state == "issued":
                 self._issue(request)
             return request, fate
@@ -180,6 +176,10 @@ class FarAuthority:
             raise Unavailable("the RPC server is unavailable")
         if request is None or fate in ("lost", "pending lost"):
             raise InDoubt("the connection was cut")
+        if fate == "rubbish":
+            return Issued(b"rubbish", (), name_of(request.number))
+        if fate == "another's":
+            return self._outcome(self.ca.requests[request.number - 2])
         if fate == "numbered":
             raise InDoubt("the connection was cut", name_of(request.number))
         return self._outcome(request)

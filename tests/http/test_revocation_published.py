@@ -155,7 +155,7 @@ def test_what_is_not_what_was_ordered_is_revoked_and_told_aloud(
 
 
 def test_an_answer_that_was_somebody_else_s_does_not_end_their_certificate(lab: FarLab) -> None:
-    """A late answer on a connection that was used again, say."""
+    """A late answer on a connection that was used again, say. The order's own one is revoked."""
     client = lab.a_client()
     lab.ca.next("issued", "another's")
     _, certificate = issued(lab, client)
@@ -164,7 +164,9 @@ def test_an_answer_that_was_somebody_else_s_does_not_end_their_certificate(lab: 
     told = evidence(lab.tells(order_id, "certificate.mismatched"))
     assert "publish" not in told
     assert state(lab.server, order_id, certificate) == RECORDED
-    assert lab.ca.revoked == {}
+    lab.tells(order_id, "revocation.published", seconds=15)
+    own = lab.ca.certificates()[1]
+    assert lab.ca.revoked == {serial_of(own): 4}
 
 
 def test_an_answer_that_is_another_order_s_who_waits_for_it_is_not_revoked(lab: FarLab) -> None:
@@ -177,14 +179,19 @@ def test_an_answer_that_is_another_order_s_who_waits_for_it_is_not_revoked(lab: 
     lab.ends(second, "invalid")
     gate.set()
     lab.ends(first, "valid")
-    assert lab.ca.revoked == {}
-    assert len(lab.given()) == 1
+    lab.tells(second, "revocation.published", seconds=15)
+    theirs, own = lab.ca.certificates()
+    assert lab.given() == [theirs]
+    assert lab.ca.revoked == {serial_of(own): 4}
 
 
-def test_what_cannot_be_read_is_recorded(lab: FarLab) -> None:
+def test_what_cannot_be_read_is_recorded_and_looked_for(lab: FarLab) -> None:
     lab.ca.next("rubbish")
     order_id = lab.finalized(lab.a_client())
     lab.ends(order_id, "invalid")
     told = evidence(lab.tells(order_id, "certificate.mismatched"))
     assert told.keys().isdisjoint({"serial", "publish"})
     assert state(lab.server, order_id, b"rubbish") == RECORDED
+    lab.tells(order_id, "revocation.published", seconds=15)
+    assert lab.given() == []
+    lab.check()

@@ -252,6 +252,20 @@ def test_what_is_not_what_was_ordered_is_revoked(world: World, order_id: str) ->
     assert found.kind == REVOKE
 
 
+def test_what_is_not_even_an_answer_to_the_request_leaves_its_own_to_be_looked_for(
+    world: World, order_id: str
+) -> None:
+    fact = CertificateMismatched(order_id, "ca", 1, "cannot be read", b"rubbish", "", "9")
+    own = IssuanceAbandoned(1, "ca", "what came back is not what it made", "9")
+    decided = world.decide(issuance.mismatched, order_id, fact, DENIED, own)
+    assert decided == ["issuance.abandoned", "certificate.mismatched", "order.invalidated"]
+    found = suspect(world, order_id)
+    assert found is not None
+    assert (found.request_id, found.csr) == ("9", b"csr")
+    assert job(world, order_id) is not None
+    assert kept(world, order_id, b"rubbish").state == RECORDED
+
+
 def test_twins_of_several_attempts_belong_to_one_each(world: World, order_id: str) -> None:
     given_up(world, order_id)
     world.decide(issuance.submit, order_id, "ca", after=2, outcome="the same", abandoned=True)

@@ -58,7 +58,7 @@ def second(folder: Path, clients: int, seed: str) -> str:
         at.issue(5)
         same = Server(folder / "same")
         same.config = first.config
-        said["in use"] = same.refused()
+        said["is using"] = same.refused()
         other = Server(folder / "other", journal=first.journal, database=first.database)
         other.workdir = first.workdir
         other.configure()
