@@ -204,6 +204,7 @@ def _subject(
         auth=chosen.auth,
         user=chosen.user or "",
         revokes=not authority.disable_ca_revocation,
+        issuers_in_file=chosen.ca_certificates is not None,
         wanted=tuple(
             Wanted(
                 name,

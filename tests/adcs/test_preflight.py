@@ -47,7 +47,7 @@ def test_a_ca_that_is_set_up_as_the_guide_says_is_ok_throughout():
     assert [each.step for each in findings if each.status != "ok"] == []
     assert [each.step for each in findings] == (
         "identity ca-dns controllers ca-ports dc-ports clock ticket directory account ca-object"
-        " bind ca-name ca-certificate ntauth template published subject eku key approval"
+        " bind ca-name ca-certificate issuers ntauth template published subject eku key approval"
         " ra-signatures private-key validity enroll-right others request-right revoke-right"
         " edit-flags interface-flags"
     ).split()
@@ -106,6 +106,13 @@ def test_a_ca_that_is_set_up_as_the_guide_says_is_ok_throughout():
         ({"security": b"\0"}, "revoke-right", "skipped", "descriptor", ""),
         ({"security": a_descriptor()}, "request-right", "fail", "may not request", "certsrv"),
         ({"security": a_descriptor()}, "revoke-right", "warn", "may not revoke", "Manage"),
+        ({"offered": ("WebServer",)}, "published", "warn", "has not read it", "-pulse"),
+        ({"offered": Unread("no")}, "published", "ok", "offers AcmeServer", ""),
+        ({"offered": NotReached("dcom", "no")}, "published", "ok", "offers AcmeServer", ""),
+        ({"issuers": (b"other",)}, "issuers", "fail", "not among them", "add it"),
+        ({"issuers": (b"other", CERTIFICATE)}, "issuers", "ok", "the CA tells", ""),
+        ({"issuers": Unread("no PEM")}, "issuers", "fail", "no PEM", "set ca-certificates"),
+        ({"issuers": NotReached("dcom", "no")}, "issuers", "fail", "not known: no", "RPC ports"),
         ({"EditFlags": 0x0015_014E}, "edit-flags", "warn", "ESC6", "-setreg"),
         ({"EditFlags": Unread("not for us")}, "edit-flags", "skipped", "not for us", "-getreg"),
         ({"EditFlags": Late("slow")}, "edit-flags", "skipped", "slow", ""),
@@ -156,6 +163,11 @@ def test_the_ports_that_count_are_those_of_the_transport(transport, closed, stat
     finding = found(a_world(closed={("ca1.lab.test", closed)}), transport=transport)["ca-ports"]
     assert finding.status == status
     assert remedy in finding.remedy
+
+
+def test_over_the_pipe_a_ticket_for_its_service_is_wanted_as_well():
+    assert "cifs/ca1.lab.test" in found(a_world(), transport="np")["ticket"].text
+    assert "cifs" not in found(a_world())["ticket"].text
 
 
 def test_a_fixed_port_is_looked_at_in_the_place_of_the_mappers():
@@ -243,6 +255,14 @@ def test_what_everybody_may_at_the_ca_an_unknown_account_may():
     seen = found(a_world(domain=NotRead("closed"), security=security))
     assert seen["request-right"].status == "ok"
     assert seen["revoke-right"].status == "skipped"
+
+
+def test_where_a_file_has_the_cas_certificates_the_ca_need_not_tell_them():
+    away = {"probe": NotReached("mapper", "no")}
+    assert found(a_world(**away))["issuers"].status == "skipped"
+    told = found(a_world(**away), issuers_in_file=True)["issuers"]
+    assert told.status == "ok"
+    assert "the file ca-certificates has" in told.text
 
 
 def test_where_revocations_stay_here_no_right_is_wanted():

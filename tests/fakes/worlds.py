@@ -69,6 +69,13 @@ class RecordedWorld:
     def probe(self) -> int:
         return self._say("probe", UNKNOWN_REQUEST)
 
+    def offered(self) -> tuple[str, ...]:
+        return self._say("offered", ("AcmeServer", "ACMESERVER", "WebServer"))
+
+    def issuers(self) -> tuple[bytes, ...]:
+        services = getattr(self._domain, "services", tuple)()
+        return self._say("issuers", tuple(each for one in services for each in one.certificates))
+
     def security(self) -> bytes:
         return self._say("security", b"")
 

@@ -17,6 +17,7 @@ another which failed is skipped, and names it: the first failure is the one to m
     bind          the CA answers us, protected
     ca-name       and knows the name that it was called by
     ca-certificate, ntauth        of the CA itself
+    issuers       what certificates are verified under is known
     template, published, subject, eku, key, approval, ra-signatures, private-key, validity,
     enroll-right, others          of each template that the settings name
     request-right, revoke-right, edit-flags, interface-flags    of the CA, where they are readable
@@ -77,6 +78,8 @@ class Subject(Struct, frozen=True):
     auth: Literal["kerberos", "ntlm", "sspi"] = "kerberos"
     user: str = ""
     revokes: bool = True
+    issuers_in_file: bool = False
+    """Whether `ca-certificates` is set; else the CA is asked."""
     wanted: tuple[Wanted, ...] = ()
 
 
@@ -123,6 +126,14 @@ class World(Protocol):
         """Ask the CA for a request that cannot exist; return what it said, a code."""
         ...
 
+    def offered(self) -> tuple[str, ...]:
+        """Return the names of the templates that the CA itself offers now. Raises Unread."""
+        ...
+
+    def issuers(self) -> tuple[bytes, ...]:
+        """Return the CA certificates (DER) that certificates are verified under. Raises Unread."""
+        ...
+
     def security(self) -> bytes:
         """Return the CA's own security descriptor. Raises Unread."""
         ...
@@ -143,6 +154,7 @@ class Preflight:
         self._directory: Directory | None = None
         self._account: Account | None = None
         self._service: Service | None = None
+        self._newest = b""
         self._answer = 0
         self._security: Descriptor | None = None
 
@@ -181,6 +193,7 @@ class Preflight:
             ("bind", ("identity", "ca-ports"), self._bind),
             ("ca-name", ("bind",), self._ca_name),
             ("ca-certificate", ("ca-object",), self._ca_certificate),
+            ("issuers", (), self._issuers),
             ("ntauth", ("ca-object",), self._nt_auth),
         )
 
@@ -264,7 +277,8 @@ class Preflight:
         try:
             self._world.knock(host, port)
         except Known as error:
-            return getattr(error, "cause", "") or str(error)
+            told = getattr(error, "cause", "") or str(error)
+            return str(told).removeprefix(f"{host} port {port}: ")
         return ""
 
     def _clock(self) -> Finding:
@@ -289,9 +303,12 @@ class Preflight:
     def _ticket(self) -> Finding:
         if self._subject.auth != "kerberos":
             return Finding("ticket", "ok", f"auth: {self._subject.auth} needs none from us")
-        service = f"host/{self._subject.host}"
-        self._world.ticket("host", self._subject.host)
-        return Finding("ticket", "ok", f"the domain vouches for us to {service}")
+        host = self._subject.host
+        services = ["host", "cifs"] if self._subject.transport == "np" else ["host"]
+        for service in services:
+            self._world.ticket(service, host)
+        named = " and ".join(f"{service}/{host}" for service in services)
+        return Finding("ticket", "ok", f"the domain vouches for us to {named}")
 
     # -- the directory -------------------------------------------------------------------------
 
@@ -371,12 +388,15 @@ class Preflight:
     def _ca_certificate(self) -> Finding:
         """The certificate that the CA signs with now: the one that is valid longest."""
         assert self._service is not None
-        ends = [end for each in self._service.certificates if (end := _end_of(each)) is not None]
+        ends = {
+            each: end for each in self._service.certificates if (end := _end_of(each)) is not None
+        }
         step = "ca-certificate"
         if not ends:
             return Finding(step, "warn", "the directory has no certificate of the CA")
-        left = max(ends) - self._world.now()
-        said = f"the CA's certificate is valid until {max(ends):%Y-%m-%d}, {days(abs(left))}"
+        newest = self._newest = max(ends, key=lambda each: ends[each])
+        left = ends[newest] - self._world.now()
+        said = f"the CA's certificate is valid until {ends[newest]:%Y-%m-%d}, {days(abs(left))}"
         if left <= timedelta():
             return Finding(step, "fail", f"{said} ago", "renew the CA's certificate")
         spans = [each.longest for each in self._subject.wanted if each.longest is not None]
@@ -388,6 +408,33 @@ class Preflight:
                 "renew the CA's certificate",
             )
         return Finding(step, "ok", f"{said} from now")
+
+    def _issuers(self) -> Finding:
+        """What the CA returns is verified under these; they are in a file, or the CA is asked."""
+        step, in_file = "issuers", self._subject.issuers_in_file
+        if not in_file and "bind" in self._broken:
+            return Finding(step, "skipped", "not looked at: bind comes first")
+        try:
+            known = self._world.issuers()
+        except (Unread, *Known) as error:
+            why = getattr(error, "cause", "") or str(error)
+            return Finding(
+                step,
+                "fail",
+                f"which CA certificates to verify under is not known: {shown(why, 300)}",
+                "set ca-certificates to a file that has them in PEM; or let this machine reach the"
+                " CA's RPC ports (135, 49152-65535)",
+            )
+        where = "the file ca-certificates has" if in_file else "the CA tells"
+        if self._newest and self._newest not in known:
+            return Finding(
+                step,
+                "fail",
+                f"{where} {len(known)} certificates, and the CA's newest is not among them: what it"
+                " signs would be refused and revoked",
+                "add it to the file: certutil -ca.cert FILE on the CA writes it",
+            )
+        return Finding(step, "ok", f"{where} the CA's certificate, and {len(known)} in all")
 
     def _nt_auth(self) -> Finding:
         assert self._directory is not None
@@ -462,7 +509,17 @@ class Preflight:
         assert self._service is not None
         offered = self._service.templates
         if name.lower() in {each.lower() for each in offered}:
-            return Finding("published", "ok", f"{self._service.name} offers {name}")
+            told = self._offered()
+            if told is not None and name.lower() not in told:
+                return Finding(
+                    "published",
+                    "warn",
+                    f"{name} is to be offered by {shown(self._service.name)}, which has not read it"
+                    " from the directory yet",
+                    "wait some minutes, or have it read now: certutil -pulse on the CA",
+                    "0x80094800",
+                )
+            return Finding("published", "ok", f"{shown(self._service.name)} offers {name}")
         return Finding(
             "published",
             "fail",
@@ -470,6 +527,15 @@ class Preflight:
             "certsrv.msc, Certificate Templates, New, Certificate Template to Issue",
             "0x80094800",
         )
+
+    def _offered(self) -> set[str] | None:
+        """Return which templates the CA itself says it offers; None: it does not tell."""
+        if "bind" in self._broken:
+            return None
+        try:
+            return {name.lower() for name in self._world.offered()}
+        except (Unread, *Known):
+            return None
 
     def _enroll_right(self, template: templates.Template) -> Finding:
         if self._account is None:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeVar
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
 from certeasy.ca.adcs import codes, directory, parties
 from certeasy.ca.adcs.controllers import Controllers
 from certeasy.ca.adcs.deadline import Bounded, Deadline
@@ -27,6 +30,7 @@ from certeasy.settings.adcs import AdcsSettings
 T = TypeVar("T")
 
 LONGEST = 30.0
+LARGEST_FILE = 1 << 20
 
 
 class Surroundings:
@@ -95,6 +99,25 @@ class Surroundings:
         if self._enrolment is None:
             self._enrolment = Enrolment(self._target, self._we, connections=1, clock=self._clock)
         return self._enrolment.probe(self._settings.common_name, self._limit)
+
+    def offered(self) -> tuple[str, ...]:
+        """Return the names of the templates that the CA itself offers now."""
+        with _told("which templates the CA offers"):
+            return tuple(each.name for each in self._asked.templates(self._limit))
+
+    def issuers(self) -> tuple[bytes, ...]:
+        """Return the certificates of `ca-certificates`, or what the CA tells."""
+        file = self._settings.ca_certificates
+        if file is None:
+            with _told("the CA's certificates"):
+                return self._asked.ca_certificates(self._limit)
+        try:
+            with file.open("rb") as opened:
+                found = x509.load_pem_x509_certificates(opened.read(LARGEST_FILE))
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it has no certificates in PEM"
+            raise Unread(f"ca-certificates {file} cannot be read: {why}") from None
+        return tuple(each.public_bytes(Encoding.DER) for each in found)
 
     def security(self) -> bytes:
         """Return the CA's own security descriptor."""
