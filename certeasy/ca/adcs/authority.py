@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certeasy.ca.adcs import answers, codes
+from certeasy.ca.adcs import answers, codes, reaching
 from certeasy.ca.adcs.deadline import Deadline, Late
 from certeasy.ca.adcs.errors import AnswerLost, HResult, NotReached, hexadecimal
 from certeasy.ca.adcs.icpr import Enrolment
@@ -356,7 +356,7 @@ def _unavailable(error: Exception) -> Unavailable:
         return Unavailable(str(error), code=error.code or None)
     if isinstance(error, NotReached | AnswerLost):
         code = None if error.code is None else hexadecimal(error.code)
-        return Unavailable(str(error), code=code)
+        return Unavailable(reaching.told(error), code=code)
     return Unavailable(str(error))
 
 

@@ -441,6 +441,70 @@ MEANINGS: Mapping[int, Meaning] = {
         "the CA cannot log on at a server",
         _NETWORK,
     ),
+    0x80093100: Meaning(
+        "CRYPT_E_ASN1_ERROR",
+        "csr",
+        "the CA cannot read the request",
+        "have the client make its request anew",
+        "badCSR",
+    ),
+    0x80093101: Meaning(
+        "CRYPT_E_ASN1_INTERNAL",
+        "csr",
+        "the CA cannot read the request",
+        "have the client make its request anew",
+        "badCSR",
+    ),
+    0x80093103: Meaning(
+        "CRYPT_E_ASN1_CORRUPT",
+        "csr",
+        "the request is damaged",
+        "have the client make its request anew",
+        "badCSR",
+    ),
+    0x80093104: Meaning(
+        "CRYPT_E_ASN1_LARGE",
+        "csr",
+        "a part of the request is too large for the CA",
+        "have the client ask for fewer names",
+        "badCSR",
+    ),
+    0x80093105: Meaning(
+        "CRYPT_E_ASN1_CONSTRAINT",
+        "csr",
+        "a part of the request is not what may stand there",
+        "have the client make its request anew",
+        "badCSR",
+    ),
+    0x80094007: Meaning(
+        "CERTSRV_E_ENCODING_LENGTH",
+        "csr",
+        "a part of the request is too long for the CA",
+        "have the client ask for fewer or shorter names",
+        "badCSR",
+    ),
+    0x80094015: Meaning(
+        "CERTSRV_E_NO_POLICY_SERVER", "transient", "no policy server answers the CA", _NETWORK
+    ),
+    0x80094016: Meaning(
+        "CERTSRV_E_WEAK_SIGNATURE_OR_KEY",
+        "csr",
+        "the CA takes the key or the signature of the request for weak",
+        "have the client make a stronger key",
+        "badPublicKey",
+    ),
+    0x80094017: Meaning(
+        "CERTSRV_E_KEY_ATTESTATION_NOT_SUPPORTED",
+        "config",
+        "the template wants keys to be attested",
+        "turn key attestation off in the template",
+    ),
+    0x80094018: Meaning(
+        "CERTSRV_E_ENCRYPTION_CERT_REQUIRED",
+        "config",
+        "the template wants an encryption certificate in the request",
+        "use a template for web servers",
+    ),
     0x8007203A: Meaning(
         "ERROR_DS_SERVER_DOWN", "transient", "the CA's domain controller is down", _NETWORK
     ),
