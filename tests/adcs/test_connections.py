@@ -59,7 +59,7 @@ def test_one_that_a_firewall_has_forgotten_carries_no_submission():
     """It is asked first, says nothing, and another one is opened."""
     clock, forgotten = MovedClock(), threading.Event()
     with a_ca() as ca, man_in_the_middle(ca.port, stall_first=forgotten) as middle:
-        with enrolment(ca, port=middle.port, clock=clock, connect_timeout=1) as client:
+        with enrolment(ca, port=middle.port, clock=clock, connect_timeout=2) as client:
             client.request(ca.name, CSR, WEB_SERVER, within())
             forgotten.set()
             clock.pass_by(STAYS_PROVEN + 1)

@@ -163,6 +163,7 @@ def test_a_late_answer_finds_nobody():
 
     with a_ca() as ca, man_in_the_middle(ca.port, replies) as middle:
         with enrolment(ca, port=middle.port) as client:
+            client.probe(ca.name, within())
             with pytest.raises(AnswerLost, match="no answer within"):
                 client.request(ca.name, CSR, WEB_SERVER, within(1))
             assert late.is_set()

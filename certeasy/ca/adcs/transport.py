@@ -149,9 +149,10 @@ def _smb(target: Target, deadline: Deadline) -> Any:
     smb = SMBConnection(
         target.host, address, sess_port=target.smb_port, timeout=deadline.remaining()
     )
-    if smb.getDialect() == SMB_DIALECT:
-        raise NotReached("smb", "the server speaks nothing but SMB 1")
     server = smb.getSMBServer()
+    if smb.getDialect() == SMB_DIALECT:
+        close(server.get_socket())
+        raise NotReached("smb", "the server speaks nothing but SMB 1")
     server._Connection["RequireSigning"] = True  # noqa: SLF001 - impacket has no other way to ask for it
     server.get_socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return smb
