@@ -1,11 +1,13 @@
 """`certeasy adcs check`, as it is typed: against a simulated CA, whose domain is not there."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from certeasy.ca.adcs.findings import Finding
 from certeasy.cli import adcs, group
@@ -101,6 +103,28 @@ def test_nothing_is_asked_of_the_ca_but_a_request_that_cannot_exist(bench):
 
 def test_the_output_has_no_colours_but_on_a_terminal(bench):
     assert "\x1b" not in bench.run().output
+
+
+def test_on_a_terminal_there_are_colours_and_what_is_waited_for_is_shown():
+    findings = [Finding("clock", "ok", "0 s apart"), Finding("key", "fail", "small")]
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
+    for finding in adcs._shown(iter(findings), console):
+        console.print(adcs._line(finding))
+    printed = console.file.getvalue()
+    assert "\x1b[32mok" in printed
+    assert "\x1b[31mfail" in printed
+    assert "looking" in printed
+
+
+def test_ca_certificates_are_read_from_their_file(bench):
+    file = bench.ca.roots_file(bench.folder)
+    auth = "auth: ntlm\n      ca-certificates: "
+    seen = lines(bench.run(**{"auth: ntlm": f"{auth}{file}"}))
+    assert seen["issuers"] == "ok the file ca-certificates has the CA's certificate, and 1 in all"
+    file.write_text("none")
+    seen = lines(bench.run(**{"auth: ntlm": f"{auth}{file}"}))
+    assert "cannot be read: it has no certificates in PEM" in seen["issuers"]
+    assert lines(bench.run())["issuers"].startswith("ok the CA tells the CA's certificate")
 
 
 def test_json_has_the_same_findings_in_a_shape_of_its_own(bench):

@@ -228,6 +228,14 @@ def test_a_ca_as_the_guide_has_it_set_up_is_in_order(lab: Lab, ca: Machine, tmp_
     assert ca.ca.requests == []
 
 
+def test_an_account_that_may_not_revoke_is_told(lab: Lab, ca: Machine, tmp_path: Path):
+    ca.ca.security = a_descriptor(an_entry("S-1-5-11", 0x200))
+    code, steps = checked(lab, tmp_path)
+    assert code == 0
+    assert steps["request-right"]["status"] == "ok"
+    assert steps["revoke-right"]["status"] == "warn"
+
+
 def test_a_template_that_anybody_may_enrol_with_but_we_is_told(
     lab: Lab, ca: Machine, tmp_path: Path
 ):
