@@ -1,7 +1,10 @@
 """The simulated CA behaves as a Windows CA does, to a client that is not ours."""
 
+from datetime import datetime
+
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import pkcs7
 from impacket.dcerpc.v5.rpcrt import (
     RPC_C_AUTHN_LEVEL_NONE,
@@ -9,6 +12,7 @@ from impacket.dcerpc.v5.rpcrt import (
     DCERPCException,
 )
 
+from certeasy.clock import SystemClock
 from tests.make.adcs import a_ca
 from tests.make.adcs_client import Client, DCERPCSessionError, mapped
 from tests.make.csrs import a_csr, rsa_key
@@ -16,6 +20,7 @@ from tools.adcs_sim.behaviour import cuts, denies, faults, issues, pends
 from tools.adcs_sim.machine import Plan
 
 CSR = a_csr("web.lab.test")
+SERVER_AUTH = x509.oid.ExtendedKeyUsageOID.SERVER_AUTH
 WEB_SERVER = "CertificateTemplate:WebServer"
 
 
@@ -159,6 +164,56 @@ def test_a_wrong_certificate_is_issued_on_request():
         names = x509.load_der_x509_certificate(extra_name).extensions
         assert len(names.get_extension_for_class(x509.SubjectAlternativeName).value) == 2
         assert len(ca.issued) == 4
+
+
+@pytest.mark.parametrize(
+    ("wrong", "holds"),
+    [
+        ("expired", lambda leaf: leaf.not_valid_after_utc < now()),
+        ("not-yet-valid", lambda leaf: leaf.not_valid_before_utc > now()),
+        ("no-server-auth", lambda leaf: SERVER_AUTH not in usages(leaf)),
+        ("missing-name", lambda leaf: names(leaf) == ["alt.lab.test"]),
+    ],
+)
+def test_a_certificate_is_wrong_in_the_way_that_was_asked_for(wrong, holds):
+    with a_ca() as ca, Client(ca) as client:
+        ca.once(issues(wrong))
+        answer = client.enrol(a_csr("web.lab.test", "alt.lab.test"), WEB_SERVER)
+        assert holds(x509.load_der_x509_certificate(answer.certificate))
+        assert ca.issued == [answer.certificate]
+
+
+def test_a_certificate_of_another_ca_of_that_name_does_not_verify():
+    with a_ca() as ca, Client(ca) as client:
+        ca.once(issues("other-issuer"), issues("garbage"))
+        leaf = x509.load_der_x509_certificate(client.enrol(CSR, WEB_SERVER).certificate)
+        (root,) = x509.load_pem_x509_certificates(ca.roots)
+        assert leaf.issuer == root.subject
+        with pytest.raises(InvalidSignature):
+            leaf.verify_directly_issued_by(root)
+        garbage = client.enrol(CSR, WEB_SERVER).certificate
+        with pytest.raises(ValueError, match="parsing"):
+            x509.load_der_x509_certificate(garbage)
+        assert len(ca.issued) == 2
+
+
+def test_a_chain_is_as_long_as_was_asked_for():
+    with a_ca() as ca, Client(ca) as client:
+        ca.once(issues(chain=40))
+        assert len(pkcs7.load_der_pkcs7_certificates(client.enrol(CSR, WEB_SERVER).chain)) == 42
+
+
+def now() -> datetime:
+    return SystemClock().now()
+
+
+def usages(leaf: x509.Certificate) -> x509.ExtendedKeyUsage:
+    return leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+
+
+def names(leaf: x509.Certificate) -> list[str]:
+    found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return found.get_values_for_type(x509.DNSName)
 
 
 def test_a_stopped_service_is_not_registered_and_comes_back_on_the_same_port():

@@ -1,6 +1,7 @@
 """The simulator's wire format is what the specifications say, byte for byte: see `golden`."""
 
 import struct
+from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
@@ -31,6 +32,8 @@ from tools.adcs_sim.security import NotAuthenticated
 
 SOMEBODY = Caller("LAB\\svc-acme", 6, "tcp")
 SERVER = Server("Domain", "Server", "domain.test", {"user": nt_hash("Password")})
+IPID = "00112233445566778899aabbccddeeff"
+REM_UNKNOWN = "ffeeddccbbaa99887766554433221100"
 SESSION = b"\x55" * 16
 FLAGS = Flag(0xE28A8233)
 
@@ -139,6 +142,24 @@ def test_every_changed_byte_of_a_proof_is_noticed():
 def test_an_activation_is_read():
     wanted = activation.wanted(golden("dcom-activation"))
     assert wanted == activation.Wanted(csra.CLASS, (csra.ICERT_ADMIN_D,))
+
+
+def test_an_activation_is_answered():
+    ipids = [UUID(bytes_le=bytes.fromhex(one)) for one in (IPID, REM_UNKNOWN)]
+    bindings = ("CA1[49201]", "127.0.0.1[49201]")
+    exporter = activation.Exporter(0x1122334455667788, ipids[1], bindings)
+    made = activation.Exported(csra.ICERT_ADMIN_D, ipids[0], 0x99)
+    assert activation.created(exporter, [made]) == golden("dcom-activated")
+
+
+def test_a_value_of_the_configuration_is_told(ca):
+    objects = dcom.Objects(bytes, {csra.CLASS: {csra.ICERT_ADMIN_D2}})
+    made = objects.make(csra.CLASS, csra.ICERT_ADMIN_D2)
+    methods = csra.CertAdmin(ca).methods2
+    admin = dcom.ObjectInterface(csra.ICERT_ADMIN_D2, objects, methods, private=True)
+    caller = replace(SOMEBODY, target=made.ipid)
+    ca.config["", "InterfaceFlags"] = 0x11014E
+    assert admin.call(caller, 44, golden("dcom-get-config")) == golden("dcom-config-flags")
 
 
 def test_calls_of_objects_are_read_and_answered(ca):

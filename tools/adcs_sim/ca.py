@@ -22,7 +22,7 @@ from certeasy.clock import Clock
 from tools.adcs_sim import hresults, signing
 from tools.adcs_sim.behaviour import Behaviour, Wrong
 from tools.adcs_sim.connection import Fault, LineCut
-from tools.adcs_sim.database import Database, Request
+from tools.adcs_sim.database import Database, Request, serial_of
 from tools.adcs_sim.descriptors import (
     ADMINISTRATE,
     ADMINISTRATORS,
@@ -251,10 +251,8 @@ class Ca:
 
     def retrieve_serial(self, serial: str) -> Reply:
         """Tell about a certificate by its serial number in hex."""
-        for request in self.database.requests():
-            if request.certificate and serial_of(request.certificate) == plain(serial):
-                return self.retrieve(request.id)
-        return Reply(result=hresults.PROPERTY_EMPTY)
+        request = self.database.by_serial(plain(serial))
+        return self.retrieve(request.id) if request else Reply(result=hresults.PROPERTY_EMPTY)
 
     def _refusal(self, request: Request, template: Template | None) -> int:
         """Return why a request is refused before its template has a say; 0: it is not."""
@@ -304,10 +302,10 @@ class Ca:
         template = self.templates[request.template]
         lifetime = signing.Lifetime(self._clock.now(), days or template.days)
         csr = x509.load_der_x509_csr(request.csr)
-        before = [one.certificate for one in self.database.requests() if one.certificate]
         fault: Wrong = "" if wrong in {"other-order", "garbage"} else wrong
         der = signing.leaf(self._signers[-1], csr, lifetime, fault).public_bytes(Encoding.DER)
-        if wrong == "other-order" and before:
+        before = self.database.issued() if wrong == "other-order" else []
+        if before:
             self.database.signed(der)
             der = before[-1]
         return msgspec.structs.replace(
@@ -382,11 +380,11 @@ class Ca:
             when = at or self._clock.now()
             return msgspec.structs.replace(one, state="revoked", revoked=reason, revoked_at=when)
 
-        for request in self.database.requests():
-            if request.certificate and serial_of(request.certificate) == plain(serial):
-                self.database.change(request.id, change)
-                return 0
-        return hresults.PROPERTY_EMPTY
+        request = self.database.by_serial(plain(serial))
+        if request is None:
+            return hresults.PROPERTY_EMPTY
+        self.database.change(request.id, change)
+        return 0
 
     # ------------------------------------------------------------ what a test looks at
 
@@ -418,11 +416,6 @@ def account(user: str) -> str:
 def plain(serial: str) -> str:
     """Return a serial number in lower-case hex without leading zeros."""
     return serial.lower().lstrip("0")
-
-
-def serial_of(der: bytes) -> str:
-    """Return a certificate's serial number in lower-case hex without leading zeros."""
-    return format(x509.load_der_x509_certificate(der).serial_number, "x")
 
 
 def _good_key(request: x509.CertificateSigningRequest, template: Template) -> bool:

@@ -12,6 +12,7 @@ from threading import Condition
 from typing import Literal
 
 import msgspec
+from cryptography import x509
 from msgspec import Struct
 
 State = Literal["pending", "issued", "denied", "failed", "revoked"]
@@ -60,6 +61,7 @@ class Database:
         """Notified at every change; whoever waits on it holds it."""
         self._requests: dict[int, Request] = {}
         self._signed: dict[bytes, None] = {}
+        self._serials: dict[str, int] = {}
         self._next = 1
         self._file = None
         if file:
@@ -83,6 +85,11 @@ class Database:
         """Return a request."""
         with self.changed:
             return self._requests.get(number)
+
+    def by_serial(self, serial: str) -> Request | None:
+        """Return the request that a certificate was issued for; lower-case hex, no zeros ahead."""
+        with self.changed:
+            return self._requests.get(self._serials.get(serial, 0))
 
     def requests(self) -> list[Request]:
         """Return all requests, oldest first."""
@@ -138,5 +145,11 @@ class Database:
     def _keep(self, request: Request) -> None:
         self._requests[request.id] = request
         self._next = max(self._next, request.id + 1)
-        if request.certificate:
+        if request.certificate and request.certificate not in self._signed:
             self._signed[request.certificate] = None
+            self._serials[serial_of(request.certificate)] = request.id
+
+
+def serial_of(der: bytes) -> str:
+    """Return a certificate's serial number in lower-case hex without leading zeros."""
+    return format(x509.load_der_x509_certificate(der).serial_number, "x")

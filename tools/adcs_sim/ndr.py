@@ -127,7 +127,7 @@ class Writer:
         if null:
             return self.u32(0)
         self._referent += 4
-        return self.u32(self._referent)
+        return self.u32(self._referent - 4)
 
     def text(self, value: str | None) -> Self:
         """Write a unique pointer to a string of wide characters."""
