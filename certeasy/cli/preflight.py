@@ -4,11 +4,17 @@ changed."""
 import os
 from pathlib import Path
 
+from cryptography import x509
+
+from certeasy.ca.adcs.identity import NotAuthenticated, read_secret
 from certeasy.config import Page
 from certeasy.serve.contexts import TlsMaterial, UnusableCertificate, server_context
-from certeasy.settings import Settings, TlsBundle
+from certeasy.settings import AuthoritySettings, EmbeddedSettings, Settings, TlsBundle
+from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnfit
 from certeasy.store.databases import place_of
+
+SYSTEM = Path(r"C:\Windows\System32")
 
 
 def check(settings: Settings, page: Page) -> None:
@@ -32,6 +38,8 @@ def check(settings: Settings, page: Page) -> None:
             _check_folder(page, key, path.parent, made=False)
     if settings.logs.output == "file" and settings.logs.file is not None:
         _check_folder(page, "logs.file", settings.logs.file.parent, made=False)
+    for n, authority in enumerate(settings.authorities):
+        _check_authority(page, f"authorities[{n}].configuration", authority)
     if settings.server.tls:
         for n, bundle in enumerate(settings.tls_certificate_manager.bundles):
             _check_bundle(page, f"tls-certificate-manager.bundles[{n}]", bundle)
@@ -48,6 +56,44 @@ def _check_folder(page: Page, key: str, folder: Path, *, made: bool = True) -> N
         page.add(key, f"{there} is no directory")
     elif not os.access(there, os.W_OK | os.X_OK):
         page.add(key, f"the directory {there} cannot be written by this user")
+
+
+def _check_authority(page: Page, key: str, authority: AuthoritySettings) -> None:
+    """What an enterprise CA is asked with is there: secrets that are private, programs."""
+    match authority.configuration:
+        case AdcsSettings() as adcs:
+            # A credential cache is not looked at: something else makes it, perhaps later.
+            for name, file in (("password-file", adcs.password_file), ("keytab", adcs.keytab)):
+                if file is not None:
+                    _check_secret(page, f"{key}.{name}", name, file)
+            _check_certificates(page, f"{key}.ca-certificates", adcs.ca_certificates)
+        case AdcsCliSettings() as cli:
+            for name, program in (
+                ("certreq-path", cli.certreq_path or SYSTEM / "certreq.exe"),
+                ("certutil-path", cli.certutil_path or SYSTEM / "certutil.exe"),
+            ):
+                if not os.access(program, os.X_OK):
+                    what = f"{program} is no program here; type adcs-cli is for Windows"
+                    page.add(f"{key}.{name}", what)
+            _check_certificates(page, f"{key}.ca-certificates", cli.ca_certificates)
+        case EmbeddedSettings():
+            pass  # its keys are in the database
+
+
+def _check_secret(page: Page, key: str, name: str, file: Path) -> None:
+    try:
+        read_secret(file, name)
+    except NotAuthenticated as error:
+        page.add(key, f"{error.cause}; {error.remedy}")
+
+
+def _check_certificates(page: Page, key: str, file: Path | None) -> None:
+    data = None if file is None else _read(page, key, file)
+    if data is not None:
+        try:
+            x509.load_pem_x509_certificates(data)
+        except ValueError:
+            page.add(key, f"{file} holds no certificates in PEM")
 
 
 def _check_bundle(page: Page, key: str, bundle: TlsBundle) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from certeasy.ca import Authority, Issued, Submission, Unavailable
+from certeasy.ca import Authority, InDoubt, Issued, Submission, Unavailable
 from certeasy.clock import Clock
+from certeasy.decide.addresses import address
 from certeasy.decide.chains import chain_pem
 from certeasy.log import logger
 from certeasy.settings import TlsBundle, TlsSettings
@@ -118,22 +120,46 @@ class OwnCertificates:
         if authority is None:
             raise NoCertificate(f"bundle {bundle.name}: there is no authority {bundle.authority!r}")
         key = ec.generate_private_key(ec.SECP256R1())
+        # An authority that copies the request takes the names from there.
+        names = x509.SubjectAlternativeName([_general_name(host) for host in bundle.hosts])
         request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+        request = request.add_extension(names, critical=True)
         csr = request.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
         submission = Submission(f"tls-{bundle.name}", 1, csr, bundle.hosts, self._server_id)
         try:
             outcome = authority.submit(submission)
         except Unavailable as error:
             raise NoCertificate(f"bundle {bundle.name}: {error.reason}") from error
+        except InDoubt as error:
+            raise NoCertificate(
+                f"bundle {bundle.name}: authority {authority.name} gave no answer, and may have"
+                f" issued a certificate that nobody has: {error.reason}"
+            ) from error
         if not isinstance(outcome, Issued):
             raise NoCertificate(
                 f"bundle {bundle.name}: authority {authority.name} answered {outcome}"
             )
-        leaf = x509.load_der_x509_certificate(outcome.certificate)
+        leaf = _read(bundle, outcome.certificate, key)
         self._install(_fact(bundle, authority.name, outcome.certificate, leaf))
         secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         chain = chain_pem(outcome.certificate, outcome.issuers)
         return OwnCertificate(chain, secret, bundle.hosts, leaf.not_valid_after_utc)
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    ip = address(host)
+    return x509.DNSName(host) if ip is None else x509.IPAddress(ip)
+
+
+def _read(bundle: TlsBundle, der: bytes, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """Return the certificate that was issued. Raises NoCertificate if it is not what was asked."""
+    try:
+        leaf = x509.load_der_x509_certificate(der)
+        if leaf.public_key() == key.public_key():
+            return leaf
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        pass
+    raise NoCertificate(f"bundle {bundle.name}: the authority issued something else than was asked")
 
 
 def _fact(

@@ -74,3 +74,51 @@ def test_a_database_path_that_is_a_directory_is_refused(tmp_path):
     result = validate(a_config(tmp_path, database='{path: "%CONFIGDIR%/there"}'))
     assert result.exit_code == 1
     assert "is a directory" in result.output
+
+
+ADCS = """[{{name: ca, type: adcs, configuration: {{ca-name: 'ca1.corp.test\\CA', auth: ntlm,
+    certificate-template: W, domain: CORP, user: svc, {}}}}}]"""
+CLI = """[{{name: ca, type: adcs-cli, configuration: {{ca-name: 'ca1.corp.test\\CA',
+    certificate-template: W, {}}}}}]"""
+
+
+def with_authority(folder, text, *settings):
+    return validate(a_config(folder, authorities=text.format(", ".join(settings))))
+
+
+def test_the_secret_of_an_account_is_there_and_nobody_elses(tmp_path):
+    file, setting = tmp_path / "password", 'password-file: "%CONFIGDIR%/password"'
+    missing = with_authority(tmp_path, ADCS, setting)
+    assert missing.exit_code == 1
+    assert "authorities[0].configuration.password-file" in missing.output
+    assert "No such file" in missing.output
+    file.touch(mode=0o644)
+    file.chmod(0o644)
+    shared = with_authority(tmp_path, ADCS, setting)
+    assert shared.exit_code == 1
+    assert "mode 0644" in shared.output
+    file.chmod(0o600)
+    assert with_authority(tmp_path, ADCS, setting).exit_code == 0
+
+
+def test_a_cas_certificates_are_some(tmp_path):
+    password = tmp_path / "password"
+    password.touch(mode=0o600)
+    settings = ('password-file: "%CONFIGDIR%/password"', 'ca-certificates: "%CONFIGDIR%/ca.pem"')
+    assert "ca.pem cannot be read" in with_authority(tmp_path, ADCS, *settings).output
+    (tmp_path / "ca.pem").write_text("rubbish")
+    assert "holds no certificates in PEM" in with_authority(tmp_path, ADCS, *settings).output
+    make_server_certificate(tmp_path)
+    (tmp_path / "ca.pem").write_bytes((tmp_path / "tls.pem").read_bytes())
+    assert with_authority(tmp_path, ADCS, *settings).exit_code == 0
+
+
+def test_the_programs_of_windows_are_there(tmp_path):
+    programs = [tmp_path / "certreq.exe", tmp_path / "certutil.exe"]
+    settings = [f'{p.stem}-path: "%CONFIGDIR%/{p.name}"' for p in programs]
+    missing = with_authority(tmp_path, CLI, *settings)
+    assert missing.exit_code == 1
+    assert missing.output.count("type adcs-cli is for Windows") == 2
+    for program in programs:
+        program.touch(mode=0o700)
+    assert with_authority(tmp_path, CLI, *settings).exit_code == 0
