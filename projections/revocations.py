@@ -57,10 +57,11 @@ REVOCATIONS = Table(
         Column("order_id", size=26),
         Column("id", size=32),
         Column("state", size=16),
+        Column("serial", size=64),
         Column("position", "integer"),
     ],
     key=("order_id", "id"),
-    indexes=[("state", "position")],
+    indexes=[("state", "position"), ("serial",)],
 )
 
 

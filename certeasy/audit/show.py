@@ -14,7 +14,7 @@ from certeasy.audit.columns import LINES, SUBJECT_KEYS, Columns
 from certeasy.audit.database import Database
 from certeasy.audit.stories import story
 from events.accounts import AccountCreated
-from events.certificates import CertificateIssued
+from events.certificates import CertificateIssued, CertificateMismatched, CertificateTwinFound
 from events.envelope import BrokenLine, Record, parse
 from events.orders import OrderCreated
 from events.recovery import AccountRecovered
@@ -26,7 +26,14 @@ ORDER, SERIAL, NAME, ACCOUNT, EAB = "order", "serial", "name", "account", "eab"
 KINDS = (ORDER, SERIAL, NAME, ACCOUNT, EAB)
 _ITSELF = (ACCOUNT, EAB)  # what has a stream of its own
 _ISSUED, _CAMPAIGN = "certificate/", "renewal/"
-_TELLING = ("order.created", "certificate.issued", "account.created", "account.recovered")
+_TELLING = (
+    "order.created",
+    "certificate.issued",
+    "certificate.mismatched",
+    "certificate.twin-found",
+    "account.created",
+    "account.recovered",
+)
 UNREADABLE = (UnknownEvent, NewerSchema, UndecodableEvent)
 
 Open = Callable[[Sealed], str | None]
@@ -117,7 +124,7 @@ def _streams_of(order_id: str) -> set[str]:
 
 
 def _is_about(fact: Event, kind: str, value: str) -> bool:
-    if isinstance(fact, CertificateIssued):
+    if isinstance(fact, CertificateIssued | CertificateMismatched | CertificateTwinFound):
         return kind == SERIAL and fact.serial == value
     if isinstance(fact, OrderCreated):
         if kind == ACCOUNT:
@@ -149,7 +156,13 @@ _RENEWALS = (
 )
 _ORDERS = {
     ORDER: (Columns("orders", id=str), "SELECT ?"),
-    SERIAL: (Columns("certificates", id=str), "SELECT id FROM certificates WHERE serial = ?"),
+    SERIAL: (
+        Columns("certificates", id=str),
+        (
+            "SELECT id FROM certificates WHERE serial = ?1"
+            " UNION SELECT order_id FROM revocations WHERE serial = ?1"
+        ),
+    ),
     NAME: (Columns("order_names", order_id=str), "SELECT order_id FROM order_names WHERE name = ?"),
     ACCOUNT: (Columns("orders", id=str), "SELECT id FROM orders WHERE account_id = ?"),
 }

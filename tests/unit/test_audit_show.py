@@ -19,7 +19,16 @@ from events.registry import TYPES
 from journal.breaks import JournalBroken
 from tests.make.databases import a_database
 from tests.make.golden import GOLDEN
-from tests.make.journals import ALog, a_campaign, a_log, a_loss, a_recovery, a_renewal
+from tests.make.journals import (
+    ALog,
+    a_campaign,
+    a_log,
+    a_loss,
+    a_lost_answer,
+    a_recovery,
+    a_renewal,
+    published,
+)
 
 
 class Told:
@@ -243,6 +252,31 @@ def test_a_renewal_and_the_campaign_behind_it_are_shown(tmp_path, kind):
     assert told[-1].startswith("asked for 1 certificate, from lab, to be renewed from ")
     [ordered] = [e.what for e in listed(given, "order", second) if e.type == "order.created"]
     assert f"to replace that of order {first}" in ordered
+
+
+@pytest.mark.parametrize("kind", ["journals", "database"])
+def test_a_certificate_that_nobody_got_is_found_by_its_serial(tmp_path, kind):
+    log = a_log()
+    account = log.an_account()
+    order = a_lost_answer(log, "web.corp.internal", account=account)
+    log.an_order("other.corp.internal", account=account)
+    log.a_twin(order, 1, b"the twin")  # whose serial number is 77
+    published(log, order, b"the twin")
+    given = Given([log.write(tmp_path)])
+    if kind == "database":
+        given = Given()
+        database = a_database(log, tmp_path / "db.sqlite")
+        given.add_node(tmp_path, tmp_path / "node1" / "audit.log", database)
+    told = [entry.what for entry in listed(given, "serial", "77")]
+    assert [entry.stream for entry in listed(given, "serial", "77")][-1] == f"certificate/{order}"
+    assert told[-2:] == [
+        (
+            "lab issued certificate 77 for attempt 1, which nobody gets, to be revoked there:"
+            " it was found"
+        ),
+        "lab has revoked certificate 77",
+    ]
+    assert any("was given up, and a certificate of it may exist" in what for what in told)
 
 
 def test_a_campaign_says_what_it_is_about():
