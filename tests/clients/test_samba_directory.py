@@ -23,7 +23,7 @@ from tests.make.adcs import Plan
 from tests.make.descriptors import a_descriptor, a_template, an_entry
 from tests.make.directory_contract import CERTIFICATE, DirectoryContract
 from tests.make.domains import PUBLIC_KEYS, a_domain
-from tests.make.samba import CA_AT, DC, SambaDomain, samba_domain
+from tests.make.samba import CA_AT, DC, DC_AT, SambaDomain, samba_domain
 from tools.adcs_sim.ca import Template
 from tools.adcs_sim.machine import Machine
 
@@ -189,9 +189,12 @@ issuance-policies:
 """
 
 
-def checked(lab: Lab, folder: Path, *arguments: str) -> tuple[int, dict[str, dict[str, str]]]:
+def checked(
+    lab: Lab, folder: Path, *arguments: str, controller: str = DC
+) -> tuple[int, dict[str, dict[str, str]]]:
     path = folder / "config.yml"
-    path.write_text(CONFIG.format(keytab=lab.samba.keytab))
+    text = CONFIG.format(keytab=lab.samba.keytab)
+    path.write_text(text.replace("[dc1.lab.test]", f"[{controller}]"))
     command = [sys.executable, "-m", "certeasy", "adcs", "check", "-f", str(path), "--json"]
     done = subprocess.run(
         lab.samba.command(*command, *arguments), capture_output=True, timeout=60, check=False
@@ -226,6 +229,12 @@ def test_a_ca_as_the_guide_has_it_set_up_is_in_order(lab: Lab, ca: Machine, tmp_
     assert steps["enroll-right"]["status"] == "ok"
     assert steps["revoke-right"]["status"] == "ok"
     assert ca.ca.requests == []
+
+
+def test_a_controller_whose_address_alone_is_known_is_asked_for_its_name(lab: Lab, tmp_path: Path):
+    _, steps = checked(lab, tmp_path, controller=DC_AT)
+    assert steps["directory"]["text"].startswith(f"{DC} by LDAP, sealed by Kerberos")
+    assert steps["enroll-right"]["status"] == "ok"
 
 
 def test_an_account_that_may_not_revoke_is_told(lab: Lab, ca: Machine, tmp_path: Path):

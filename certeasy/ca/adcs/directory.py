@@ -259,24 +259,26 @@ def open_directory(
     auth: Literal["kerberos", "ntlm"],
     deadline: Deadline,
     *,
+    address: str = "",
     trusted: Path | None = None,
     ports: tuple[int, int] = (LDAP, LDAPS),
 ) -> LdapDirectory:
     """Bind to a domain controller, in the first way that works.
 
+    `host` is its name: in tickets, and in its certificate. `address`: connect to this instead.
     `trusted` has the CA certificates (PEM) that controllers' certificates may be of, beside the
     system's. Raises NotRead with what the last way met, NotAuthenticated or Late.
     """
     before: list[str] = []
     if auth == "kerberos":
         try:
-            return _over_tls(host, identity, deadline, trusted, ports[1])
+            return _over_tls(host, identity, deadline, trusted, ports[1], address)
         except NotRead as error:
             before.append(f"LDAP over TLS: {error.cause}")
     credentials = identity.credentials("ldap", host, deadline)
     way = f"LDAP, sealed by {'Kerberos' if credentials.kerberos else 'NTLM'}"
     with _told(host):
-        line = Line(connected(host, ports[0], deadline), deadline)
+        line = Line(connected(address or host, ports[0], deadline), deadline)
         try:
             security = sasl.context(credentials, host, None)
             _bind(line, security)
@@ -288,10 +290,15 @@ def open_directory(
 
 
 def _over_tls(
-    host: str, identity: Identity, deadline: Deadline, trusted: Path | None, port: int
+    host: str,
+    identity: Identity,
+    deadline: Deadline,
+    trusted: Path | None,
+    port: int,
+    address: str = "",
 ) -> LdapDirectory:
     with _told(host):
-        made = connected(host, port, deadline)
+        made = connected(address or host, port, deadline)
         try:
             made.settimeout(deadline.remaining())
             context = ssl.create_default_context()

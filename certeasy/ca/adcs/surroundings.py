@@ -6,6 +6,7 @@ tickets.
 """
 
 import contextlib
+import ipaddress
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeVar
@@ -87,12 +88,29 @@ class Surroundings:
                 "with auth: sspi the directory is not read yet",
                 "look at the template with certtmpl.msc; docs/adcs.md says what at",
             )
-        auth = self._settings.auth
+        auth, trusted = self._settings.auth, self._settings.ca_certificates
         return self._soon(
             lambda deadline: directory.open_directory(
-                controller, self._we, auth, deadline, trusted=self._settings.ca_certificates
+                self._name(controller, deadline),
+                self._we,
+                auth,
+                deadline,
+                address=controller,
+                trusted=trusted,
             )
         )
+
+    def _name(self, controller: str, deadline: Deadline) -> str:
+        """Return the name that tickets for a controller are for.
+
+        Where the settings have its address alone, it is asked for its name. Nobody vouches for
+        that answer: it is taken where it is a name of the domain, and then has to be proven.
+        """
+        if self._settings.auth == "ntlm" or not _is_address(controller):
+            return controller
+        told = directory.glance(controller, deadline).host.lower()
+        ours = parties.domain(self._settings).lower()
+        return told if told.endswith(f".{ours}") else controller
 
     def probe(self) -> int:
         """Ask the CA for a request that cannot exist."""
@@ -171,3 +189,11 @@ def _told(what: str) -> Iterator[None]:
         if answer.code == codes.E_ACCESSDENIED:
             raise Unread(f"{what} may not be read by this account") from None
         raise Unread(f"{what} cannot be read: {codes.meaning(answer.code).cause}") from None
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
