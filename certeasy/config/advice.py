@@ -108,6 +108,30 @@ def _authority(authority: AuthoritySettings, settings: Settings) -> Iterator[str
         )
     if authority.adcs is not None:
         yield from _adcs(authority.name, authority.adcs, settings)
+    if authority.type == "adcs-cli":
+        yield (
+            f'authority "{authority.name}" is asked by certreq and certutil, a process for each'
+            " call: prefer adcs, which finds lost certificates, too"
+        )
+    if authority.disable_ca_revocation and authority.embedded is None:
+        yield (
+            f'authority "{authority.name}" is not told of revocations: whoever looks at its list'
+            " takes revoked certificates for good ones"
+        )
+    if authority.embedded is None:
+        yield from _impersonating(authority.name, settings)
+
+
+def _impersonating(name: str, settings: Settings) -> Iterator[str]:
+    """Yield where a domain would take a server's certificate for a person's or a machine's."""
+    bound = {b.policy for b in settings.policy_bindings if name in b.authorities}
+    for policy in settings.issuance_policies:
+        if policy.name in bound and "clientAuth" in policy.csr.allowed_extra_eku:
+            yield (
+                f'policy "{policy.name}" allows clientAuth, and "{name}" is a CA of a domain: with'
+                " a template that takes names from the request, whoever may order a name may be"
+                " able to log on as what it names; certeasy adcs check looks at the template"
+            )
 
 
 def _adcs(name: str, adcs: AdcsSettings, settings: Settings) -> Iterator[str]:

@@ -143,6 +143,9 @@ def rpc_word(text: str) -> str:
         raise ValueError("is empty")
     if text.startswith(("-", "/")) or ":" in text:
         raise ValueError("begins with - or /, or has a colon, which certreq would take for more")
+    if "\\" in text:
+        # certreq takes \n for the end of a line, and what follows for another attribute.
+        raise ValueError("has a backslash, which certreq would take for more")
     return text.strip()
 
 

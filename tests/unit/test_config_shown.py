@@ -132,6 +132,36 @@ def test_denied_addresses_are_not_warned_of(tmp_path):
     assert not any("127.0.0.1" in line or "169.254" in line for line in given)
 
 
+ADCS = "[{{name: ca, type: {}, {}configuration: {{ca-name: '{}', certificate-template: W{}}}}}]"
+TICKETS = ", domain: corp.test, user: u, keytab: /k"
+PASSWORD = ", auth: ntlm, domain: corp.test, user: u, password-file: /p"
+
+
+@pytest.mark.parametrize(
+    ("authorities", "warning"),
+    [
+        (ADCS.format("adcs", "", "ca1.corp.test\\CA", TICKETS), None),
+        (ADCS.format("adcs", "", "ca1.corp.test\\CA", PASSWORD), "asked with NTLM"),
+        (ADCS.format("adcs-cli", "", "ca1.corp.test\\CA", ""), "asked by certreq and certutil"),
+        (ADCS.format("adcs", "disable-ca-revocation: true, ", "ca1.corp.test\\CA", TICKETS),
+         "is not told of revocations"),
+    ],
+)  # fmt: skip
+def test_cas_of_a_domain_are_warned_of_only_where_there_is_reason(tmp_path, authorities, warning):
+    given = [w for w in warnings(load(a_config(tmp_path, authorities=authorities))) if '"ca"' in w]
+    assert len(given) == (warning is not None)
+    assert all(warning in line for line in given)
+
+
+def test_client_authentication_by_a_ca_of_a_domain_is_warned_of(tmp_path):
+    policy = POLICY.format("csr: {allowed-extra-eku: [clientAuth]}")
+    adcs = ADCS.format("adcs", "", "ca1.corp.test\\CA", TICKETS)
+    path = a_config(tmp_path, authorities=adcs, issuance_policies=policy)
+    assert any("able to log on as what" in line for line in warnings(load(path)))
+    path = a_config(tmp_path, issuance_policies=policy)
+    assert not any("able to log on as what" in line for line in warnings(load(path)))
+
+
 def test_what_nobody_uses_is_warned_of(tmp_path):
     profile = "{{name: {}, resolved-ip-policy: {{allow-cidrs: [10.0.0.0/8]}}}}"
     path = a_config(
