@@ -1,5 +1,6 @@
 """`make demo-adcs`: a server in front of the simulated CA, from nothing to a certificate."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,8 @@ def test_the_demo_obtains_a_certificate_from_the_simulated_ca(tmp_path):
     database.close()
     assert "request      1 at windows-ca" in done.stdout
     assert "attribute    certeasyorder: " in done.stdout
+    (port,) = re.findall(r"-m tools.adcs_sim .* --mapper-port (\d+)", done.stdout)
+    assert f"endpoint-mapper-port: {port}" in (tmp_path / "demo/config.yml").read_text()
 
 
 def test_a_folder_of_another_demo_is_left_alone(tmp_path):

@@ -117,7 +117,7 @@ class AdcsStory(Story):
         super().explain()
         plan = self._machine.plan
         words = ["--name", plan.name, "--host", plan.host, "--domain", plan.domain]
-        words += ["--folder", str(plan.folder), "--mapper-port", str(plan.mapper_port)]
+        words += ["--folder", str(plan.folder), "--mapper-port", str(self._machine.mapper_port)]
         line = shlex.join([sys.executable, "-m", "tools.adcs_sim", *words])
         self._screen.command("for which the CA has to run as well, from this checkout", line)
 
