@@ -81,6 +81,8 @@ class FarCa:
         self.fates: deque[Fate] = deque()
         self.polls = 0
         """How often it was asked for a request by its number."""
+        self.shown = 0
+        """How often twins were looked for."""
         self.refused = 0
         """How often it could not be reached."""
         self.away = False
@@ -207,6 +209,7 @@ class FarAuthority:
     def twins(self, submission: Submission, trace: Trace, known: str) -> tuple[Issued, ...]:
         """Look for others among the requests that came later."""
         self._reach()
+        self.ca.shown += 1
         if not self.shows:
             return ()
         later = [one.issued for one in self._later(submission, trace)]

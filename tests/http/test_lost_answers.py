@@ -206,16 +206,23 @@ def test_a_twin_is_not_mixed_up_with_another_order_s_certificate(tmp_path: Path)
 
 
 def test_nothing_is_revoked_while_another_order_waits_with_the_same_key(tmp_path: Path) -> None:
+    """Whose a certificate is that the CA shows cannot be told before the other one has his."""
     with a_far_lab(tmp_path, probes=False) as lab:
         client = lab.a_client()
-        lab.ca.next("lost", "issued", "pending")
+        lab.ca.next("lost")
+        gates = [lab.ca.hold(), lab.ca.hold()]
         first = lab.finalized(client, key=7)
-        lab.ends(first, "valid")
+        assert lab.ca.told_slowly.acquire(timeout=10)
         other = lab.finalized(client, key=7)
-        lab.tells(other, "issuance.pending")
-        lab.pass_by(minutes=1)
-        lab.ca.approve(3)
+        assert lab.ca.told_slowly.acquire(timeout=10)
+        gates[0].set()
+        lab.ends(first, "valid")
+        shown = lab.ca.shown
+        lab.until(lambda: lab.ca.shown >= shown + 2, seconds=10)
+        assert lab.story(first) == AGAIN
+        gates[1].set()
         lab.ends(other, "valid")
-        lab.tells(first, "revocation.published", minutes=1)
+        lab.tells(first, "revocation.published", seconds=30)
         assert len(lab.ca.revoked) == 1
+        assert len(lab.given()) == 2
         lab.check()

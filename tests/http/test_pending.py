@@ -103,6 +103,32 @@ def test_what_waits_is_known_after_a_restart(tmp_path: Path, approved: bool) -> 
         lab.check()
 
 
+def test_another_node_goes_on_with_what_waits(tmp_path: Path) -> None:
+    """A switch-over: the one stops, the other takes its place on the same database."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    with a_far_lab(first) as lab:
+        order_id = waiting(lab, lab.a_client())
+        lab.ca.next("lost")
+        gate = lab.ca.hold()
+        doubt = lab.finalized(lab.a_client(), "doubt.lab.test")
+        assert lab.ca.told_slowly.acquire(timeout=10)
+        ca, clock = lab.ca, lab.clock
+        ca.away = True
+        gate.set()
+        lab.tells(doubt, "issuance.in-doubt")
+    ca.away = False
+    with a_far_lab(second, ca=ca, clock=clock, beside=first) as lab:
+        lab.ends(doubt, "valid")
+        soon(lambda: asked(lab) >= 1)
+        assert lab.order(order_id).status == "processing"
+        ca.approve(1)
+        lab.ends(order_id, "valid")
+        assert lab.server.node.identity.server_id not in {
+            request.submission.server_id for request in ca.requests
+        }
+        lab.check()
+
+
 def test_while_the_authority_is_away_the_order_waits(tmp_path: Path) -> None:
     with a_far_lab(tmp_path) as lab:
         order_id = waiting(lab, lab.a_client())

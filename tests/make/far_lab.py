@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from certeasy.app import Application
 from certeasy.ca import Authority
+from certeasy.clock import Clock
 from certeasy.cluster.secrets import Secrets
 from certeasy.settings import PendingRules, Settings, WorkerSettings
 from projections.certificates import CERTIFICATES
@@ -69,8 +70,12 @@ def a_far_lab(
     probes: bool = True,
     shows: bool = True,
     revokes: bool = True,
+    beside: Path | None = None,
 ) -> Iterator[FarLab]:
-    """Open one; with the CA and the clock of another one it is as after a restart."""
+    """Open one; with the CA and the clock of another one it is as after a restart.
+
+    `beside` is the folder of another node, whose place this one takes: they share the database.
+    """
     held: list[FarCa] = [] if ca is None else [ca]
 
     class FarApplication(Application):
@@ -83,7 +88,14 @@ def a_far_lab(
             far = FarAuthority(held[0], probes=probes, shows=shows, revokes=revokes)
             return {"lab-ca": far}
 
+    def build(settings: Settings, *, clock: Clock | None) -> Application:
+        return FarApplication(settings, clock=clock, unendorsed=beside is not None)
+
     def change(settings: Settings) -> Settings:
+        if beside is not None:
+            database = replace(settings.database, path=beside / "db.sqlite")
+            secrets = replace(settings.secrets, key_file=beside / "secret.key")
+            settings = replace(settings, database=database, secrets=secrets)
         policies = settings.issuance_policies
         if pending is not None:
             policies = tuple(replace(policy, pending=pending) for policy in policies)
@@ -98,7 +110,7 @@ def a_far_lab(
         clock=clock,
         change=change,
         sections=sections,
-        build=FarApplication,
+        build=build,
         finalize_wait=timedelta(milliseconds=1),
     ) as lab:
         yield FarLab(lab, held[0], clock)
