@@ -176,9 +176,19 @@ class Issuance:
             raise self._in_doubt(order, error.reason, error.request_id) from error
         except Untraceable as error:
             return _Over(error.reason, untold=True)
-        if isinstance(outcome, Issued) and self._ownership.is_given(outcome.certificate):
-            return _Over("what was found at the authority is another order's", untold=True)
+        if isinstance(outcome, Issued) and self._may_be_another_s(order, outcome):
+            return _Over("what was found at the authority may be another order's", untold=True)
         return outcome or _Over("the authority has made no certificate of it", untold=False)
+
+    def _may_be_another_s(self, order: Order, found: Issued) -> bool:
+        """Whether a certificate that was found may be that of another order with the same key and
+        the same names: it has it, or, unless it was found by its number, waits for one."""
+        key, names = csr.spki_of(order.csr), frozenset(order.identifiers)
+        waits = not order.request_id and self._ownership.awaited_by(
+            key, beside=order.id, names=names
+        )
+        # In this order: whoever does not wait any more has his by now.
+        return bool(waits) or self._ownership.is_given(found.certificate)
 
     def _authority(self, name: str) -> Authority:
         authority = self._authorities.get(name)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from certeasy.commit import Committer
 from certeasy.decide import csr
+from events.orders import Identifier
 from projections.jobs import ISSUE, Job
 from projections.orders import ORDERS
 
@@ -22,13 +23,17 @@ class Ownership:
         sha256 = hashlib.sha256(certificate).hexdigest()
         return self._committer.certificate_with_sha256(sha256) is not None
 
-    def awaited_by(self, key: bytes, *, beside: str) -> str | None:
+    def awaited_by(
+        self, key: bytes, *, beside: str, names: frozenset[Identifier] | None = None
+    ) -> str | None:
         """Return another order than `beside` that waits for a certificate for this key
-        (SubjectPublicKeyInfo), or None."""
+        (SubjectPublicKeyInfo), and for these names unless they are None; or None."""
         for job in self._jobs():
             if job.kind != ISSUE or job.order_id == beside:
                 continue
             order = self._committer.get(ORDERS, job.order_id)
-            if order is not None and order.csr and csr.spki_of(order.csr) == key:
+            if order is None or (names is not None and frozenset(order.identifiers) != names):
+                continue
+            if order.csr and csr.spki_of(order.csr) == key:
                 return order.id
         return None

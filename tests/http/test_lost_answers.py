@@ -226,3 +226,23 @@ def test_nothing_is_revoked_while_another_order_waits_with_the_same_key(tmp_path
         assert len(lab.ca.revoked) == 1
         assert len(lab.given()) == 2
         lab.check()
+
+
+def test_what_is_found_may_be_that_of_another_order_with_the_same_key(lab: FarLab) -> None:
+    """Then it is given to nobody before that is known: two orders, one request, used again."""
+    client = lab.a_client()
+    lab.ca.next("lost", "lost")
+    gates = [lab.ca.hold(), lab.ca.hold()]
+    first = lab.finalized(client, key=7)
+    assert lab.ca.told_slowly.acquire(timeout=10)
+    other = lab.finalized(client, key=7)
+    assert lab.ca.told_slowly.acquire(timeout=10)
+    gates[0].set()
+    lab.ends(first, "valid")
+    assert lab.story(first)[:5] == AGAIN
+    gates[1].set()
+    lab.ends(other, "valid")
+    for order_id in (first, other):
+        lab.tells(order_id, "revocation.published", seconds=30)
+    assert len(set(lab.given())) == 2
+    lab.check()
