@@ -9,8 +9,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certeasy.decide import chains, distinguished_names, renewal
-from certeasy.decide.certificates import IssuedFacts, Mismatch, chain_pem, check_issued
+from certeasy.decide import chains, csr, distinguished_names, renewal
+from certeasy.decide.certificates import (
+    IssuedFacts,
+    Mismatch,
+    chain_pem,
+    check_issued,
+    key_and_serial,
+)
 from certeasy.settings import CsrRules
 from tests.make.csrs import (
     a_csr,
@@ -473,3 +479,12 @@ def test_however_many_sign_each_other_the_chains_have_a_bound():
     one, other = Ca("One", p256(106)), Ca("Other", p256(107))
     ring = [Ca("One", p256(106), other).der, Ca("Other", p256(107), one).der]
     assert others(*ring, chosen=tuple(ring), leaf=one.leaf()) == ()
+
+
+def test_of_any_certificate_its_key_and_serial_number_can_be_told():
+    """Also of one that nobody ordered: it is revoked by them."""
+    wrong = Ca().leaf(names=("other.corp.test",), serial=0xABC)
+    key, serial = key_and_serial(wrong)
+    assert (key == csr.spki_of(REQUEST), serial) == (True, "0abc")
+    with pytest.raises(Mismatch, match="cannot be read"):
+        key_and_serial(b"rubbish")

@@ -38,6 +38,8 @@ from events.orders import (
 )
 from projections.fold import fold, streams_of
 from projections.jobs import JOBS
+from projections.revocations import REVOCATIONS
+from projections.suspects import SUSPECTS
 from projections.tables import Contradiction, WorkingRows
 from tests.make.journals import ALog, a_log, a_loss, a_recovery, a_renewal, key_of
 
@@ -345,3 +347,6 @@ def test_a_certificate_is_recovered_once():
 
 def test_only_what_decisions_are_based_on_has_streams_of_its_own():
     assert streams_of(JOBS, ("job",)) == ()
+    of_order = ("order/an-order", "certificate/an-order")
+    assert streams_of(REVOCATIONS, ("an-order", "cert")) == of_order
+    assert streams_of(SUSPECTS, ("an-order-2",)) == of_order
