@@ -2,10 +2,10 @@
 
     python -m tools.adcsload --clients 24 --orders 400 --ca-ms 300
 
-Three parties on loopback, each in processes of its own: the server as an administrator starts it,
-with the default settings (16 workers); a simulated CA, asked by NTLM over TCP, that takes so long
-for each request; and the clients of `tools.acmeload`, each with an account of its own, that order
-one certificate after another by http-01.
+Three parties on loopback, each in processes of its own: the server as an administrator starts it; a
+simulated CA, asked by NTLM over TCP, that takes so long for each request; and the clients of
+`tools.acmeload`, each with an account of its own, that order one certificate after another by
+http-01.
 
 `others` are one more client that orders nothing in earnest: it asks for the directory, for nonces,
 for new orders, and looks at these, thirty times a second, while the load lasts; milliseconds until
@@ -126,15 +126,19 @@ def measure(plan: Plan, server: Server) -> dict[str, object]:
 @click.option("--orders", default=400, show_default=True, type=MANY, help="Orders in all.")
 @click.option("--warmup", default=40, show_default=True, help="Orders before measuring.")
 @click.option("--ca-ms", default=300, show_default=True, help="What the CA takes for a request.")
+@click.option("--workers", default=16, show_default=True, type=MANY, help="The server's workers.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep all files here.")
-def main(clients: int, orders: int, warmup: int, ca_ms: int, folder: Path | None) -> None:
+def main(
+    clients: int, orders: int, warmup: int, ca_ms: int, workers: int, folder: Path | None
+) -> None:
     """Measure, and print JSON."""
     with TemporaryDirectory(prefix="certeasy-adcsload-") as temporary:
         where = folder or Path(temporary)
         corp = Corp(where / "corp")
         try:
             corp.behaves(issues(after=ca_ms / 1000))
-            server = Server(where / "server", issuer=("corp", corp.section("resubmit")))
+            sections = corp.section("resubmit") + f"workers:\n  workers: {workers}\n"
+            server = Server(where / "server", issuer=("corp", sections))
             server.start()
             try:
                 server.wait_ready()
@@ -156,7 +160,7 @@ def main(clients: int, orders: int, warmup: int, ca_ms: int, folder: Path | None
                 server.kill()
         finally:
             corp.end()
-    told = {"clients": clients, "ca_ms": ca_ms} | measured
+    told = {"clients": clients, "workers": workers, "ca_ms": ca_ms} | measured
     click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
 
 
