@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from certeasy.commit import Unavailable
+from certeasy.store import schema
 from tests.fakes.faults import after, before, database_error, io_error
 from tests.make.checks import check_node
 from tests.make.node import ANode, a_node, order_command
@@ -50,7 +51,10 @@ def replace_the_journal(node: ANode) -> None:
 HARM: dict[str, tuple[Harm, str]] = {
     "epoch": (sql("UPDATE log_head SET epoch = epoch + 1"), "no longer holds the writer's place"),
     "writer": (sql("UPDATE log_head SET writer = 'another'"), "no longer holds"),
-    "format": (sql("UPDATE log_head SET format = format + 1"), "brought to format 3"),
+    "format": (
+        sql("UPDATE log_head SET format = format + 1"),
+        f"brought to format {schema.FORMAT + 1}",
+    ),
     "seq": (sql("UPDATE servers SET seq = seq + 1"), "does not have node"),
     "hash": (sql("UPDATE servers SET hash = 'another'"), "does not have node"),
     "boot": (sql("UPDATE servers SET boot_id = 'another'"), "does not have node"),
