@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
+import spnego
 
 from certeasy.ca.adcs.deadline import Deadline
 from certeasy.ca.adcs.errors import NotReached
@@ -18,6 +19,7 @@ from certeasy.ca.adcs.icpr import Enrolment
 from certeasy.ca.adcs.identities import identity_of
 from certeasy.ca.adcs.identity import Identity, NotAuthenticated
 from certeasy.ca.adcs.kerberos import KerberosIdentity
+from certeasy.ca.adcs.sspi import KINDS, SspiIdentity
 from certeasy.ca.adcs.transport import Target
 from certeasy.clock import Clock, SystemClock
 from certeasy.settings.adcs import AdcsSettings
@@ -223,3 +225,24 @@ def test_a_ticket_is_renewed_while_certificates_are_asked_for(lab: SambaDomain, 
     second = lab.inside(lambda: who.credentials("host", CA, Deadline(5)))
     assert first.tgs != second.tgs
     enrolled(lab, ca, who, Target(CA))
+
+
+def test_the_systems_own_kerberos_serves_the_seam_that_windows_has(
+    lab: SambaDomain, ca: LabCa, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("KRB5_CONFIG", str(lab.krb5_conf))
+    cache = lab.ccache()
+
+    def of_the_system(service: str, host: str) -> spnego.ContextProxy:
+        return spnego.client(
+            spnego.KerberosCCache(f"FILE:{cache}"),
+            hostname=host,
+            service=service,
+            protocol="kerberos",
+            context_req=spnego.ContextReq.default | spnego.ContextReq.dce_style,
+            options=spnego.NegotiateOptions.use_gssapi,
+        )
+
+    who = SspiIdentity(of_the_system, kind=KINDS["kerberos"])
+    enrolled(lab, ca, who, Target(CA, transport="tcp"), times=3)
+    assert ca.requests[-1].requester.lower().startswith("svc-acme@")

@@ -6,12 +6,13 @@ The CA is the simulator, which takes nobody's word but Kerberos'. Root.
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.make.acme_client import assert_certificate
-from tests.make.acme_server import AcmeServer
 from tests.make.adcs import LabCa
 from tests.make.certbot import Certbot
 from tests.make.certeasy_server import certeasy
@@ -54,18 +55,19 @@ def ca(lab: SambaDomain) -> Iterator[LabCa]:
         yield LabCa(machine)
 
 
-def served(lab: SambaDomain, ca: LabCa, folder: Path, host: str, transport: str) -> None:
-    """Have certbot order twice, and revoke, from a server that is inside."""
+@contextmanager
+def served(
+    lab: SambaDomain, ca: LabCa, folder: Path, host: str, transport: str
+) -> Iterator[Certbot]:
+    """Run a server, where it can reach the domain, and lend a certbot that asks it."""
     keytab, roots = lab.keytab, ca.roots_file(folder)
     said = AUTHORITY.format(host=host, transport=transport, keytab=keytab, roots=roots)
     with certeasy(folder, said) as server:
-        certbot = Certbot(CERTBOT, server, folder)
-        ordered(certbot, server, ca, "one")
-        ordered(certbot, server, ca, "two")
+        yield Certbot(CERTBOT, server, folder)
 
 
-def ordered(certbot: Certbot, server: AcmeServer, ca: LabCa, label: str) -> None:
-    names = [server.name(label), server.name(f"www.{label}")]
+def ordered(certbot: Certbot, ca: LabCa, label: str) -> None:
+    names = [certbot.server.name(label), certbot.server.name(f"www.{label}")]
     certbot.certonly(*names, more=["--key-type", "rsa"])
     assert_certificate(*certbot.stored(), names)
     assert ca.requests[-1].requester.lower().startswith("svc-acme@")
@@ -75,5 +77,32 @@ def ordered(certbot: Certbot, server: AcmeServer, ca: LabCa, label: str) -> None
 def test_certbot_gets_certificates_of_a_domains_ca(
     lab: SambaDomain, ca: LabCa, tmp_path: Path, host: str, transport: str
 ):
-    lab.inside(lambda: served(lab, ca, tmp_path, host, transport))
+    def order_twice() -> None:
+        with served(lab, ca, tmp_path, host, transport) as certbot:
+            ordered(certbot, ca, "one")
+            ordered(certbot, ca, "two")
+
+    lab.inside(order_twice)
     assert len(ca.issued) == 2
+
+
+def test_what_certbot_revokes_is_revoked_at_the_domains_ca(
+    lab: SambaDomain, ca: LabCa, tmp_path: Path
+):
+    def order_and_revoke() -> None:
+        with served(lab, ca, tmp_path, CA, "tcp") as certbot:
+            ordered(certbot, ca, "gone")
+            path = str(certbot.live / "cert.pem")
+            certbot(
+                "revoke",
+                "--cert-path",
+                path,
+                "--reason",
+                "keycompromise",
+                "--no-delete-after-revoke",
+            )
+            assert ca.ca.database.wait_for(lambda: bool(ca.revoked), 30)
+
+    lab.inside(order_and_revoke)
+    serial = x509.load_der_x509_certificate(ca.issued[0]).serial_number
+    assert {int(number, 16): reason for number, reason in ca.revoked.items()} == {serial: 1}

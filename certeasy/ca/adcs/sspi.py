@@ -5,8 +5,8 @@ secrets never leave Windows, which makes security contexts of them for whoever r
 there is no ticket to hand to others: TCP alone is spoken like this, not the pipe, whose SMB would
 need a ticket.
 
-Needs `pip install certeasy[windows]`. Only what was agreed with Kerberos or NTLM version 2 is used,
-whichever Windows chooses; by default NTLM is refused.
+Needs `pip install certeasy[windows]`. Kerberos alone is asked for, and nothing is negotiated: what
+would be fallen back to is NTLM.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class SspiIdentity:
         self,
         made: Callable[[str, str], "ContextProxy"] | None = None,
         *,
-        kind: int = KINDS["negotiate"],
+        kind: int = KINDS["kerberos"],
         ntlm_allowed: bool = False,
     ) -> None:
         self._made = made or current_user
@@ -82,7 +82,7 @@ def current_user(service: str, host: str) -> "ContextProxy":
     return spnego.client(
         hostname=host,
         service=service,
-        protocol="negotiate",
+        protocol="kerberos",
         context_req=spnego.ContextReq.default | spnego.ContextReq.dce_style,
         options=spnego.NegotiateOptions.use_sspi,
     )
