@@ -30,7 +30,9 @@ def main() -> None:
         bound = [] if name == LARGEST else [f"--constraint={lock(LARGEST)}"]
         compile_lock(name, ["pyproject.toml", *what, *bound, *sys.argv[1:]])
     compile_lock("build", ["--group=pyproject.toml:build", f"--constraint={lock(LARGEST)}"])
-    for alone in ("lock", "interop", "certipy"):
+    # It is installed on top of the rest, so it has the same versions.
+    compile_lock("interop", ["--group=pyproject.toml:interop", f"--constraint={lock(LARGEST)}"])
+    for alone in ("lock", "certipy"):
         compile_lock(alone, [f"--group=pyproject.toml:{alone}"])
 
 
