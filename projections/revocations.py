@@ -28,7 +28,8 @@ SUPERSEDED = 4
 
 
 class Revocation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A certificate (DER) that its authority is to revoke; `id` is the beginning of its SHA-256.
+    """A certificate (DER) that its authority is to revoke; `id` is its order's,
+    with the beginning of its SHA-256.
 
     `cause` is why: revoked, mismatched or twin; `reason` is RFC 5280's. `accepted` is when the log
     said so. `detail` is why the authority refused, or what is wrong with the certificate.
@@ -55,7 +56,7 @@ REVOCATIONS = Table(
     Revocation,
     [
         Column("order_id", size=26),
-        Column("id", size=32),
+        Column("id", size=40),
         Column("state", size=16),
         Column("serial", size=64),
         Column("position", "integer"),
@@ -65,9 +66,14 @@ REVOCATIONS = Table(
 )
 
 
-def revocation_id(certificate: bytes) -> str:
-    """Return what a certificate (DER) is known by here."""
-    return hashlib.sha256(certificate).hexdigest()[:32]
+def revocation_id(order_id: str, certificate: bytes) -> str:
+    """Return what a certificate (DER) is known by here. Two orders may have found the same one:
+    each has it revoked, which does no harm."""
+    return _id(order_id, hashlib.sha256(certificate).hexdigest())
+
+
+def _id(order_id: str, sha256: str) -> str:
+    return f"{order_id}-{sha256[:12]}"
 
 
 def to_be_revoked(
@@ -89,7 +95,7 @@ def to_be_revoked(
     sha256 = hashlib.sha256(certificate).hexdigest()
     row = Revocation(
         order_id=order_id,
-        id=revocation_id(certificate),
+        id=_id(order_id, sha256),
         account_id=account_id,
         authority=authority,
         serial=serial,
@@ -125,7 +131,7 @@ def failed(fact: RevocationFailed, line: Envelope, rows: Rows) -> None:
 def _waiting(
     rows: Rows, fact: RevocationPublished | RevocationFailed, line: Envelope
 ) -> Revocation:
-    row = rows.get(REVOCATIONS, fact.order_id, fact.sha256[:32])
+    row = rows.get(REVOCATIONS, fact.order_id, _id(fact.order_id, fact.sha256))
     if row is None or row.sha256 != fact.sha256 or row.state != WAITING:
         what = f"{line.type} for {line.stream}, of which no authority was told"
         raise Contradiction(line.position, what)

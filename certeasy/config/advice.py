@@ -130,7 +130,7 @@ def _impersonating(name: str, settings: Settings) -> Iterator[str]:
             yield (
                 f'policy "{policy.name}" allows clientAuth, and "{name}" is a CA of a domain: with'
                 " a template that takes names from the request, whoever may order a name may be"
-                " able to log on as what it names; certeasy adcs check looks at the template"
+                " able to log on as what it names: see 'certeasy adcs check -f config.yml'"
             )
 
 

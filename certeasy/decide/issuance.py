@@ -295,7 +295,7 @@ def _learnt_late(rows: Reader, order_id: str, fact: IssuancePending | IssuanceIn
 
 def _is_known(rows: Reader, order_id: str, certificate: bytes) -> bool:
     """Whether a certificate is the order's, or was recorded as one that nobody gets."""
-    id_ = revocation_id(certificate)
+    id_ = revocation_id(order_id, certificate)
     theirs = rows.get(CERTIFICATES, order_id)
     if theirs is not None and theirs.certificate == certificate:
         return True

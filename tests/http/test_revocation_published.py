@@ -35,7 +35,7 @@ def revoke(client: Client, certificate: bytes, reason: int = 1) -> None:
 
 
 def state(server: Application, order_id: str, certificate: bytes) -> str:
-    row = server.committer.get(REVOCATIONS, order_id, revocation_id(certificate))
+    row = server.committer.get(REVOCATIONS, order_id, revocation_id(order_id, certificate))
     assert row is not None
     return row.state
 
@@ -72,7 +72,7 @@ def test_one_that_the_authority_refuses_is_told_and_not_tried_again(
     assert (told["reason"], told["code"]) == ("access is denied", "0x80070005")
     assert "revoke it there by hand" in caplog.text
     assert state(lab.server, order_id, certificate) == FAILED
-    assert lab.server.committer.get(JOBS, revocation_id(certificate)) is None
+    assert lab.server.committer.get(JOBS, revocation_id(order_id, certificate)) is None
 
 
 def test_what_was_accepted_is_published_after_a_restart(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_an_authority_that_is_told_nothing_is_not_asked(tmp_path: Path) -> None:
         assert row is not None
         assert row.revoked
         assert "publish" not in evidence(lab.tells(order_id, "certificate.revoked"))
-        assert lab.server.committer.get(JOBS, revocation_id(certificate)) is None
+        assert lab.server.committer.get(JOBS, revocation_id(order_id, certificate)) is None
         assert lab.ca.revoked == {}
 
 

@@ -112,7 +112,7 @@ class AdcsLab(TimedLab):
         for request in self.requests():
             order_id = request.attributes["certeasyorder"]
             given = self.given(order_id) == request.certificate
-            id_ = revocation_id(request.certificate)
+            id_ = revocation_id(order_id, request.certificate)
             recorded = rows.get(REVOCATIONS, order_id, id_) is not None
             suspected = any(
                 rows.get(SUSPECTS, f"{order_id}-{attempt}") is not None for attempt in range(1, 20)

@@ -52,8 +52,8 @@ class FarLab(TimedLab):
             if request.issued is None:
                 continue
             certificate = request.certificate
-            id_ = revocation_id(certificate)
             order_id = request.submission.order_id
+            id_ = revocation_id(order_id, certificate)
             kept = self.server.committer.get(REVOCATIONS, order_id, id_)
             revoked = serial_of(certificate) in self.ca.revoked
             assert (certificate in given) != (kept is not None and kept.state == PUBLISHED)

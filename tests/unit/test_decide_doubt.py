@@ -75,7 +75,7 @@ def twin_of(order_id: str, certificate: bytes = b"twin", attempt: int = 1) -> Ce
 
 
 def kept(world: World, order_id: str, certificate: bytes) -> Revocation:
-    row = world.rows.get(REVOCATIONS, order_id, revocation_id(certificate))
+    row = world.rows.get(REVOCATIONS, order_id, revocation_id(order_id, certificate))
     assert row is not None
     return row
 
@@ -398,17 +398,30 @@ def test_an_authority_is_told_of_a_revocation_where_it_takes_any(
             reason=1,
             publish=publish,
         )
-        id_ = revocation_id(b"certificate of " + issued.encode())
+        id_ = revocation_id(issued, b"certificate of " + issued.encode())
         row = world.rows.get(REVOCATIONS, issued, id_)
         assert (row is not None) == (world.rows.get(JOBS, id_) is not None) == publish
         if row is not None:
             assert (row.cause, row.state, row.reason) == (REVOKED, WAITING, 1)
 
 
+def test_a_twin_that_two_orders_have_found_is_revoked_for_each_of_them(world: World) -> None:
+    account = world.account()
+    found = [world.processing("a.test", account=account) for _ in range(2)]
+    for order_id in found:
+        world.issue(order_id)
+        world.decide(issuance.twin_found, order_id, [twin_of(order_id)])
+    for order_id in found:
+        id_ = revocation_id(order_id, b"twin")
+        assert world.rows.get(JOBS, id_) is not None
+        assert world.decide(revocation.published, order_id, id_) == ["revocation.published"]
+        assert world.rows.get(JOBS, id_) is None
+
+
 def test_a_revocation_is_published_or_refused_once(world: World, order_id: str) -> None:
     world.issue(order_id)
     world.decide(issuance.twin_found, order_id, [twin_of(order_id), twin_of(order_id, b"other")])
-    first, second = (revocation_id(each) for each in (b"twin", b"other"))
+    first, second = (revocation_id(order_id, each) for each in (b"twin", b"other"))
     assert world.decide(revocation.published, order_id, first) == ["revocation.published"]
     assert world.decide(revocation.published, order_id, first) == []
     assert world.decide(revocation.not_published, order_id, first, "late") == []
