@@ -219,8 +219,8 @@ def _settle(at: Lab, corp: Corp, outcome: Outcome) -> None:
 
 
 class _Books(msgspec.Struct):
-    """What the tables say: certificates by order, what is to be revoked at the CA by the beginning
-    of its SHA-256, and how many possible twins an order has."""
+    """What the tables say: certificates by order, what is to be revoked at the CA by its
+    order and the beginning of its SHA-256, and how many possible twins an order has."""
 
     given: dict[str, str]
     held: set[str]
@@ -254,12 +254,13 @@ def _differences(server: Server, corp: Corp, outcome: Outcome) -> list[str]:
     found = [f"{one} is not revoked yet" for one, s in books.revoked.items() if s == "waiting"]
     found += [f"serial {one} is held, and revoked at the CA" for one in books.held & revoked]
     unknown: Counter[str] = Counter()
+    recorded = {one.rpartition("-")[2] for one in books.revoked}
     for order_id, sha256 in books.given.items():
         if order_id not in owners.get(sha256, ()):
             found.append(f"{sha256[:8]} was given to order {order_id}, which it was not for")
     for one in requests:
         given = books.given.get(one.order_id)
-        if one.certificate and one.sha256 != given and one.sha256[:32] not in books.revoked:
+        if one.certificate and one.sha256 != given and one.sha256[:12] not in recorded:
             unknown[one.order_id] += 1
     found += [
         f"{count} certificates of order {order_id} are unknown, and it has"
