@@ -4,8 +4,8 @@ Whatever went wrong on the way to the authority and back (another order's answer
 connection, a template that takes its names from the directory, somebody in between), it shows
 here: `check_issued` compares what came back with what was ordered, and raises `Mismatch`.
 
-1. It is one certificate in DER, version 3, with a serial number as RFC 5280 section 4.1.2.2 has it
-   and a signature of whole octets.
+1. It is small, and one certificate in DER, version 3, with a serial number as RFC 5280 section
+   4.1.2.2 has it and a signature of whole octets.
 2. Its key is the key of the request.
 3. Its names are the order's as a set, in its SAN, and nothing else is in there; a common name is
    one of them.
@@ -26,12 +26,20 @@ from msgspec import Struct
 
 from certeasy.decide import chains, csr, distinguished_names, public_keys, purposes
 from certeasy.decide.addresses import address
-from certeasy.decide.chains import Mismatch, chain_pem
+from certeasy.decide.chains import MAX_BYTES, Mismatch, chain_pem
 from certeasy.decide.unreadable import UNREADABLE, told
 from certeasy.settings import CsrRules
 from certeasy.settings.names import lowered
 
-__all__ = ["IssuedFacts", "Mismatch", "chain_pem", "check_issued", "key_and_serial"]
+__all__ = [
+    "MAX_BYTES",
+    "IssuedFacts",
+    "Mismatch",
+    "chain_pem",
+    "check_issued",
+    "key_and_serial",
+    "names_of",
+]
 
 MAX_SERIAL_BITS = 159
 """Twenty octets, the first bit of which is the sign."""
@@ -127,8 +135,17 @@ def key_and_serial(certificate: bytes) -> tuple[bytes, str]:
     return _spki(leaf), _hex(leaf.serial_number)
 
 
+def names_of(certificate: bytes) -> tuple[str, ...]:
+    """Return the names in a certificate's (DER) SAN, lower-case. Raises Mismatch where they cannot
+    be read, or are of a kind that nobody can have asked for."""
+    alternative = chains.value(_extensions(_load(certificate)), x509.SubjectAlternativeName)
+    return tuple(_name(name) for name in alternative or ())
+
+
 def _load(der: bytes) -> x509.Certificate:
     """(1) One certificate, its serial number, and its last octets."""
+    if len(der) > MAX_BYTES:
+        raise Mismatch(f"has {len(der)} bytes; at most {MAX_BYTES} are taken")
     if _NOT_POSITIVE.match(der):
         raise Mismatch("has a serial number that is not positive")
     try:

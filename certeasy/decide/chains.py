@@ -26,6 +26,9 @@ MOST_ALTERNATES = 4
 
 MOST_LOOKED_AT = 64
 
+MAX_BYTES = 64 << 10
+"""Of a certificate; a line of the log has room for it."""
+
 _LINE = 64
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -122,7 +125,9 @@ def _written(issuers: Iterable[bytes]) -> tuple[bytes, ...]:
 
 @lru_cache(maxsize=256)
 def read_issuer(der: bytes) -> Issuer | None:
-    """Return a CA certificate, or None if it is none that may sign certificates."""
+    """Return a CA certificate, or None if it is none that may sign certificates, or too large."""
+    if len(der) > MAX_BYTES:
+        return None
     try:
         certificate = x509.load_der_x509_certificate(der)
         extensions = certificate.extensions

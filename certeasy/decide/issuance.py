@@ -155,6 +155,8 @@ def issued(
         return Decision()
     if hashlib.sha256(held.csr).hexdigest() != order.csr_sha256:
         return Decision()
+    if rows.get(REVOCATIONS, order_id, revocation_id(order_id, fact.certificate)) is not None:
+        return Decision()  # it was found before, and is to be revoked
     if _awaiting(rows, order_id, fact.attempt) is None:
         twin = CertificateTwinFound(
             order_id=order_id,

@@ -15,6 +15,7 @@ from certeasy.commit import Command, Committer
 from certeasy.commit import Unavailable as NothingCommitted
 from certeasy.decide import authorities as deciding
 from certeasy.decide.decision import Decision, Reader
+from certeasy.jobs.plain import plain
 from certeasy.jobs.samples import Samples
 from certeasy.log import logger
 from certeasy.store import DatabaseUnavailable
@@ -62,7 +63,7 @@ class Health:
         def decide(rows: Reader, _now: datetime) -> Decision:
             if sickness is None:
                 return deciding.recovered(rows, name)
-            return deciding.failed(rows, name, sickness.reason, sickness.code)
+            return deciding.failed(rows, name, plain(sickness.reason), plain(sickness.code))
 
         try:
             known = self._committer.get(TROUBLES, name) is not None

@@ -42,7 +42,7 @@ from certeasy.commit import Command, Committed, Committer
 from certeasy.config.forms import duration_text
 from certeasy.decide import csr, waiting
 from certeasy.decide import issuance as deciding
-from certeasy.decide.certificates import IssuedFacts, check_issued, key_and_serial
+from certeasy.decide.certificates import MAX_BYTES, IssuedFacts, check_issued, key_and_serial
 from certeasy.decide.chains import Mismatch
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies, Rules
@@ -63,11 +63,14 @@ from projections.accounts import ACCOUNTS, VALID
 from projections.certificates import ISSUERS
 from projections.jobs import Job
 from projections.orders import ORDERS, PROCESSING, Order
+from projections.revocations import REVOCATIONS, revocation_id
 
 log = logger("issuance")
 SYSTEM = Actor("system", "issuance")
 AT_ONCE = timedelta(milliseconds=1)
 """When the next authority is asked."""
+MOST_IN_DOUBT = 5
+"""So many attempts at an order may come to nothing that can be told; each may be a certificate."""
 _CANNOT_BE_REACHED = "the authority cannot be reached"
 _CANNOT_SERVE = "the authority cannot serve this order as it is configured"
 _KINDS: Mapping[str, Kind] = {
@@ -157,7 +160,10 @@ class Issuance:
             else:
                 raise
         if isinstance(outcome, _Over):
-            self._ask(order, rules, outcome)
+            if outcome.untold and self._is_enough(order):
+                self._give_up(order, outcome.reason)
+            else:
+                self._ask(order, rules, outcome)
         else:
             self._conclude(order, authority, rules, outcome)
 
@@ -188,7 +194,14 @@ class Issuance:
             key, beside=order.id, names=names
         )
         # In this order: whoever does not wait any more has his by now.
-        return bool(waits) or self._ownership.is_given(found.certificate)
+        return bool(waits) or self._is_taken(order, found.certificate)
+
+    def _is_taken(self, order: Order, certificate: bytes) -> bool:
+        """Whether somebody has a certificate, or it was found before to be one that nobody gets."""
+        id_ = revocation_id(order.id, certificate)
+        return self._committer.get(
+            REVOCATIONS, order.id, id_
+        ) is not None or self._ownership.is_given(certificate)
 
     def _authority(self, name: str) -> Authority:
         authority = self._authorities.get(name)
@@ -233,6 +246,12 @@ class Issuance:
         fact = IssuanceAbandoned(order.attempt, order.authority, plain(reason), order.request_id)
         error = _problem(Kind.SERVER_INTERNAL, _CANNOT_BE_REACHED)
         self._commit(lambda rows: deciding.given_up(rows, order.id, fact, error))
+
+    def _is_enough(self, order: Order) -> bool:
+        """Whether another attempt is one too many: each of those that were given up may have made
+        a certificate. Who loses every answer would have them made for ever."""
+        twins = len(order.abandoned) + 1
+        return twins >= MOST_IN_DOUBT or (twins > 1 and self._out_of_time(order))
 
     def _out_of_time(self, order: Order) -> bool:
         """Whether an order has waited as long as it may for an authority that can be used."""
@@ -413,6 +432,9 @@ class Issuance:
         except Mismatch as mismatch:
             self._mismatched(order, authority, outcome, str(mismatch))
             return
+        if self._is_taken(order, outcome.certificate):
+            self._mismatched(order, authority, outcome, "was there before this attempt")
+            return
         issued = _issued_fact(order, outcome, facts)
 
         def decide(rows: Reader) -> Decision:
@@ -446,7 +468,7 @@ class Issuance:
             authority=order.authority,
             attempt=order.attempt,
             reason=plain(reason),
-            certificate=outcome.certificate,
+            certificate=outcome.certificate[:MAX_BYTES],
             serial=serial,
             request_id=outcome.request_id or "",
             publish=publish,
@@ -462,8 +484,15 @@ class Issuance:
 
     def _is_another_s(self, order: Order, outcome: Issued, key: bytes) -> bool:
         """Whether an answer was somebody else's: it is not for this order's key, but for that of
-        one who has it, or waits for it."""
-        waits = key != csr.spki_of(order.csr) and self._ownership.awaited_by(key, beside=order.id)
+        one who has it, or waits for it.
+
+        What is there under a number that was learnt before may be of somebody whom we do not know:
+        a CA that was restored from a backup gives its numbers once more.
+        """
+        foreign = key != csr.spki_of(order.csr)
+        if foreign and order.request_id:
+            return True
+        waits = foreign and self._ownership.awaited_by(key, beside=order.id)
         # In this order: whoever does not wait any more has his by now.
         return bool(waits) or self._ownership.is_given(outcome.certificate)
 

@@ -5,8 +5,9 @@ else the authority shows is recorded and revoked. Where the authority has the at
 number, it is asked for that one until it says what became of it; else it is asked for a while, as a
 slow authority may still be at work, and if it shows nothing, the possible twin stays listed.
 
-A certificate is only revoked if it was made for the key of the order's request, and is nobody
-else's: another order of today may use the same key, so nothing is decided while one is under way.
+A certificate is only revoked if it was made for the key and the names of the order's request, and
+is nobody else's: another order of today may use the same key, so nothing is decided while one is
+under way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from certeasy.clock import Clock
 from certeasy.commit import Command, Committer
 from certeasy.decide import csr, waiting
 from certeasy.decide import issuance as deciding
-from certeasy.decide.certificates import Mismatch, key_and_serial
+from certeasy.decide.certificates import Mismatch, key_and_serial, names_of
 from certeasy.decide.decision import Decision, Reader
 from certeasy.jobs.ownership import Ownership
 from certeasy.jobs.plain import plain
@@ -104,7 +105,9 @@ class Twins:
     ) -> None:
         """Ask what certificates of it there are."""
         certificate = self._committer.get(CERTIFICATES, order.id)
-        known = certificate.request_id if certificate is not None else ""
+        # Another authority's numbers are its own.
+        same = certificate is not None and certificate.authority == suspect.authority
+        known = certificate.request_id if certificate is not None and same else ""
         found = authority.twins(submission, Trace(after=suspect.after), known)
         if self._twins(authority, suspect, order, found):
             return
@@ -135,7 +138,7 @@ class Twins:
                 publish=authority.revokes,
             )
             for each in found
-            if (serial := self._serial(each.certificate, key)) is not None
+            if (serial := self._serial(each.certificate, key, order)) is not None
         ]
         if not twins:
             return False
@@ -153,14 +156,26 @@ class Twins:
             )
         return True
 
-    def _serial(self, certificate: bytes, key: bytes) -> str | None:
-        """Return the serial number of a certificate for this key that nobody has; else None."""
+    def _serial(self, certificate: bytes, key: bytes, order: Order) -> str | None:
+        """Return the serial number of a certificate for this key and the order's names that nobody
+        has; else None.
+
+        One for other names was not made of this request: whoever shares the key and the CA with
+        the client, through another server, would lose his.
+        """
         try:
             theirs, serial = key_and_serial(certificate)
+            names = frozenset(names_of(certificate))
         except Mismatch as mismatch:
             log.warning("a certificate that was looked for %s; it is passed over", mismatch)
             return None
         if theirs != key or self._ownership.is_given(certificate):
+            return None
+        if names != {identifier.value for identifier in order.identifiers}:
+            log.warning(
+                "order %s: certificate %s has the order's key and other names; it is left alone",
+                *(order.id, serial),
+            )
             return None
         return serial
 

@@ -289,6 +289,14 @@ def test_a_twin_is_of_an_attempt_that_there_was(world: World, order_id: str) -> 
     assert world.decide(issuance.twin_found, order_id, [own]) == []
 
 
+def test_a_twin_that_was_found_is_not_handed_out_later(world: World, order_id: str) -> None:
+    given_up(world, order_id)
+    fact = world.issued_fact(order_id)
+    world.decide(issuance.twin_found, order_id, [twin_of(order_id, fact.certificate)])
+    assert world.decide(issuance.issued, world.row(order_id), fact) == []
+    assert world.row(order_id).in_doubt
+
+
 def test_a_late_no_settles_what_became_of_an_attempt(world: World, order_id: str) -> None:
     given_up(world, order_id)
     decided = world.decide(issuance.attempt_failed, order_id, "ca", "it did not run", attempt=1)

@@ -16,6 +16,7 @@ from certeasy.decide.certificates import (
     chain_pem,
     check_issued,
     key_and_serial,
+    names_of,
 )
 from certeasy.settings import CsrRules
 from tests.make.csrs import (
@@ -488,3 +489,21 @@ def test_of_any_certificate_its_key_and_serial_number_can_be_told():
     assert (key == csr.spki_of(REQUEST), serial) == (True, "0abc")
     with pytest.raises(Mismatch, match="cannot be read"):
         key_and_serial(b"rubbish")
+
+
+def test_of_any_certificate_its_names_can_be_told():
+    """By them somebody else's is known who uses the same key."""
+    assert set(names_of(Ca().leaf(names=("B.corp.test", "a.corp.test")))) == {
+        "a.corp.test",
+        "b.corp.test",
+    }
+    assert names_of(Ca().leaf(names=())) == ()
+    with pytest.raises(Mismatch, match="cannot be read"):
+        names_of(b"rubbish")
+
+
+def test_what_no_line_of_the_log_has_room_for_is_no_certificate():
+    large = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(chains.MAX_BYTES))
+    assert "bytes; at most 65536 are taken" in mismatch(ISSUING.leaf(large))
+    above = Ca("Large", p256(102), extensions=[x509.BasicConstraints(True, None), large])
+    assert chains.read_issuer(above.der) is None
