@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certeasy.ca.adcs import answers, codes, reaching
+from certeasy.ca.adcs.chain import UNREADABLE
 from certeasy.ca.adcs.deadline import Deadline, Late
 from certeasy.ca.adcs.errors import AnswerLost, HResult, NotReached, hexadecimal
 from certeasy.ca.adcs.icpr import Enrolment
@@ -57,7 +57,9 @@ _NEVER = frozenset({0x80094002, 0x80094004, 0x80070002, 0x80070490})
 """The CA has no such certificate: no use in asking again."""
 _UNKNOWN = frozenset(map(hexadecimal, (0x80094002, 0x80094004)))
 """What is said of a request that the CA does not have."""
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
+
+_LAST = 0xFFFF_FFFE
+"""The highest number that a request can have."""
 
 
 class Officers(Protocol):
@@ -146,7 +148,11 @@ class AdcsAuthority:
         One that the CA does not have (any more) is denied: it may have been restored from a backup.
         """
         try:
-            return self._known(self._retrieved(int(request_id)))
+            number = _number(request_id)
+            if not number:
+                told = "it has another kind of numbers now"
+                raise Unavailable(told, code=hexadecimal(codes.NO_SUCH_REQUEST))
+            return self._known(self._retrieved(number))
         except Unavailable as error:
             if error.code not in _UNKNOWN:
                 raise
@@ -160,7 +166,7 @@ class AdcsAuthority:
             return self.poll(submission, trace.request_id)
         if self._settings.lost_answers != "probe":
             raise Untraceable("its request number was not learnt, and lost-answers is resubmit")
-        if not trace.after:
+        if _number(trace.after) is None:
             raise Untraceable("no request number of the CA is known to begin looking at")
         names = set(submission.names)
         behind = self._look(submission, trace, "")
@@ -174,7 +180,7 @@ class AdcsAuthority:
 
     def twins(self, submission: Submission, trace: Trace, known: str) -> tuple[Issued, ...]:
         """Look for other certificates of a submission. Raises Unavailable."""
-        if not trace.after:
+        if _number(trace.after) is None:
             return ()
         return tuple(self._look(submission, trace, known))
 
@@ -303,14 +309,14 @@ class AdcsAuthority:
     def _look(self, submission: Submission, trace: Trace, known: str) -> Iterator[Issued]:
         """Yield the certificates for a request's key behind the number that was known before."""
         key = _key_of_request(submission.csr)
-        first, hidden = int(trace.after) + 1, 0
-        for number in range(first, first + FARTHEST):
+        first, last, hidden = (_number(trace.after) or 0) + 1, _number(known) or 0, 0
+        for number in range(first, min(first + FARTHEST, _LAST)):
             if str(number) == known:
                 hidden = 0
                 continue
             certificate = self._shown(number)
             hidden = hidden + 1 if certificate is None else 0
-            if hidden >= END and number > int(known or 0):
+            if hidden >= END and number > last:
                 return
             if certificate is not None and _key_of(certificate.certificate) == key:
                 yield certificate
@@ -364,9 +370,18 @@ def _signed(certificate: bytes, issuer: bytes) -> bool:
     try:
         leaf = x509.load_der_x509_certificate(certificate)
         leaf.verify_directly_issued_by(x509.load_der_x509_certificate(issuer))
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return True
+
+
+def _number(text: str) -> int | None:
+    """Return a request number; None: it is none of such a CA.
+
+    An authority may have been another kind of CA before, under the same name.
+    """
+    number = int(text) if text.isascii() and text.isdecimal() else None
+    return None if number is None or number > _LAST else number
 
 
 def _key_of_request(csr: bytes) -> bytes:
@@ -379,7 +394,7 @@ def _names(certificate: bytes) -> set[str]:
     try:
         leaf = x509.load_der_x509_certificate(certificate)
         found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (*_UNREADABLE, x509.ExtensionNotFound):
+    except (*UNREADABLE, x509.ExtensionNotFound):
         return set()
     return {str(each.value).lower() for each in found}
 
@@ -387,6 +402,6 @@ def _names(certificate: bytes) -> set[str]:
 def _key_of(certificate: bytes) -> bytes | None:
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

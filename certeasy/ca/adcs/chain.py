@@ -1,14 +1,17 @@
 """The certificates that come along with an answer: a PKCS#7, in no order."""
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
+
+from certeasy.decide import unreadable
 
 MOST = 32
 """So many certificates are looked at."""
 LARGEST = 1 << 20
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
+UNREADABLE = (*unreadable.UNREADABLE, InvalidSignature)
+"""What the library has to say of bytes that are no certificate, or an odd one."""
 
 
 def issuers_of(certificate: bytes, pkcs7: bytes) -> tuple[bytes, ...]:
@@ -20,7 +23,7 @@ def issuers_of(certificate: bytes, pkcs7: bytes) -> tuple[bytes, ...]:
     known = read(pkcs7)
     try:
         at = x509.load_der_x509_certificate(certificate)
-    except _UNREADABLE:
+    except UNREADABLE:
         return ()
     chain: list[bytes] = []
     for _ in range(MOST):
@@ -38,15 +41,15 @@ def read(pkcs7: bytes) -> list[x509.Certificate]:
         return []
     try:
         return load_der_pkcs7_certificates(pkcs7)[:MOST]
-    except _UNREADABLE:
+    except UNREADABLE:
         return []
 
 
 def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-    if issuer == certificate or issuer.subject != certificate.issuer:
-        return False
-    try:
+    try:  # names are read when they are asked for, and may be none
+        if issuer == certificate or issuer.subject != certificate.issuer:
+            return False
         certificate.verify_directly_issued_by(issuer)
-    except _UNREADABLE:
+    except UNREADABLE:
         return False
     return True

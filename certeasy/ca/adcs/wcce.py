@@ -8,10 +8,10 @@ are learnt here are trusted for.
 from uuid import UUID
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 from msgspec import Struct
 
 from certeasy.ca.adcs import dcom
+from certeasy.ca.adcs.chain import read
 from certeasy.ca.adcs.csra import blob
 from certeasy.ca.adcs.dcom import Remote
 from certeasy.ca.adcs.deadline import Deadline
@@ -25,7 +25,6 @@ LONG, BINARY, STRING = 1, 3, 4
 CERTIFICATES, CERTIFICATE, CHAIN, TEMPLATES = 0x0B, 0x0C, 0x0D, 0x1D
 MOST_CERTIFICATES = 32
 """A CA gets one with every renewal of its key or certificate: every few years."""
-_UNREADABLE = (ValueError, TypeError)
 
 
 class Template(Struct, frozen=True):
@@ -76,9 +75,8 @@ def _certificate(
     if not newest:
         return [own]
     try:
-        chain = _property(remote, ca_name, (CHAIN, index, BINARY), until)
-        above = load_der_pkcs7_certificates(chain) if chain else []
-    except (HResult, *_UNREADABLE):
+        above = read(_property(remote, ca_name, (CHAIN, index, BINARY), until))
+    except HResult:
         above = []  # it may not know the CAs above: then only the settings can tell
     return [own, *(one.public_bytes(Encoding.DER) for one in above)]
 
