@@ -9,10 +9,14 @@ A probe that succeeds ends the rest of an authority that did not answer the prob
 was a request that failed, it only ends the rest: one that can be reached may still be unable to
 sign, and the next request tells.
 
+Answers overtake each other. What a call has to say that began before the last change is old: a
+failure of that time is the one that is known, and an answer only ends the rest, as a probe does.
+
 This is a matter of speed alone: a wrong guess costs a detour, never a second certificate.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 
@@ -57,6 +61,7 @@ class Breakers:
         self._lock = threading.Lock()
         self._resting: dict[str, _Rest] = {}
         self._answered: dict[str, float] = {}
+        self._changes: Counter[str] = Counter()
         self.changed: Callable[[str], None] = lambda _name: None
         """Told of an authority that begins to rest, or answers again; by whoever noticed."""
 
@@ -85,26 +90,31 @@ class Breakers:
             last = self._answered.get(name)
             return last is not None and self._clock.monotonic() - last < time.total_seconds()
 
-    def asking(self, name: str) -> None:
-        """Note that an authority is about to be asked: if it rested, by this request alone."""
+    def asking(self, name: str) -> int:
+        """Note that an authority is about to be asked: if it rested, by this call alone. Return
+        when that was, in changes; its outcome is told with it."""
         with self._lock:
             if (rest := self._resting.get(name)) is not None:
                 rest.until = self._clock.monotonic() + rest.length
+            return self._changes[name]
 
-    def probed(self, name: str) -> None:
+    def probed(self, name: str, asked: int) -> None:
         """Note that an authority answered a probe."""
         with self._lock:
             rest = self._resting.get(name)
             if rest is not None and not rest.of_probe:
                 rest.until = min(rest.until, self._clock.monotonic())
                 return
-        self.answered(name)
+        self.answered(name, asked)
 
     def failed(
-        self, name: str, reason: str, code: str | None = None, *, of_probe: bool = False
+        self, name: str, asked: int, reason: str, code: str | None = None, *, of_probe: bool = False
     ) -> None:
         """Note that an authority could not be used, or did not answer."""
         with self._lock:
+            if asked != self._changes[name]:
+                return
+            self._changes[name] += 1
             why = Sickness(reason, code or "")
             known = name in self._resting
             rest = self._resting.setdefault(name, _Rest(0, 0.0, why))
@@ -116,11 +126,17 @@ class Breakers:
         if not known:
             self.changed(name)
 
-    def answered(self, name: str) -> None:
+    def answered(self, name: str, asked: int) -> None:
         """Note that an authority answered, whatever it said."""
         with self._lock:
+            rest = self._resting.get(name)
+            if rest is not None and asked != self._changes[name]:
+                rest.until = min(rest.until, self._clock.monotonic())
+                return
             self._answered[name] = self._clock.monotonic()
-            rest = self._resting.pop(name, None)
+            if rest is not None:
+                del self._resting[name]
+                self._changes[name] += 1
         if rest is not None:
             log.info("authority %s answers again", name)
             self.changed(name)

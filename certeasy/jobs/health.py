@@ -74,13 +74,13 @@ class Health:
 
     def _probe(self, name: str) -> None:
         begun = self._clock.monotonic()
-        reason = ""
+        reason, asked = "", self._breakers.asking(name)
         try:
             self._authorities[name].probe()
         except Unavailable as error:
             reason = error.reason
-            self._breakers.failed(name, reason, error.code, of_probe=True)
+            self._breakers.failed(name, asked, reason, error.code, of_probe=True)
         else:
-            self._breakers.probed(name)
+            self._breakers.probed(name, asked)
         took = round((self._clock.monotonic() - begun) * 1000)
         self._samples.put(Sample(name, self._server_id, self._clock.now(), took, reason))

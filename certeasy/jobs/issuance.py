@@ -311,17 +311,17 @@ class Issuance:
 
     def _answer(self, order: Order, authority: Authority, rules: Rules) -> Outcome | None:
         """Hand the request over, and return what the authority says; None: it was given up."""
-        self._breakers.asking(authority.name)
+        asked = self._breakers.asking(authority.name)
         try:
             outcome = authority.submit(self._submission(order, rules))
         except InDoubt as error:
-            self._breakers.failed(authority.name, error.reason)
+            self._breakers.failed(authority.name, asked, error.reason)
             raise self._in_doubt(order, error.reason, error.request_id) from error
         except Unavailable as error:
             if error.sick:
-                self._breakers.failed(authority.name, error.reason, error.code)
+                self._breakers.failed(authority.name, asked, error.reason, error.code)
             else:
-                self._breakers.answered(authority.name)
+                self._breakers.answered(authority.name, asked)
             if not self._out_of_time(order):
                 raise self._put_off(order, authority.name, error, rules) from error
             told = _problem(
@@ -329,7 +329,7 @@ class Issuance:
             )
             self._refused(order, authority.name, error.reason, told, code=error.code or "")
             return None
-        self._breakers.answered(authority.name)
+        self._breakers.answered(authority.name, asked)
         return outcome
 
     def _put_off(self, order: Order, authority: str, error: Unavailable, rules: Rules) -> TryAgain:

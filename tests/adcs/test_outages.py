@@ -127,6 +127,9 @@ def two_of_which_one_dies(
             folder, first, second, clock=clock, strategy=strategy, lost_answers=lost_answers
         ) as lab,
     ):
+        client = lab.a_client()
+        while not first.issued:  # its numbers are known from then on
+            lab.ends(lab.finalized(client), "valid")
         with load(lab) as running:
             first.has(6)
             if strategy == "round_robin":

@@ -287,11 +287,11 @@ def test_what_could_not_be_recorded_is_recorded_with_the_next_look(tmp_path: Pat
             raise Unavailable("the disk is full")
 
         lab.server.committer.submit = unavailable  # type: ignore[method-assign,assignment]
-        lab.server.breakers.failed(FIRST, "away")
+        lab.server.breakers.failed(FIRST, lab.server.breakers.asking(FIRST), "away")
         assert told_of(lab, "authority.failed") == []
         lab.server.committer.submit = submit  # type: ignore[method-assign]
-        lab.server.breakers.answered(FIRST)
-        lab.server.breakers.failed(FIRST, "away")
+        lab.server.breakers.answered(FIRST, lab.server.breakers.asking(FIRST))
+        lab.server.breakers.failed(FIRST, lab.server.breakers.asking(FIRST), "away")
         health.record(FIRST)
         assert len(told_of(lab, "authority.failed")) == 1
 

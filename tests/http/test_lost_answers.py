@@ -152,7 +152,7 @@ def test_one_submission_is_never_made_by_two_workers(lab: FarLab) -> None:
     row = lab.order(order_id)
     job = Job(order_id, ISSUE, order_id, row.account_id, row.position)
     lab.ca.away = False
-    lab.server.breakers.answered("lab-ca")
+    lab.server.breakers.answered("lab-ca", lab.server.breakers.asking("lab-ca"))
     together = threading.Barrier(4)
 
     def perform() -> None:
