@@ -191,36 +191,97 @@ def test_a_service_nobody_has_is_told_by_its_name(lab):
     assert "full DNS name" in refused.value.remedy
 
 
-def test_a_wrong_password_is_not_tried_again_before_it_changes(lab):
+PROVEN = [f"AS {USER}", f"AS {USER} proven"]
+
+
+def refused(identity) -> NotAuthenticated:
+    with pytest.raises(NotAuthenticated, match="is wrong") as told:
+        show(identity)
+    assert told.value.code == "KDC_ERR_PREAUTH_FAILED"
+    return told.value
+
+
+def test_a_wrong_password_is_shown_twice_and_not_again_before_it_changes(lab):
+    """Domains lock accounts after a few attempts."""
     lab.password.write_text("wrong\n")
     identity = lab.identity()
     for _ in range(3):
-        with pytest.raises(NotAuthenticated, match="is wrong") as refused:
-            show(identity)
-        assert refused.value.code == "KDC_ERR_PREAUTH_FAILED"
-    assert lab.kdc.asked == [f"AS {USER}", f"AS {USER} proven"]
+        assert (
+            "not tried again before 09:35 UTC, unless the password-file" in refused(identity).cause
+        )
+    assert lab.kdc.asked == PROVEN * 2
     lab.password.write_text(SECRET)
     show(identity)
 
 
-def test_a_wrong_password_is_tried_again_after_ten_minutes(lab):
+def test_a_wrong_password_is_never_shown_three_times_within_half_an_hour(lab):
+    """A domain that counts anew after 30 minutes without an attempt never counts to three."""
+    lab.password.write_text("wrong\n")
+    identity, shown = lab.identity(), []
+    for minute in range(24 * 60):
+        before = lab.kdc.asked.count(PROVEN[1])
+        refused(identity)
+        shown += [minute] * (lab.kdc.asked.count(PROVEN[1]) - before)
+        lab.clock.pass_by(60)
+    assert shown[:5] == [0, 0, 35, 35, 70]
+    assert all(third - one > 30 for one, third in zip(shown, shown[2:], strict=False))
+
+
+def test_a_password_that_was_set_in_the_domain_is_taken_after_a_rest(lab):
     lab.password.write_text("wrong\n")
     identity = lab.identity()
-    with pytest.raises(NotAuthenticated):
-        show(identity)
+    refused(identity)
     lab.kdc.accounts[USER] = "wrong"
-    with pytest.raises(NotAuthenticated):
-        show(identity)
-    lab.clock.pass_by(600)
+    refused(identity)
+    lab.clock.pass_by(35 * 60)
     show(identity)
 
 
-def test_a_refusal_is_not_tried_at_another_controller(lab):
+def test_one_forged_refusal_stops_no_login(lab, caplog):
+    """Nobody protects what a KDC says in refusing. RFC 4120 section 5.9.1."""
+    lab.kdc.forges = 1
+    with caplog.at_level(logging.WARNING, "certeasy.adcs"):
+        show(lab.identity())
+    assert lab.kdc.asked == [*PROVEN * 2, f"TGS host/{CA}"]
+    assert (
+        f"{lab.kdc.endpoint} said that the password-file of {USER}@{REALM} is wrong" in caplog.text
+    )
+
+
+def test_a_refusal_is_doubted_until_another_controller_says_the_same(lab):
     with Kdc(REALM, {USER: SECRET}, [f"host/{CA}"], clock=lab.clock) as second:
+        lab.kdc.accounts[USER] = "Another.1"
+        identity = lab.identity(kdcs=lab.kdcs(lab.kdc.endpoint, second.endpoint))
+        show(identity)
+        assert (lab.kdc.asked, second.asked) == (PROVEN, [*PROVEN, f"TGS host/{CA}"])
+        second.accounts[USER] = "Another.1"
+        lab.clock.pass_by(11 * HOUR)
+        refused(identity)
+        refused(identity)
+        assert (lab.kdc.asked, second.asked) == (PROVEN * 2, [*PROVEN, f"TGS host/{CA}", *PROVEN])
+
+
+def test_what_is_forged_half_way_through_does_not_have_the_password_shown_more_often(lab):
+    """A second look that comes to nothing is not a new beginning."""
+    with Kdc(REALM, {USER: SECRET}, [f"host/{CA}"], ["MUTE"], clock=lab.clock) as second:
         lab.password.write_text("wrong\n")
-        with pytest.raises(NotAuthenticated, match="is wrong"):
-            show(lab.identity(kdcs=lab.kdcs(lab.kdc.endpoint, second.endpoint)))
-        assert second.asked == []
+        identity = lab.identity(kdcs=lab.kdcs(lab.kdc.endpoint, second.endpoint))
+        with pytest.raises(NotAuthenticated):
+            identity.credentials("host", CA, Deadline(1))
+        second.moods.clear()
+        refused(identity)
+        refused(identity)
+        shown = [*lab.kdc.asked, *second.asked].count(PROVEN[1])
+        assert shown == 2
+
+
+def test_a_refusal_before_anything_was_shown_does_not_count(lab):
+    identity = lab.identity()
+    lab.kdc.moods.add("CODE 24")
+    for _ in range(3):
+        refused(identity)
+    lab.kdc.moods.clear()
+    show(identity)
 
 
 @pytest.mark.parametrize("mood", ["MUTE", "HANGS-UP", "RUBBISH", "TRAILER", "ENORMOUS", "BUSY"])

@@ -65,6 +65,8 @@ class Kdc:
         self.lifetime = lifetime
         self.ahead = timedelta()
         """How far its clock is ahead."""
+        self.forges = 0
+        """So many proofs are refused from now on, whatever they are worth."""
         self._clock = clock or SystemClock()
         self.asked: list[str] = []
         """What was asked so far: `AS svc`, `AS svc proven`, `TGS host/ca1.lab.test`, `RENEW`."""
@@ -176,6 +178,9 @@ class Kdc:
             try:
                 plain = crypto.decrypt(key, 1, bytes(sealed["cipher"]))
             except (crypto.InvalidChecksum, ValueError):
+                plain = b""
+            if self.forges or not plain:
+                self.forges = max(0, self.forges - 1)
                 return self._error(24)
             stamp = decoder.decode(plain, asn1Spec=asn1.PA_ENC_TS_ENC())[0]
             at = datetime.strptime(str(stamp["patimestamp"]), STAMP).replace(tzinfo=UTC)

@@ -2,8 +2,8 @@
 
 By TCP alone: every domain controller answers it (RFC 4120 section 7.2.2), what it sends is bounded,
 and nobody can forge a datagram into it. Whoever does not answer, or answers rubbish, or says that
-he cannot at the moment, leaves the word to the next; what a controller refuses is refused, and is
-not tried at another: with a wrong password that would lock the account.
+he cannot at the moment, leaves the word to the next; what a controller refuses is refused here, and
+is not tried at another: with a wrong password that would lock the account. `logins` may doubt it.
 
 The errors of a KDC are not protected by anything. They decide what is told to an administrator and
 whether we go on, and nothing else.
@@ -81,14 +81,15 @@ class Kdc:
         with self._lock:
             return self._skew
 
-    def exchange(self, message: bytes, deadline: Deadline) -> bytes:
-        """Return the reply to a request.
+    def exchange(self, message: bytes, deadline: Deadline, doubted: str = "") -> bytes:
+        """Return the reply to a request. `doubted`: the controller that is asked after all others.
 
         Raises KdcRefused where a controller refuses, NotAuthenticated where none answers.
         """
         expected = asn1.AS_REP() if message[:1] == AS_REQ else asn1.TGS_REP()
         said: list[str] = []
-        for controller in self._controllers.in_turn(deadline):
+        in_turn = self._controllers.in_turn(deadline)
+        for controller in sorted(in_turn, key=lambda one: str(one) == doubted):
             try:
                 reply = self._ask(controller, message, deadline.within(self._patience))
                 if reply[:1] == KRB_ERROR:
