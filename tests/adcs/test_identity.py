@@ -1,6 +1,8 @@
 """Who we are to the domain, as far as no domain controller is needed to tell."""
 
 import io
+import os
+import pwd
 
 import pytest
 import rich.console
@@ -81,6 +83,23 @@ def test_a_password_file_that_cannot_be_one_is_refused_with_a_remedy(tmp_path, c
 def test_a_file_that_is_not_there_is_named(tmp_path):
     with pytest.raises(NotAuthenticated, match=r"keytab .*gone.* cannot be read: No such file"):
         read_secret(tmp_path / "gone", "the keytab")
+
+
+if os.geteuid() == 0:  # only root can give a file away
+
+    def test_a_secret_of_another_user_is_not_trusted_however_private_it_is(tmp_path):
+        """Whoever owns it decides as whom this server asks, and for how long it is locked out."""
+        file = tmp_path / "password"
+        file.write_bytes(b"secret\n")
+        file.chmod(0o600)
+        assert read_secret(file, "password-file") == b"secret\n"
+        os.chown(file, 61234, 0)
+        with pytest.raises(NotAuthenticated, match=r"belongs to uid 61234.* runs as root") as told:
+            read_secret(file, "password-file")
+        assert "run this as uid 61234" in told.value.remedy
+        os.chown(file, pwd.getpwnam("nobody").pw_uid, 0)
+        with pytest.raises(NotAuthenticated, match=r"belongs to nobody, .*runs as root"):
+            NtlmIdentity("svc", "LAB", file).credentials("host", "ca1", Deadline(5))
 
 
 def test_a_private_file_may_be_read_only(tmp_path):

@@ -5,8 +5,9 @@ place that two of them share (no module-level cache, no environment variable). `
 of `kerberos` fetches tickets; `NtlmIdentity` below answers challenges, and is taken only where the
 settings say `auth: ntlm`. Where Windows itself knows who we are, `sspi` asks it.
 
-Secrets come from files that nobody else can read, each time they are needed: a changed password or
-a new keytab is taken up without a restart. They never appear in what can be printed.
+Secrets come from files that nobody else can read or has put there, each time they are needed: a
+changed password or a new keytab is taken up without a restart. They never appear in what can be
+printed.
 """
 
 import os
@@ -95,7 +96,9 @@ class Identity(Protocol):
 def read_secret(file: Path, what: str) -> bytes:
     """Return what a private file holds. Raises NotAuthenticated where it is not private.
 
-    `what` names it to people: "the keytab", "password-file".
+    `what` names it to people: "the keytab", "password-file". Private is what nobody but its owner
+    can use, who is the user that this process runs as, or root: whoever else owns it would decide
+    as whom this server asks.
     """
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
@@ -107,17 +110,38 @@ def read_secret(file: Path, what: str) -> bytes:
         ) from None
     with os.fdopen(descriptor, "rb") as opened:
         # What is looked at is what was opened, whatever has been put in its place since.
-        mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
-        if os.name != "nt" and mode & OTHERS and HAS_ITS_OWN_RULES not in file.parents:
-            raise NotAuthenticated(
-                "",
-                f"{what} {file} has mode {mode:04o}: others than its owner can use it",
-                "set it to 0600",
-            )
+        if os.name != "nt" and HAS_ITS_OWN_RULES not in file.parents:
+            _refuse_if_not_private(os.fstat(descriptor), f"{what} {file}")
         content = opened.read(MOST_OF_A_SECRET_FILE + 1)
     if len(content) > MOST_OF_A_SECRET_FILE:
         raise NotAuthenticated("", f"{what} {file} is larger than any such file", "name another")
     return content
+
+
+def _refuse_if_not_private(found: os.stat_result, named: str) -> None:
+    mode, ours = stat.S_IMODE(found.st_mode), os.geteuid()
+    if mode & OTHERS:
+        raise NotAuthenticated(
+            "", f"{named} has mode {mode:04o}: others than its owner can use it", "set it to 0600"
+        )
+    if found.st_uid not in (0, ours):
+        owner, user = _user_name(found.st_uid), _user_name(ours)
+        raise NotAuthenticated(
+            "",
+            f"{named} belongs to {owner}, and this process runs as {user}: a file of its own user,"
+            " or of root, is trusted",
+            f"run this as {owner}, or give the file to {user}",
+        )
+
+
+def _user_name(uid: int) -> str:
+    """Return a user as people know it; one without a name, as in some containers, by its number."""
+    import pwd  # noqa: PLC0415 - not on Windows, where nobody asks
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def read_password(file: Path) -> str:
