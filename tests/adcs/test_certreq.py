@@ -21,7 +21,7 @@ from certeasy.ca import (
 )
 from certeasy.ca.adcs.certreq import CertreqAuthority
 from certeasy.ca.adcs.deadline import Deadline
-from certeasy.ca.adcs.errors import NotReached
+from certeasy.ca.adcs.errors import AnswerLost, NotReached
 from certeasy.ca.adcs.programs import Ended, Programs, word
 from certeasy.settings.adcs import AdcsCliSettings
 from tests.contracts.test_authorities import Far, FarContract, Fate, a_submission
@@ -140,6 +140,44 @@ def test_a_program_that_is_not_there_has_surely_asked_for_nothing(programs, tmp_
     programs.certreq.unlink()
     with pytest.raises(Unavailable, match="cannot be run"):
         corp.submit(a_submission())
+
+
+@pytest.mark.parametrize("seconds", [0, 1e-6, 1e-4, 1e-3, 1e-2])
+def test_however_short_the_time_it_is_told_whether_a_program_was_begun(tmp_path, seconds):
+    """The moment may pass while it is being started: that is no error of another kind."""
+    programs, mark = Programs(tmp_path / "runs"), tmp_path / "mark"
+    words = ["-IS", "-c", f"open({str(mark)!r}, 'w'); import time; time.sleep(60)"]
+    with programs.files() as place, pytest.raises((NotReached, AnswerLost)) as told:
+        programs.run(Path(sys.executable), words, place, Deadline(seconds))
+    assert not (mark.exists() and told.type is NotReached)
+    if not seconds:
+        assert told.type is NotReached
+
+
+def test_a_time_too_short_for_anything_is_unavailable_or_in_doubt(ca, programs, tmp_path):
+    corp = an_authority(programs, tmp_path, default_timeout=timedelta(microseconds=1))
+    with pytest.raises((Unavailable, InDoubt)):
+        corp.submit(a_submission())
+    for ask in (
+        lambda: corp.poll(a_submission(), "1"),
+        corp.probe,
+        corp.issuers,
+        lambda: corp.revoke(Revocation(b"", "01", 0, datetime(2030, 1, 1, tzinfo=UTC))),
+    ):
+        with pytest.raises(Unavailable):
+            ask()
+    assert not ca.ca.issued
+
+
+def test_without_room_for_its_files_nothing_is_asked(programs, tmp_path):
+    """A full disk is an authority that cannot be used, and nothing is in doubt."""
+    corp = an_authority(programs, tmp_path)
+    (tmp_path / "work").write_bytes(b"no folder")
+    with pytest.raises(Unavailable, match=r"cannot be written: .*nothing was run"):
+        corp.submit(a_submission())
+    with pytest.raises(Unavailable, match="cannot be written"):
+        corp.probe()
+    assert programs.called == []
 
 
 def test_a_pending_request_is_known_by_its_number_alone(ca, corp):

@@ -87,16 +87,16 @@ class CertreqAuthority:
         template = submission.template or self._settings.certificate_template
         telling = self._settings.request_attributes
         named = answers.attributes(template, submission, telling=telling)
-        with self._programs.files() as place:
-            write_private(place / "request.der", submission.csr)
-            words = ["-attrib", _attributes(named), "-submit", "request.der", *_RESULTS]
-            try:
+        words = ["-attrib", _attributes(named), "-submit", "request.der", *_RESULTS]
+        try:
+            with self._programs.files() as place:
+                write_private(place / "request.der", submission.csr)
                 ended = self._certreq_run(words, place)
-            except NotReached as error:
-                raise Unavailable(str(error)) from error
-            except AnswerLost as lost:
-                raise InDoubt(str(lost)) from lost
-            reply = _reply(ended, place)
+                reply = _reply(ended, place)
+        except NotReached as error:
+            raise Unavailable(str(error)) from error
+        except AnswerLost as lost:
+            raise InDoubt(str(lost)) from lost
         if reply is not None:
             return answers.outcome(reply)
         code = ended.code
@@ -110,13 +110,13 @@ class CertreqAuthority:
         Raises Unavailable.
         """
         del submission
-        with self._programs.files() as place:
-            words = ["-retrieve", str(int(request_id)), *_RESULTS]
-            try:
+        words = ["-retrieve", str(int(request_id)), *_RESULTS]
+        try:
+            with self._programs.files() as place:
                 ended = self._certreq_run(words, place)
-            except WireError as error:
-                raise Unavailable(str(error)) from error
-            reply = _reply(ended, place)
+                reply = _reply(ended, place)
+        except WireError as error:
+            raise Unavailable(str(error)) from error
         code = ended.code
         if reply is not None:
             return answers.outcome(reply)
@@ -158,9 +158,8 @@ class CertreqAuthority:
             return self._issuers
 
     def _asked(self) -> tuple[bytes, ...]:
-        with self._programs.files() as place:
-            self._certutil_run(["-ca.chain", "chain.p7b"], self._call(), place)
-            data = _written(place / "chain.p7b")
+        words = ["-ca.chain", "chain.p7b"]
+        data = self._certutil_run(words, self._call(), result="chain.p7b")
         found = tuple(one.public_bytes(Encoding.DER) for one in chain.read(data))
         if not found:
             raise Unavailable("certutil does not tell the CA's certificates: set ca-certificates")
@@ -190,22 +189,24 @@ class CertreqAuthority:
         self,
         words: list[str],
         deadline: Deadline,
-        place: Path | None = None,
+        *,
         final: frozenset[int] = frozenset(),
-    ) -> None:
-        """Run certutil; it ends with 0, or this raises Unavailable, or RevocationRefused for the
-        codes that are `final`."""
-        if place is None:
-            with self._programs.files() as own:
-                self._certutil_run(words, deadline, own, final)
-            return
+        result: str = "",
+    ) -> bytes:
+        """Run certutil, and return what it wrote into the file `result`.
+
+        It ends with 0, or this raises Unavailable, or RevocationRefused for the codes that are
+        `final`.
+        """
         given = ["-config", word(self._settings.ca_name), *words]
         try:
-            ended = self._programs.run(self._certutil, given, place, deadline)
+            with self._programs.files() as place:
+                ended = self._programs.run(self._certutil, given, place, deadline)
+                written = _written(place / result) if result else b""
         except WireError as error:
             raise Unavailable(str(error)) from error
         if not ended.exit_code:
-            return
+            return written
         code = ended.code
         if code is None:
             raise Unavailable(f"certutil ended with {_told(ended)}")

@@ -16,12 +16,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from msgspec import Struct
 
-from certeasy.ca.adcs.deadline import Deadline
+from certeasy.ca.adcs.deadline import Deadline, Late
 from certeasy.ca.adcs.errors import AnswerLost, NotReached
 
 MOST_PRINTED = 1 << 16
@@ -60,9 +60,13 @@ class Programs:
 
     @contextmanager
     def files(self) -> Iterator[Path]:
-        """Have a folder for one run; what is left of earlier ones is nobody's."""
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix="run-", dir=self._folder))
+        """Have a folder for one run; what is left of earlier ones is nobody's. Raises NotReached
+        where there is no room for one."""
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place = Path(tempfile.mkdtemp(prefix="run-", dir=self._folder))
+        except OSError as error:
+            raise _no_room(self._folder, error) from None
         try:
             yield place
         finally:
@@ -78,42 +82,65 @@ class Programs:
 
         Raises NotReached if it cannot be started, AnswerLost if it had to be killed.
         """
-        name = program.name
+        try:
+            limit = deadline.remaining()
+        except Late as late:
+            raise NotReached("connect", f"{program.name} was not run: {late}") from None
         output = place / "printed"
-        with output.open("wb") as printed:
-            try:
-                running = subprocess.Popen(  # noqa: S603 - (1): no shell, and words of our own
-                    [str(program), *words],
-                    stdin=subprocess.DEVNULL,
-                    stdout=printed,
-                    stderr=subprocess.STDOUT,
-                    cwd=place,
-                    creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-                )
-            except OSError as error:
-                what = f"{program} cannot be run: {error.strerror}"
-                raise NotReached("connect", what) from None
-            try:
-                exit_code = running.wait(deadline.remaining())
-            except subprocess.TimeoutExpired:
-                running.kill()
-                running.wait(KILLED_WITHIN)
-                what = f"{name} did not end within {deadline.seconds:g} s, and was ended"
-                raise AnswerLost("rpc", what) from None
-            except BaseException:
-                running.kill()
-                running.wait(KILLED_WITHIN)
-                raise
-        with output.open("rb") as printed:
-            # Of Windows' code pages only ASCII is needed.
-            text = printed.read(MOST_PRINTED).decode("ascii", "replace")
+        running = _started([str(program), *words], output, place)
+        try:
+            exit_code = running.wait(limit)
+        except subprocess.TimeoutExpired:
+            _end(running)
+            what = f"{program.name} did not end within {deadline.seconds:g} s, and was ended"
+            raise AnswerLost("rpc", what) from None
+        except BaseException:
+            _end(running)
+            raise
+        try:
+            with output.open("rb") as printed:
+                # Of Windows' code pages only ASCII is needed.
+                text = printed.read(MOST_PRINTED).decode("ascii", "replace")
+        except OSError as error:
+            what = f"what {program.name} printed cannot be read: {error.strerror}"
+            raise AnswerLost("rpc", what) from None
         return Ended(exit_code & 0xFFFF_FFFF, text)
 
 
+def _started(words: Sequence[str], output: Path, place: Path) -> "subprocess.Popen[bytes]":
+    """Return a program that runs. Raises NotReached if it does not."""
+    try:
+        with output.open("wb") as printed:
+            return subprocess.Popen(  # noqa: S603 - (1): no shell, and words of our own
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                cwd=place,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )
+    except OSError as error:
+        raise NotReached("connect", f"{words[0]} cannot be run: {error.strerror}") from None
+
+
+def _end(running: "subprocess.Popen[bytes]") -> None:
+    """Kill a program; one that does not even end by that is left behind."""
+    running.kill()
+    with suppress(subprocess.TimeoutExpired):
+        running.wait(KILLED_WITHIN)
+
+
+def _no_room(path: Path, error: OSError) -> NotReached:
+    return NotReached("connect", f"{path} cannot be written: {error.strerror}; nothing was run")
+
+
 def write_private(path: Path, data: bytes) -> None:
-    """Write a new file that nobody else can read."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
+    """Write a new file that nobody else can read. Raises NotReached if it cannot be written."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise _no_room(path, error) from None
 
 
 def word(value: str) -> str:
