@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certeasy.ca.adcs.answers import attributes, outcome, refused
+from certeasy.ca.adcs.answers import attributes, outcome, outcome_by_now, refused
 from certeasy.ca.adcs.codes import MEANINGS
 from certeasy.ca.adcs.ndr import Reply
-from certeasy.ca.authority import Denied, Issued, Pending, Submission, Unavailable
+from certeasy.ca.authority import Denied, InDoubt, Issued, Pending, Submission, Unavailable
 
 SUBMISSION = Submission("order-1", 1, b"csr", ("web.lab.test",), "node-1")
 LOCAL_TEXT = "Vom Richtlinienmodul abgelehnt\r\n 0x80094012 CA1$@lab.test"
@@ -36,8 +36,8 @@ def test_a_request_that_waits_for_an_officer_is_pending() -> None:
     assert answer.request_id == "7"
 
 
-@pytest.mark.parametrize("disposition", [0, 1, 2, 4, 6, 0x7FFFFFFF])
-def test_everything_else_that_is_no_code_is_a_denial(disposition: int) -> None:
+@pytest.mark.parametrize("disposition", [1, 2, 6])
+def test_a_request_that_is_over_without_a_certificate_is_denied(disposition: int) -> None:
     answer = outcome(reply(disposition, text=LOCAL_TEXT))
     assert isinstance(answer, Denied)
     assert answer.request_id == "7"
@@ -45,9 +45,27 @@ def test_everything_else_that_is_no_code_is_a_denial(disposition: int) -> None:
     assert "CA1$@lab.test" in answer.reason
 
 
-def test_issued_without_a_certificate_and_pending_without_a_number_are_denials() -> None:
-    assert isinstance(outcome(reply(3)), Denied)
-    assert isinstance(outcome(reply(5, number=0)), Denied)
+@pytest.mark.parametrize("disposition", [0, 3, 4, 7, 0x7FFFFFFF])
+def test_what_may_have_made_a_certificate_that_is_not_shown_is_in_doubt(disposition: int) -> None:
+    """A denial would be the end of it, and nobody would look for the certificate."""
+    with pytest.raises(InDoubt) as doubt:
+        outcome(reply(disposition, text=LOCAL_TEXT))
+    assert doubt.value.request_id == "7"
+    assert "its request 7" in doubt.value.reason
+    assert "CA1$@lab.test" in doubt.value.reason
+    with pytest.raises(Unavailable) as later:
+        outcome_by_now(reply(disposition, text=LOCAL_TEXT))
+    assert not later.value.sick
+
+
+def test_what_waits_for_an_officer_under_no_number_is_in_doubt() -> None:
+    with pytest.raises(InDoubt) as doubt:
+        outcome(reply(5, number=0))
+    assert doubt.value.request_id is None
+
+
+def test_a_certificate_that_comes_along_is_taken_whatever_way_it_was_issued() -> None:
+    assert outcome(reply(4, certificate=b"leaf")) == Issued(b"leaf", (), "7")
 
 
 @pytest.mark.parametrize("code", MEANINGS, ids=hex)
@@ -83,7 +101,7 @@ def test_any_reply_is_one_of_the_five_answers_and_never_a_line_break(
     said: list[str] = []
     try:
         answer = outcome(Reply(disposition, number, certificate, certificate, text))
-    except Unavailable as error:
+    except (Unavailable, InDoubt) as error:
         said.append(error.reason)
     else:
         if isinstance(answer, Denied):

@@ -8,6 +8,7 @@ denies(0x80094012)                         with any HRESULT
 faults(0x000006BE)                         the call ends in an RPC fault
 cuts(before=True)                          the line is cut, nothing was issued
 cuts(at=20)                                issued, and 20 bytes of the answer reach the client
+hides(4)                                   issued, says the answer (disposition 3, 4), not what
 issues("other-key")                        issued, and wrong: see `Wrong`
 issues(chain=40)                           issued, with 40 more certificates around it
 """
@@ -45,7 +46,8 @@ class Behaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     HRESULT of a denial or the status of a fault; with `result` it is the method's own return value.
     `polls`: a pending request is approved when it is asked for that often; None: by an officer
     alone. `approved_as` is what is then issued. `cut_at` bytes of the answer are still sent;
-    `reset`: the line ends with a reset. `chain` certificates more come along.
+    `reset`: the line ends with a reset. `chain` certificates more come along. `hidden`: what was
+    issued is not in the answer, which has this disposition.
     """
 
     then: Then = "issue"
@@ -62,6 +64,12 @@ class Behaviour(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     reset: bool = False
     chain: int = 0
     days: int | None = None
+    hidden: int = 0
+
+
+def hides(disposition: int) -> Behaviour:
+    """A certificate is issued, and the answer is without it; of a template: any answer about it."""
+    return Behaviour(hidden=disposition)
 
 
 def issues(

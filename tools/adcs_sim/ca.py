@@ -235,6 +235,8 @@ class Ca:
         if behaviour.cut == "before":
             raise LineCut(reset=behaviour.reset)
         reply = self._decide(request, template, behaviour)
+        if behaviour.hidden:
+            reply = Reply(request_id=reply.request_id, disposition=behaviour.hidden)
         time.sleep(behaviour.late)
         if behaviour.cut == "after":
             return msgspec.structs.replace(reply, cut=behaviour.cut_at, reset=behaviour.reset)
@@ -245,6 +247,9 @@ class Ca:
         request = self.database.change(number, self._polled)
         if request is None:
             return Reply(request_id=number, result=hresults.PROPERTY_EMPTY)
+        template = self.templates.get(request.template)
+        if template is not None and template.behaviour.hidden and request.certificate:
+            return Reply(request_id=number, disposition=template.behaviour.hidden)
         reply = self._answer(request)
         code = _SHOWN.get(request.state, reply.disposition)
         return msgspec.structs.replace(reply, disposition=code)

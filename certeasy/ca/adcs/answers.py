@@ -8,12 +8,19 @@ from certeasy.ca.adcs.chain import issuers_of
 from certeasy.ca.adcs.errors import hexadecimal
 from certeasy.ca.adcs.findings import shown
 from certeasy.ca.adcs.ndr import Reply
-from certeasy.ca.authority import Denied, Issued, Outcome, Pending, Submission, Unavailable
+from certeasy.ca.authority import Denied, InDoubt, Issued, Outcome, Pending, Submission, Unavailable
 
 POLL = timedelta(seconds=10)
 LONGEST = 500
 _FAILURE = 0x8000_0000
 _TRANSIENT_REST = timedelta(seconds=30)
+_OVER = {1: "the CA failed to process it", 6: "its certificate has been revoked"}
+_UNCERTAIN = {
+    0: "the CA has not completed it",
+    3: "the CA says that it has issued a certificate, and shows none",
+    4: "the CA says that it has issued a certificate out of band, and shows none",
+    5: "the CA says that it waits for approval, and under no number",
+}
 
 
 def attributes(template: str, submission: Submission, *, telling: bool) -> Mapping[str, str]:
@@ -25,15 +32,16 @@ def attributes(template: str, submission: Submission, *, telling: bool) -> Mappi
 
 
 def outcome(reply: Reply) -> Outcome:
-    """Return what a reply means. Raises Unavailable for what is not the request's fault.
+    """Return what a reply means. Raises Unavailable for what is not the request's fault, and
+    InDoubt where a certificate may exist that is not in it.
 
-    Dispositions: 3 issued, 5 under submission, 2 denied ([MS-WCCE] section 3.2.1.4.2.1.4), anything
-    with the highest bit an HRESULT. A CA's own words go into the record, never to the client: they
-    name machines and accounts.
+    Dispositions ([MS-WCCE] section 3.2.1.4.2.1.4): 0 incomplete, 1 failed, 2 denied, 3 issued, 4
+    issued out of band, 5 under submission, 6 revoked; anything with the highest bit is an HRESULT.
+    A CA's own words go into the record, never to the client: they name machines and accounts.
     """
     number = str(reply.request_id) if reply.request_id else None
     match reply.disposition:
-        case 3 if reply.certificate:
+        case 3 | 4 if reply.certificate:
             issuers = issuers_of(reply.certificate, reply.chain)
             return Issued(reply.certificate, issuers, number)
         case 5 if number is not None:
@@ -42,8 +50,22 @@ def outcome(reply: Reply) -> Outcome:
             return _denied(reply, "an officer or the CA's policy has denied it")
         case code if code & _FAILURE:
             return refused(code, reply)
+        case 1 | 6 as over:
+            return _denied(reply, _OVER[over])
         case other:
-            return _denied(reply, f"the CA returned the disposition {other}")
+            # Nothing that follows from it is certain: somebody may have a certificate of it, or
+            # may get one.
+            what = _UNCERTAIN.get(other, f"the CA returned the disposition {other}")
+            raise InDoubt(what + _words(reply), number)
+
+
+def outcome_by_now(reply: Reply) -> Outcome:
+    """Return what a reply means to whoever asked for what became of a request. Raises Unavailable,
+    also where the reply leaves it open: it is asked again."""
+    try:
+        return outcome(reply)
+    except InDoubt as doubt:
+        raise Unavailable(doubt.reason, sick=False) from doubt
 
 
 def refused(code: int, reply: Reply | None = None) -> Denied:

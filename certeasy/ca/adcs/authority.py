@@ -304,7 +304,7 @@ class AdcsAuthority:
             return answers.refused(answer.code)
         except (NotReached, NotAuthenticated, Late) as error:
             raise _unavailable(error) from error
-        return answers.outcome(reply)
+        return answers.outcome_by_now(reply)
 
     def _look(self, submission: Submission, trace: Trace, known: str) -> Iterator[Issued]:
         """Yield the certificates for a request's key behind the number that was known before."""
@@ -330,7 +330,7 @@ class AdcsAuthority:
         except (NotReached, NotAuthenticated, Late) as error:
             raise _unavailable(error) from error
         try:
-            outcome = answers.outcome(reply)
+            outcome = answers.outcome_by_now(reply)
         except Unavailable:
             return None
         return outcome if isinstance(outcome, Issued) else None

@@ -119,7 +119,7 @@ class CertreqAuthority:
             raise Unavailable(str(error)) from error
         code = ended.code
         if reply is not None:
-            return answers.outcome(reply)
+            return answers.outcome_by_now(reply)
         if code is None:
             raise Unavailable(f"certreq ended with {_told(ended)}")
         if code in NO_SUCH:
