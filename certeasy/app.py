@@ -380,6 +380,7 @@ class Application:
             subjects=self.subjects,
             server_id=self.node.identity.server_id,
             committer=lambda: self.committer,
+            told=self._is_told,
         )
 
         def receive(user: str) -> Desk:

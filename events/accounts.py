@@ -50,3 +50,10 @@ class AccountDeactivated(Event, frozen=True):
     """The account's holder closed it (RFC 8555 section 7.3.6)."""
 
     account_id: str
+
+
+@event("account.revoked")
+class AccountRevoked(Event, frozen=True):
+    """The account was closed by whoever runs the server (RFC 8555 section 7.1.2)."""
+
+    account_id: str

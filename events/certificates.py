@@ -74,8 +74,8 @@ class CertificateRevoked(Event, frozen=True):
     """Revocation was accepted (RFC 8555 section 7.6).
 
     `by` is `account` (that it was issued to), `authorizations` (an account that holds valid ones
-    for all of its names) or `certificate-key`. `publish`: its authority is to be told, which
-    `revocation.published` or `revocation.failed` ends.
+    for all of its names), `certificate-key` or `administrator`. `publish`: its authority is to be
+    told, which `revocation.published` or `revocation.failed` ends.
     """
 
     order_id: str

@@ -7,6 +7,7 @@ from events.accounts import (
     AccountCreated,
     AccountDeactivated,
     AccountKeyChanged,
+    AccountRevoked,
 )
 from events.envelope import Envelope
 from events.recovery import AccountRecovered
@@ -15,6 +16,7 @@ from projections.tables import Column, Contradiction, Rows, Table
 
 VALID = "valid"
 DEACTIVATED = "deactivated"
+REVOKED = "revoked"
 
 
 class Account(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,6 +106,12 @@ def deactivated(fact: AccountDeactivated, line: Envelope, rows: Rows) -> None:
     """Closed by its holder."""
     account = present(rows, fact.account_id, line)
     rows.put(ACCOUNTS, msgspec.structs.replace(account, status=DEACTIVATED, position=line.position))
+
+
+def revoked(fact: AccountRevoked, line: Envelope, rows: Rows) -> None:
+    """Closed by whoever runs the server."""
+    account = present(rows, fact.account_id, line)
+    rows.put(ACCOUNTS, msgspec.structs.replace(account, status=REVOKED, position=line.position))
 
 
 def present(rows: Rows, account_id: str, line: Envelope) -> Account:

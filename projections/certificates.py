@@ -66,7 +66,7 @@ CERTIFICATES = Table(
         Column("position", "integer"),
     ],
     key=("id",),
-    indexes=[("serial",), ("sha256",)],
+    indexes=[("serial",), ("sha256",), ("account_id", "id")],
 )
 
 ISSUERS = Table(
@@ -132,6 +132,8 @@ def recovered(fact: CertificateRecovered, line: Envelope, rows: Rows) -> None:
         chain=fact.chain,
     )
     rows.put(CERTIFICATES, certificate)
+    for name in fact.names:
+        rows.put(orders.ORDER_NAMES, orders.OrderName(name, fact.id))
 
 
 def mismatched(fact: CertificateMismatched, line: Envelope, rows: Rows) -> None:

@@ -12,6 +12,7 @@ from events.accounts import (
     AccountCreated,
     AccountDeactivated,
     AccountKeyChanged,
+    AccountRevoked,
 )
 from events.authorities import AuthorityFailed, AuthorityRecovered
 from events.certificates import (
@@ -70,7 +71,7 @@ from projections import (
 from projections.jobs import JOBS
 from projections.tables import Contradiction, Key, Rows, Table
 
-VERSION = 4  # raised with every change that makes stored rows differ from a fresh fold
+VERSION = 5  # raised with every change that makes stored rows differ from a fresh fold
 
 TABLES: tuple[Table[Any], ...] = (
     nodes.INSTALLATION,
@@ -104,6 +105,7 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     AccountContactsChanged: accounts.contacts_changed,
     AccountKeyChanged: accounts.key_changed,
     AccountDeactivated: accounts.deactivated,
+    AccountRevoked: accounts.revoked,
     AccountRecovered: accounts.recovered,
     EabCreated: eab.created,
     EabUsed: eab.used,

@@ -103,7 +103,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class OrderName(msgspec.Struct, frozen=True):
-    """A name that an order is for."""
+    """A name that an order is for, or a certificate whose order the log has lost."""
 
     name: str
     order_id: str

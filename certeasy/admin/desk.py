@@ -38,6 +38,8 @@ class Office:
     subjects: Subjects
     server_id: str
     committer: Callable[[], Committer]
+    told: Callable[[str], bool]
+    """Whether an authority is told what is revoked."""
 
 
 @dataclass(frozen=True)

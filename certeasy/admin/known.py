@@ -5,6 +5,7 @@ from typing import Any
 from certeasy.admin.clock import AcceptClock
 from certeasy.admin.eab import CreateEab, RevokeEab
 from certeasy.admin.instructions import Instruction
+from certeasy.admin.inventory import CloseAccount, RevokeCertificate
 from certeasy.admin.journal import RotateJournal
 from certeasy.admin.nodes import EndorseNode, InviteNode, RetireNode
 from certeasy.admin.privacy import EraseSubjects
@@ -12,11 +13,13 @@ from certeasy.admin.renewal import RequestRenewal
 
 KNOWN: tuple[type[Instruction[Any]], ...] = (
     AcceptClock,
+    CloseAccount,
     CreateEab,
     EndorseNode,
     EraseSubjects,
     InviteNode,
     RequestRenewal,
+    RevokeCertificate,
     RevokeEab,
     RetireNode,
     RotateJournal,

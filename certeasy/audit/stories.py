@@ -9,6 +9,7 @@ from events.accounts import (
     AccountCreated,
     AccountDeactivated,
     AccountKeyChanged,
+    AccountRevoked,
 )
 from events.authorities import AuthorityFailed, AuthorityRecovered
 from events.certificates import (
@@ -77,9 +78,10 @@ REASONS = {  # RFC 5280 section 5.3.1
 
 
 REVOKERS = {
-    "account": "the account",
-    "authorizations": "an account that controls all of its names",
-    "certificate-key": "the certificate's key",
+    "account": "signed by the account",
+    "authorizations": "signed by an account that controls all of its names",
+    "certificate-key": "signed by the certificate's key",
+    "administrator": "at an administrator's word",
 }
 
 
@@ -203,7 +205,7 @@ def _certificate_issued(fact: CertificateIssued) -> str:
 def _revoked(fact: CertificateRevoked) -> str:
     reason = REASONS.get(fact.reason, str(fact.reason))
     by = REVOKERS.get(fact.by, fact.by)
-    return f"revoked certificate {fact.serial}: {reason}; signed by {by}"
+    return f"revoked certificate {fact.serial}: {reason}; {by}"
 
 
 def _renewal_requested(fact: RenewalRequested) -> str:
@@ -259,6 +261,7 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     AccountContactsChanged: lambda f: "set contacts" if f.contact else "dropped all contacts",
     AccountKeyChanged: lambda f: f"gave up key {f.previous} for key {f.thumbprint}",
     AccountDeactivated: lambda _: "closed the account",
+    AccountRevoked: lambda f: f"closed account {f.account_id}: it orders nothing more",
     AccountRecovered: lambda f: f"an account of a lost line (position {f.position}) is known again",
     EabCreated: _eab_created,
     EabUsed: lambda f: f"account {f.account_id} was bound with the external account key {f.kid}",

@@ -30,6 +30,8 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "eab",
         "Make, list and take back keys for external account bindings.",
     ),
+    "certs": ("certeasy.cli.certs", "certs", "List, show, export and revoke certificates."),
+    "accounts": ("certeasy.cli.accounts", "accounts", "List, show and close ACME accounts."),
     "journal": (
         "certeasy.cli.journal",
         "journal",

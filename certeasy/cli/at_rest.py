@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certeasy.admin.desk import Desk, Office
-from certeasy.cli.options import no_database, read
+from certeasy.cli.options import fail, no_database, read
 from certeasy.clock import SystemClock
 from certeasy.cluster import boot
 from certeasy.commit import Committer
@@ -16,6 +16,7 @@ from certeasy.decide.nodes import NodeRefused
 from certeasy.ids import RandomIds
 from certeasy.settings import DatabaseSettings, Settings
 from certeasy.store import Store
+from projections.fold import VERSION
 
 
 def existing_store(database: DatabaseSettings) -> Store:
@@ -24,6 +25,19 @@ def existing_store(database: DatabaseSettings) -> Store:
     if database.driver == "sqlite" and not database.path.exists():
         no_database(database.path)
     return Store.open(database)
+
+
+@contextmanager
+def tables_of(database: DatabaseSettings) -> Iterator[Store]:
+    """Open the configured database, beside a server or without one, to show what its tables have;
+    end the command where there is none, or where they are of another version."""
+    store = existing_store(database)
+    try:
+        if store.is_empty() or store.head().projections != VERSION:
+            fail("the database's tables are of another version, or none: start the server once")
+        yield store
+    finally:
+        store.close()
 
 
 class AtRest:
@@ -64,8 +78,15 @@ class AtRest:
             subjects=Subjects(self.store, self.ids),
             server_id=self.server_id,
             committer=self.committer,
+            told=self._is_told,
         )
         return Desk(office, *boot.administrator(boot.own_user(), self.ids))
+
+    def _is_told(self, authority: str) -> bool:
+        """Whether an authority is told what is revoked, when the server runs again; one that is not
+        there (any more) will be, should it come back."""
+        found = [each for each in self.settings.authorities if each.name == authority]
+        return all(each.revokes for each in found)
 
     def would(self, decide: Callable[[Reader, datetime], Decision]) -> bool:
         """Whether there is anything to do; raises NodeRefused before a place is taken for it."""

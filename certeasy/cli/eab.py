@@ -10,15 +10,14 @@ import msgspec
 
 from certeasy.admin.eab import LONGEST_COMMENT, MOST_USES, CreateEab, EabMade, RevokeEab
 from certeasy.cli.administration import carry_out, carry_out_with, refusals_told
-from certeasy.cli.at_rest import existing_store
-from certeasy.cli.options import a_duration, fail, read, told, with_config
+from certeasy.cli.at_rest import tables_of
+from certeasy.cli.options import a_duration, read, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.decide import eab as deciding
 from certeasy.settings import Settings
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
 from journal.breaks import printable
 from projections.eab import REVOKED, EabKey
-from projections.fold import VERSION
 
 
 class ListedKey(msgspec.Struct, frozen=True):
@@ -207,15 +206,10 @@ def list_(config_file: Path, *, as_json: bool) -> None:
 
     Exit codes: 0 listed, 1 the database cannot be read.
     """
-    store = existing_store(read(config_file).database)
-    try:
-        if store.is_empty() or store.head().projections != VERSION:
-            fail("the database's tables are of another version, or none: start the server once")
+    with tables_of(read(config_file).database) as store:
         now = SystemClock().now()
         bound = store.accounts_bound()
         listed = [_listed(store, key, now, bound.get(key.kid, 0)) for key in store.eab_keys()]
-    finally:
-        store.close()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(listed), indent=2))
         return

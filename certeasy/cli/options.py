@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
@@ -41,6 +41,24 @@ def a_duration(
     if not length:
         raise click.BadParameter(f"{text!r} is no time at all; give more than that, such as 24h")
     return length
+
+
+def rfc3339(at: datetime) -> str:
+    """Return a time as the log writes it, without fractions of a second."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+
+
+def a_moment(_context: click.Context, _option: click.Parameter, text: str | None) -> str:
+    """Return the time that an option says, as the log writes it; without a zone it is in UTC."""
+    if text is None:
+        return ""
+    try:
+        at = datetime.fromisoformat(text)
+        return rfc3339(at if at.tzinfo else at.replace(tzinfo=UTC))
+    except (ValueError, OverflowError):
+        raise click.BadParameter(
+            f"{text!r} is no time such as 2026-11-01 or 2026-11-01T12:00:00Z"
+        ) from None
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

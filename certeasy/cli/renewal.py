@@ -4,7 +4,7 @@ Clients that ask when to renew (RFC 9773) are told to do so at once, or within a
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
@@ -14,7 +14,7 @@ from certeasy.admin.renewal import MOST, RequestRenewal
 from certeasy.audit import show
 from certeasy.cli.administration import carry_out_with, refusals_told
 from certeasy.cli.at_rest import existing_store
-from certeasy.cli.options import a_duration, fail, read, with_config
+from certeasy.cli.options import a_duration, a_moment, fail, read, rfc3339, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import SystemClock
 from certeasy.decide import renewal
@@ -60,19 +60,6 @@ class _Outcome(msgspec.Struct, frozen=True):
     serials_left: tuple[str, ...]
 
 
-def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> str:
-    """Return a time as the log writes it; without a zone it is in UTC."""
-    if text is None:
-        return ""
-    try:
-        at = datetime.fromisoformat(text)
-        return _rfc3339(at if at.tzinfo else at.replace(tzinfo=UTC))
-    except (ValueError, OverflowError):
-        raise click.BadParameter(
-            f"{text!r} is no time such as 2026-11-01 or 2026-11-01T12:00:00Z"
-        ) from None
-
-
 @click.command(
     "renew-all",
     epilog="Examples: certeasy renew-all --before 2026-11-01 --window 3d -f config.yml;"
@@ -86,7 +73,7 @@ def _moment(_context: click.Context, _option: click.Parameter, text: str | None)
 @click.option(
     "--before",
     metavar="TIME",
-    callback=_moment,
+    callback=a_moment,
     help="Certificates valid since before this time, such as 2026-11-01 (UTC).",
 )
 @click.option(
@@ -172,7 +159,7 @@ def _renew(
     if not found:
         fail("no certificate that is in force, and has no successor, is covered")
     moment = renewal.asked_window(clock.now(), window)
-    start, end = _rfc3339(moment.start), _rfc3339(moment.end)
+    start, end = rfc3339(moment.start), rfc3339(moment.end)
     campaign = ""
     if not dry_run:
         campaign = RandomIds(clock).new()
@@ -270,7 +257,7 @@ def _covered(store: Store, wanted: _Wanted, now: datetime) -> Iterator[Certifica
 def _searched(store: Store, wanted: _Wanted, now: datetime) -> Iterator[Certificate]:
     if wanted.serials is None:
         with progress_bar("searching", store.certificate_count()) as progress:
-            for done, certificate in enumerate(store.certificates(_rfc3339(now)), start=1):
+            for done, certificate in enumerate(store.certificates(rfc3339(now)), start=1):
                 yield certificate
                 progress(done)
     else:
@@ -300,7 +287,3 @@ def _listed(file: Path) -> tuple[str, ...]:
         except ValueError:
             fail(f"{file}:{number}: {printable(text)[:80]!r} is no serial number in hex")
     return tuple(found)
-
-
-def _rfc3339(at: datetime) -> str:
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -5,11 +5,10 @@ from pathlib import Path
 import click
 import msgspec
 
-from certeasy.cli.at_rest import existing_store
-from certeasy.cli.options import fail, read, told, with_config
+from certeasy.cli.at_rest import tables_of
+from certeasy.cli.options import read, told, with_config
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
 from journal.breaks import printable
-from projections.fold import VERSION
 from projections.orders import ORDERS, Order
 from projections.revocations import Revocation
 from projections.suspects import Suspect
@@ -47,13 +46,8 @@ def unsettled(config_file: Path, *, as_json: bool) -> None:
     exist although nobody has them, and certificates that are to be revoked and are not yet. Exit
     codes: 0 listed, be it nothing; 1 the database cannot be read.
     """
-    store = existing_store(read(config_file).database)
-    try:
-        if store.is_empty() or store.head().projections != VERSION:
-            fail("the database's tables are of another version, or none: start the server once")
+    with tables_of(read(config_file).database) as store:
         found = _open(store)
-    finally:
-        store.close()
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
         return

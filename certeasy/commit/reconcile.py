@@ -25,6 +25,7 @@ from events.accounts import (
     AccountCreated,
     AccountDeactivated,
     AccountKeyChanged,
+    AccountRevoked,
 )
 from events.certificates import CertificateIssued, CertificateRevoked
 from events.eab import EabCreated, EabRevoked, EabUsed
@@ -154,7 +155,7 @@ class Anew:
                 told = self._of_account(fact.account_id, fact)
             case AccountKeyChanged() as fact:
                 told = self._key(fact)
-            case AccountDeactivated() as fact:
+            case AccountDeactivated() | AccountRevoked() as fact:
                 told = self._of_account(fact.account_id, fact)
                 self._ended.add(fact.account_id)
             case CertificateRevoked() as fact:

@@ -10,6 +10,7 @@ from events.accounts import (
     AccountCreated,
     AccountDeactivated,
     AccountKeyChanged,
+    AccountRevoked,
 )
 from events.sealing import Sealed
 from projections.accounts import ACCOUNTS, VALID, Account
@@ -84,3 +85,13 @@ def deactivate(rows: Reader, *, account_id: str, thumbprint: str) -> Decision:
     """Close the account (section 7.3.6)."""
     signed_by(rows, account_id, thumbprint)
     return Decision(((stream(account_id), AccountDeactivated(account_id)),))
+
+
+def revoke(rows: Reader, *, account_id: str) -> Decision:
+    """Close an account on the word of whoever runs the server; nothing if it is closed already."""
+    account = rows.get(ACCOUNTS, account_id)
+    if account is None:
+        raise Refused(Problem.ACCOUNT_DOES_NOT_EXIST, f"There is no account {account_id}")
+    if account.status != VALID:
+        return Decision()
+    return Decision(((stream(account_id), AccountRevoked(account_id)),))

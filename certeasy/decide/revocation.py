@@ -80,6 +80,16 @@ def by_certificate_key(
     return _revoke(certificate, reason, "certificate-key", publish=publish)
 
 
+def by_administrator(
+    rows: Reader, *, certificate_id: str, sha256: str, reason: int, publish: bool
+) -> Decision:
+    """Revoke on the word of whoever runs the server; nothing if it was revoked already."""
+    certificate = _present(rows, certificate_id, sha256)
+    if certificate.revoked:
+        return Decision()
+    return _revoke(certificate, reason, "administrator", publish=publish)
+
+
 def _controlled(rows: Reader, now: datetime, account_id: str, order_ids: Sequence[str]) -> set[str]:
     """Return the names that an account holds valid authorizations for, in these orders."""
     found = [rows.get(ORDERS, order_id) for order_id in order_ids]

@@ -238,6 +238,11 @@ class AuthoritySettings(Struct, frozen=True, forbid_unknown_fields=True, rename=
     """What the type needs; `CONFIGURATIONS` tells which."""
 
     @property
+    def revokes(self) -> bool:
+        """Whether it is told what is revoked; an embedded CA has no list to publish."""
+        return not self.disable_ca_revocation and self.embedded is None
+
+    @property
     def embedded(self) -> EmbeddedSettings | None:
         """The configuration of an embedded CA; None: it is another."""
         found = self.configuration

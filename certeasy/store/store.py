@@ -15,7 +15,7 @@ import msgspec
 import sqlalchemy as sa
 
 from certeasy.settings import DatabaseSettings
-from certeasy.store import schema
+from certeasy.store import inventory, schema
 from certeasy.store.databases import engines, fitness_of
 from certeasy.store.deadline import Deadline
 from certeasy.store.dialects import (
@@ -395,11 +395,30 @@ class Store:
         for (order_id,) in self._pages(placed):
             yield order_id
 
-    def _pages(self, statement: "sa.Select[Any]") -> Iterator[tuple[Any, ...]]:
+    def certificates_wanted(
+        self, wanted: inventory.CertificatesWanted, after: str = ""
+    ) -> Iterator[Certificate]:
+        """Yield the certificates that are wanted, by id, from behind the id `after`."""
+        asked = inventory.certificates(wanted)
+        yield from map(CERTIFICATES.to_state, self._pages(asked, after))
+
+    def accounts_wanted(
+        self, wanted: inventory.AccountsWanted, after: str = ""
+    ) -> Iterator[Account]:
+        """Yield the accounts that are wanted, by id, from behind the id `after`."""
+        yield from map(ACCOUNTS.to_state, self._pages(inventory.accounts(wanted), after))
+
+    def revocations_of(self, order_id: str) -> list[Revocation]:
+        """Return what is to be revoked, or was, of an order."""
+        columns = schema.projected[REVOCATIONS].c
+        wanted = sa.select(*columns).where(columns.order_id == order_id).order_by(columns.id)
+        return [REVOCATIONS.to_state(row) for row in self._all(wanted, {})]
+
+    def _pages(self, statement: "sa.Select[Any]", after: str = "") -> Iterator[tuple[Any, ...]]:
         """Yield all rows of a statement in bounded pages, in the order of the first column that it
-        selects, a text that no two rows share."""
+        selects, a text that no two rows share, from behind `after`."""
         by = statement.selected_columns[0]
-        page, after = statement.order_by(by).limit(PAGE), ""
+        page = statement.order_by(by).limit(PAGE)
         while rows := self._all(page.where(by > after), {}):
             yield from rows
             after = rows[-1][0]

@@ -23,7 +23,7 @@ from certeasy.commit.keys import NodeKeys
 from certeasy.commit.restore import restore
 from certeasy.settings import Settings
 from certeasy.store import Store
-from events.accounts import AccountCreated, AccountDeactivated, AccountKeyChanged
+from events.accounts import AccountCreated, AccountDeactivated, AccountKeyChanged, AccountRevoked
 from events.certificates import CertificateIssued, CertificateRevoked
 from events.eab import EabCreated, EabRevoked, EabUsed
 from events.envelope import parse
@@ -142,6 +142,7 @@ def lost_work(node: ANode) -> None:
         changed = AccountKeyChanged("lost", old, new, {"kty": "OKP"})
         node.submit(command(("account/lost", changed)))
     node.submit(command(("account/known", AccountDeactivated("known"))))
+    node.submit(command(("account/shut", AccountRevoked("shut"))))
     gone = SubjectErased("administrator/gone")
     node.submit(command((gone.subject, gone)))
     order = node.ids.new()
@@ -169,7 +170,7 @@ def certificate_of(order: str) -> list[tuple[str, Event]]:
 def forked(tmp_path: Path) -> Two:
     """Node two has gone on where the last lines of node one were lost."""
     both = Two(tmp_path)
-    both.serve(both.one, an_account("known"), keep_key)
+    both.serve(both.one, an_account("known"), an_account("shut"), keep_key)
     both.serve(both.two)
     both.serve(both.one, endorse(both.two))
     sql(both.database, "SELECT 1")
@@ -193,6 +194,7 @@ def test_the_lost_lines_are_kept_and_what_they_told_is_known(forked: Two, tmp_pa
         "1 account.recovered",
         "2 account.key-changed",
         "1 account.deactivated",
+        "1 account.revoked",
         "1 certificate.recovered",
     ):
         assert f"recorded anew: {told}" in done.output
@@ -206,6 +208,7 @@ def test_the_lost_lines_are_kept_and_what_they_told_is_known(forked: Two, tmp_pa
     assert GONE not in forked.database.read_bytes()
     assert store.get(ACCOUNTS, "lost").thumbprint == "lost-key-3"
     assert store.get(ACCOUNTS, "known").status == "deactivated"
+    assert store.get(ACCOUNTS, "shut").status == "revoked"
     certificate = store.certificate_with_sha256(LEAF)
     assert certificate is not None
     assert (certificate.reason, bool(certificate.revoked)) == (4, True)

@@ -33,14 +33,15 @@ from certeasy.store import (
     Store,
     Transaction,
 )
+from certeasy.store.inventory import AccountsWanted, CertificatesWanted
 from certeasy.store.schema import FORMAT
 from events.envelope import ZERO_HASH, Record, parse
-from projections.accounts import ACCOUNTS
-from projections.certificates import CERTIFICATES, ISSUERS
+from projections.accounts import ACCOUNTS, Account
+from projections.certificates import CERTIFICATES, ISSUERS, Certificate
 from projections.fold import TABLES, VERSION, fold
 from projections.jobs import ISSUE, JOBS, VALIDATE, Job
 from projections.orders import ORDERS, PENDING, READY
-from projections.tables import WorkingRows
+from projections.tables import Table, WorkingRows
 from tests.fakes.faults import Faults, FaultyStore, after, before, database_error
 from tests.make.journals import (
     ALog,
@@ -107,6 +108,14 @@ def in_one(store: Store, *steps: Callable[[Transaction], object]) -> None:
     with store.transaction() as transaction:
         for step in steps:
             step(transaction)
+
+
+def made(log: ALog, table: Table[Any]) -> list[Any]:
+    """Return the rows of a table that a log makes."""
+    rows = WorkingRows(lambda _table, _key: None)
+    for record in log.records:
+        fold(record, rows)
+    return [row for row in rows.changes()[table].values() if row is not None]
 
 
 UNIQUE = r"(?i)unique"
@@ -419,6 +428,49 @@ class StoreContract:
         for table, changed in rows.changes().items():
             for key, state in changed.items():
                 assert store.get(table, *key) == state
+
+    def test_certificates_and_accounts_are_found_by_what_is_asked_for(
+        self, store: Store, log: ALog
+    ) -> None:
+        later_stories(log)
+        store_log(store, log)
+        certificates: list[Certificate] = sorted(made(log, CERTIFICATES), key=lambda c: c.id)
+        accounts: list[Account] = sorted(made(log, ACCOUNTS), key=lambda a: a.id)
+        now = sorted(c.not_after for c in certificates)[len(certificates) // 2]
+        account, serial, name = accounts[0].id, certificates[1].serial, certificates[-1].names[0]
+        wishes: list[tuple[CertificatesWanted, Callable[[Certificate], bool]]] = [
+            (CertificatesWanted(now), lambda _: True),
+            (CertificatesWanted(now, name=name), lambda c: name in c.names),
+            (CertificatesWanted(now, account_id=account), lambda c: c.account_id == account),
+            (CertificatesWanted(now, serial=serial), lambda c: c.serial == serial),
+            (CertificatesWanted(now, status="revoked"), lambda c: bool(c.revoked)),
+            (
+                CertificatesWanted(now, status="expired"),
+                lambda c: not c.revoked and c.not_after <= now,
+            ),
+            (
+                CertificatesWanted(now, status="valid"),
+                lambda c: not c.revoked and c.not_after > now,
+            ),
+            (CertificatesWanted(now, until=now), lambda c: c.not_after <= now),
+        ]
+        for wanted, is_wanted in wishes:
+            right = [c.id for c in certificates if is_wanted(c)]
+            assert [c.id for c in store.certificates_wanted(wanted)] == right, wanted
+            for n, id_ in enumerate(right, start=1):
+                behind = store.certificates_wanted(wanted, id_)
+                assert [c.id for c in behind] == right[n:], wanted
+        for asked in (
+            AccountsWanted(),
+            AccountsWanted(status="revoked"),
+            AccountsWanted(eab=accounts[-1].eab),
+        ):
+            found = [
+                a.id
+                for a in accounts
+                if asked.status in {"", a.status} and asked.eab in {"", a.eab}
+            ]
+            assert [a.id for a in store.accounts_wanted(asked)] == found, asked
 
     def test_rows_are_replaced_and_removed(self, store: Store) -> None:
         jobs = [a_job(f"job-{n}", n) for n in range(4)]

@@ -31,6 +31,7 @@ from tests.make.journals import (
     a_loss,
     a_recovery,
     a_rotation,
+    an_inventory,
     bindings,
     doubts,
     every_story,
@@ -222,6 +223,13 @@ def doubts_log() -> ALog:
     return log
 
 
+def inventory_log() -> ALog:
+    """Return a log in which an administrator revokes a certificate, and closes its account."""
+    log = a_log()
+    an_inventory(log)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -238,6 +246,7 @@ GOLDEN = {
     "golden-eab": eab_log,
     "golden-authorities": authorities_log,
     "golden-doubts": doubts_log,
+    "golden-inventory": inventory_log,
 }
 
 

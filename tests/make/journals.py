@@ -21,6 +21,7 @@ from events.accounts import (
     AccountCreated,
     AccountDeactivated,
     AccountKeyChanged,
+    AccountRevoked,
 )
 from events.authorities import AuthorityFailed, AuthorityRecovered
 from events.certificates import (
@@ -698,10 +699,20 @@ def later_stories(log: ALog) -> None:
     log.a_key_change(account)
     bindings(log)
     doubts(log)
+    an_inventory(log)
     a_trouble(log, "lab")
     log.say(
         AuthorityFailed("other", "the RPC server is unavailable", "0x800706ba"), "authority/other"
     )
+
+
+def an_inventory(log: ALog) -> None:
+    """Let an administrator revoke a certificate, and close its account."""
+    account = log.an_account()
+    order = log.an_order("gone.corp.internal", account=account)
+    revoked = CertificateRevoked(order, log.serials[order], 9, "administrator", publish=True)
+    log.say(revoked, f"certificate/{order}", actor=log.an_administrator())
+    log.say(AccountRevoked(account), f"account/{account}", actor=log.an_administrator())
 
 
 def a_trouble(log: ALog, authority: str) -> None:

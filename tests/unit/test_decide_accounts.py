@@ -9,7 +9,7 @@ from certeasy.decide.decision import KeyUnused
 from certeasy.decide.problems import Problem, Refused
 from events.accounts import AccountContactsChanged, AccountCreated
 from events.sealing import Sealed
-from projections.accounts import ACCOUNTS, DEACTIVATED, VALID
+from projections.accounts import ACCOUNTS, DEACTIVATED, REVOKED, VALID
 from tests.make.decided import NO_ID, World
 
 SEALED = Sealed("account/x", "box")
@@ -79,6 +79,22 @@ def test_who_left_does_not_come_back() -> None:
         with pytest.raises(Refused, match="deactivated") as caught:
             world.decide(decider, **named, **more)
         assert caught.value.problem is Problem.UNAUTHORIZED
+
+
+def test_whoever_runs_the_server_closes_an_account_once() -> None:
+    world = World()
+    account = world.account()
+    assert world.decide(accounts.revoke, account_id=account.id) == ["account.revoked"]
+    row = world.rows.get(ACCOUNTS, account.id)
+    assert row is not None
+    assert row.status == REVOKED
+    assert world.decide(accounts.revoke, account_id=account.id) == []
+    with pytest.raises(Refused, match="revoked") as caught:
+        accounts.signed_by(world.rows, account.id, account.thumbprint)
+    assert caught.value.problem is Problem.UNAUTHORIZED
+    with pytest.raises(Refused, match="no account") as caught:
+        world.decide(accounts.revoke, account_id=NO_ID)
+    assert caught.value.problem is Problem.ACCOUNT_DOES_NOT_EXIST
 
 
 def test_only_the_accounts_present_key_acts_for_it() -> None:

@@ -170,6 +170,30 @@ def test_its_account_revokes_a_certificate(
     assert world.row(issued).status == VALID
 
 
+@pytest.mark.parametrize("publish", [True, False])
+def test_whoever_runs_the_server_revokes_a_certificate_once(
+    world: World, issued: str, publish: bool
+) -> None:
+    def revoke(reason: int, sha256: str = world.sha256_of(issued)) -> list[str]:
+        return world.decide(
+            revocation.by_administrator,
+            certificate_id=issued,
+            sha256=sha256,
+            reason=reason,
+            publish=publish,
+        )
+
+    with pytest.raises(Refused, match="Reason 6 is not accepted"):
+        revoke(6)
+    with pytest.raises(Refused, match="Another certificate"):
+        revoke(1, "0" * 64)
+    assert revoke(1) == ["certificate.revoked"]
+    fact = world.facts[-1][1]
+    assert isinstance(fact, CertificateRevoked)
+    assert (fact.by, fact.reason, fact.publish) == ("administrator", 1, publish)
+    assert revoke(4) == []
+
+
 def test_the_holder_of_its_key_revokes_a_certificate(world: World, issued: str) -> None:
     with pytest.raises(Refused) as caught:
         by_key(world, issued, "another key")

@@ -7,6 +7,7 @@ from events.accounts import (
     AccountCreated,
     AccountDeactivated,
     AccountKeyChanged,
+    AccountRevoked,
 )
 from events.certificates import (
     CertificateReplaced,
@@ -75,6 +76,12 @@ def changed_after_the_end(log: ALog) -> None:
     account = log.an_account()
     log.say(AccountDeactivated(account), f"account/{account}")
     log.say(AccountContactsChanged(account), f"account/{account}")
+
+
+def closed_twice(log: ALog) -> None:
+    account = log.an_account()
+    log.say(AccountRevoked(account), f"account/{account}")
+    log.say(AccountRevoked(account), f"account/{account}")
 
 
 def bound_with_a_key_that_nobody_made(log: ALog) -> None:
@@ -257,6 +264,7 @@ def signed_with_another_key(log: ALog) -> None:
         (registered_again, "created a second time"),
         (ordered_again, "created a second time"),
         (changed_after_the_end, "although it is deactivated"),
+        (closed_twice, "although it is revoked"),
         (bound_with_a_key_that_nobody_made, "eab.used for eab key .* before it was created"),
         (bound_more_often_than_may_be, "more often than it may be"),
         (bound_after_the_key_was_taken_back, "eab.used for eab key .* although it is revoked"),

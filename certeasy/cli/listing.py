@@ -1,0 +1,107 @@
+"""Listings: lines for people, JSON or CSV, as many as are asked for, read a page at a time."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from itertools import islice
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from journal.breaks import printable
+
+S = TypeVar("S", bound=msgspec.Struct)
+C = TypeVar("C", bound=Callable[..., Any])
+_STEERS = ("=", "+", "-", "@", "\t", "\r")
+_encode = msgspec.json.encode
+
+
+class Form(Enum):
+    """How a listing is printed."""
+
+    LINES = "lines"
+    JSON = "json"
+    CSV = "csv"
+
+
+def form(*, as_json: bool, as_csv: bool) -> Form:
+    """Return how a listing is printed; the command line is wrong if it says both."""
+    if as_json and as_csv:
+        raise click.UsageError("give --json or --csv, not both")
+    return Form.JSON if as_json else Form.CSV if as_csv else Form.LINES
+
+
+def with_listing(command: C) -> C:
+    """Give a command the options of a listing: `limit`, `after`, `as_json` and `as_csv`."""
+    options = (
+        click.option(
+            "--limit",
+            metavar="N",
+            type=click.IntRange(1),
+            help="So many at most; without: all there are.",
+        ),
+        click.option(
+            "--after",
+            metavar="ID",
+            default="",
+            help="Only what comes behind this id: that of the last one that was listed.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option("--csv", "as_csv", is_flag=True, help="Print CSV, with a line of headings."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def tell(
+    found: Iterable[S], kind: type[S], how: Form, limit: int | None, line: Callable[[S], str]
+) -> None:
+    """Print what is found, the first `limit` of it; if there is more, stderr says how to go on.
+
+    The structs have an `id`, by which they are sorted.
+    """
+    rows = iter(found)
+    listed = rows if limit is None else islice(rows, limit)
+    last = ""
+    for text, id_ in _printed(listed, kind, how, line):
+        click.echo(text)
+        last = id_
+    if how is Form.JSON:
+        click.echo("]" if last else "[]")
+    if limit is not None and next(rows, None) is not None:
+        click.echo(f"certeasy: there are more: go on with --after {last}", err=True)
+
+
+def _printed(
+    rows: Iterator[S], kind: type[S], how: Form, line: Callable[[S], str]
+) -> Iterator[tuple[str, str]]:
+    """Yield what to print, and the id that it is about."""
+    names = kind.__struct_fields__
+    if how is Form.CSV:
+        yield _csv(names), ""
+    before = "[\n"
+    for row in rows:
+        id_: str = getattr(row, "id")  # noqa: B009 - mypy knows of no `id` in all structs
+        if how is Form.JSON:
+            yield f"{before}{_encode(row).decode()}", id_
+            before = ","
+        elif how is Form.CSV:
+            yield _csv([getattr(row, name) for name in names]), id_
+        else:
+            yield printable(line(row)), id_
+
+
+def _csv(cells: Iterable[object]) -> str:
+    """Return a line of CSV (RFC 4180, without its end)."""
+    page = io.StringIO()
+    csv.writer(page, lineterminator="").writerow([_cell(cell) for cell in cells])
+    return page.getvalue()
+
+
+def _cell(value: object) -> str:
+    """Return a cell; no spreadsheet takes it for a formula."""
+    text = " ".join(value) if isinstance(value, tuple) else str(value)
+    return f"'{text}" if text.startswith(_STEERS) else text
