@@ -328,7 +328,7 @@ def test_a_forked_log_is_restored_with_its_orphaned_lines(forked: Two) -> None:
 
 def test_lost_lines_whose_positions_are_free_are_put_back_instead(tmp_path: Path) -> None:
     both = Two(tmp_path)
-    both.serve(both.one, an_account("known"))
+    both.serve(both.one, an_account("known"), an_account("shut"))
     sql(both.database, "SELECT 1")
     replica = shutil.copy(both.database, tmp_path / "replica.sqlite")
     both.serve(both.one, lost_work)
