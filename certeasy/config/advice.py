@@ -53,8 +53,11 @@ def _server(settings: Settings) -> Iterator[str]:
         yield "server.tls is false: the listener speaks plain HTTP, so only a proxy may reach it"
     if not server.tls and settings.tls_certificate_manager.bundles:
         yield "server.tls is false: tls-certificate-manager.bundles are not used"
-    if server.trusted_proxies and not server.remote_ip_header:
-        yield "server.trusted-proxies does nothing without server.remote-ip-header"
+    if server.trusted_proxies and not (server.remote_ip_header or server.proxy_protocol):
+        yield (
+            "server.trusted-proxies does nothing without server.remote-ip-header or"
+            " server.proxy-protocol"
+        )
     if any(network.prefixlen == 0 for network in server.trusted_proxies):
         yield "server.trusted-proxies contains everybody: any client can claim any address"
     for key, listen in (("server", server.listen), ("admin", settings.admin.listen)):

@@ -92,6 +92,9 @@ def _listeners(settings: Settings, page: Page) -> None:
     if server.remote_ip_header and not server.trusted_proxies and page.sound("server"):
         what = "without server.trusted-proxies, every client could claim any address"
         page.add("server.remote-ip-header", what)
+    if server.proxy_protocol and not server.trusted_proxies and page.sound("server"):
+        what = "needs server.trusted-proxies: a PROXY header is believed of proxies only"
+        page.add("server.proxy-protocol", what)
     if settings.logs.output == "file" and settings.logs.file is None and page.sound("logs"):
         page.add("logs.output", '"file" needs logs.file, the path to write to')
 

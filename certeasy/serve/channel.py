@@ -19,6 +19,7 @@ from waitress.channel import HTTPChannel  # type: ignore[import-untyped] # waitr
 
 from certeasy.log import logger
 from certeasy.serve.limits import Phase
+from certeasy.serve.proxy_header import Ahead
 from certeasy.serve.requests import Request
 from certeasy.serve.responses import Answer, Refusal
 
@@ -51,8 +52,11 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress carries no types
         self.linger_after_answer = False
         self.lingering = False
         self.origin: str | None = None
+        self.ahead: Ahead | None = None
+        """What a proxy has to say before anything else; None: it has, or there is none."""
         self.opened_at: float = server.turned_at
         super().__init__(server, sock, addr, adj, map=map)
+        self.addr: tuple[Any, ...] = addr
         self.seen = (self.phase(), 0)
         self.seen_at: float = server.turned_at
 
@@ -62,10 +66,13 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress carries no types
         """Return what this connection is busy with."""
         if self.lingering:
             return Phase.LINGERING
+        if self.ahead is not None:
+            return Phase.HANDSHAKE
         if self.total_outbufs_len:
             return Phase.WRITING
-        if self.requests:
-            return Phase.WORKING
+        return Phase.WORKING if self.requests else self._reading()
+
+    def _reading(self) -> Phase:
         request = self.request
         if request is None:
             return Phase.IDLE
@@ -106,6 +113,32 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress carries no types
     def handle_read(self) -> None:
         """Take what has arrived."""
         self.heard = True
+        if self.ahead is not None:
+            self.hear_the_proxy(self.ahead)
+        else:
+            self.take()
+
+    def hear_the_proxy(self, ahead: Ahead) -> None:
+        """Take what a proxy says about who is behind it; from then on it is that client's."""
+        try:
+            header = ahead.take(self.socket)
+        except NOT_NOW:
+            return
+        except ValueError as error:
+            text = "%s is a trusted proxy and sends no PROXY header that can be read: %s"
+            self.server.warn(text, self.addr[0], error)
+            self.handle_close()
+        except (OSError, EOFError):
+            self.handle_close()
+        else:
+            if header is not None:
+                self.ahead = None
+                if header.client is not None:
+                    self.addr = header.client
+                    self.server.settle(self)
+
+    def take(self) -> None:
+        """Take some bytes of a request."""
         try:
             with self.socket_lock:
                 data = self.socket.recv(self.adj.recv_bytes)

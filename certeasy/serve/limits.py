@@ -32,7 +32,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     taken, `idle_timeout` between requests, `handshake_timeout` over a whole TLS handshake. The
     application's own time is not limited here. `bodies_bytes` is the room for the bodies of all
     requests that are not yet answered, and at least `max_body_bytes`. Addresses in
-    `trusted_proxies` may have as many connections as there are, any other one its share of them.
+    `trusted_proxies` may have as many connections as there are, any other one its share of them;
+    with `proxy_protocol` each of theirs begins with a PROXY header, and counts as its client's.
     """
 
     threads: int = 32
@@ -40,6 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int = 1024 * 1024
     bodies_bytes: int = 64 * 1024 * 1024
     trusted_proxies: tuple[Network, ...] = ()
+    proxy_protocol: bool = False
     handshake_timeout: timedelta = timedelta(seconds=10)
     read_header_timeout: timedelta = timedelta(seconds=5)
     read_timeout: timedelta = timedelta(seconds=10)

@@ -148,6 +148,7 @@ def limits_of(server: ServerSettings) -> Limits:
         connection_limit=server.connection_limit,
         max_body_bytes=server.max_body_bytes,
         trusted_proxies=server.trusted_proxies,
+        proxy_protocol=server.proxy_protocol,
         handshake_timeout=server.handshake_timeout,
         read_header_timeout=server.read_header_timeout,
         read_timeout=server.read_timeout,

@@ -35,6 +35,7 @@ from certeasy.serve.limits import (
     share_of_one_address,
 )
 from certeasy.serve.places import Places, quiet
+from certeasy.serve.proxy_header import Ahead
 from certeasy.serve.server_names import undecodable_names_dropped
 from certeasy.serve.tls_channel import RECORD_BYTES, TlsChannel
 from certeasy.serve.workers import Workers
@@ -74,6 +75,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress carries no types
         self.allowed = seconds_allowed(limits)
         self.bodies = Bodies(max(limits.bodies_bytes, limits.max_body_bytes))
         self.places = Places(share_of_one_address(limits), limits.trusted_proxies)
+        self.proxy_protocol = limits.proxy_protocol
         self.turned_at = time.monotonic()
         self.draining = False
         self.drained = threading.Event()
@@ -207,7 +209,19 @@ class Server(TcpWSGIServer):  # type: ignore[misc] # waitress carries no types
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         channel = self.channel_class(self, connection, address, self.adj, map=self._map)
         channel.origin = origin
+        if self.proxy_protocol and origin is None:
+            channel.ahead = Ahead()
         self.places.enter(channel)
+
+    def settle(self, channel: Channel) -> None:
+        """Give a connection the place of the client whose it turned out to be, if there is one."""
+        origin = self.places.origin(channel.addr[0])
+        if self._has_place(origin):
+            self.places.leave(channel)
+            channel.origin = origin
+            self.places.enter(channel)
+        else:
+            channel.handle_close()
 
     def _has_place(self, origin: str | None) -> bool:
         if origin is None or not self.places.is_full(origin):

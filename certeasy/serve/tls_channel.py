@@ -59,13 +59,12 @@ class TlsChannel(Channel):
         """Tell whether something is to be sent, or the connection to be ended."""
         return self.to_send if self.shaking else super().writable()
 
-    def handle_read(self) -> None:
-        """Take what has arrived: a step of the handshake, or of a request."""
-        self.heard = True
+    def take(self) -> None:
+        """Take some bytes: of the handshake, or of a request."""
         if self.shaking:
             self.shake()
         else:
-            super().handle_read()
+            super().take()
 
     def handle_write(self) -> None:
         """Send what waits: a step of the handshake, or of an answer."""

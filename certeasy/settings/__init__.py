@@ -60,6 +60,8 @@ class ServerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     shutdown_timeout: timedelta = timedelta(seconds=30)
     remote_ip_header: str | None = None
     trusted_proxies: tuple[Network, ...] = ()
+    proxy_protocol: bool = False
+    """Connections of trusted proxies begin with a PROXY header (version 1 or 2); no others do."""
     finalize_wait: timedelta = timedelta(seconds=10)
     order_lifetime: timedelta = timedelta(days=7)
     pre_authorization: bool = False

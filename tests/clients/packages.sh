@@ -2,10 +2,10 @@
 # Install the Debian packages that `make interop` drives; what is there already stays as it is.
 set -eu
 packages="acme-tiny acmetool apache2-bin caddy certbot curl dehydrated gcc golang-go
-  golang-golang-x-crypto-dev iproute2 krb5-user lacme lacme-accountd lego
-  libcrypt-openssl-rsa-perl libkrb5-dev liblwp-protocol-https-perl openssl python3-dev
-  python3-samba ruby-acme-client samba samba-ad-dc samba-ad-provision samba-dsdb-modules
-  samba-vfs-modules uacme util-linux winbind"
+  golang-golang-x-crypto-dev haproxy iproute2 krb5-user lacme lacme-accountd lego
+  libcrypt-openssl-rsa-perl libkrb5-dev liblwp-protocol-https-perl libnginx-mod-stream
+  nginx-light openssl python3-dev python3-samba ruby-acme-client samba samba-ad-dc
+  samba-ad-provision samba-dsdb-modules samba-vfs-modules uacme util-linux winbind"
 if [ "${CERTEASY_TEST_SERVER:-}" = pebble ]; then packages="$packages pebble"; fi
 missing=
 for package in $packages; do

@@ -3,8 +3,8 @@
 import functools
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import msgspec
@@ -18,11 +18,14 @@ from tests.make.tls_files import make_server_certificate
 CERTEASY = Path(sys.executable).with_name("certeasy")
 # Under `coverage run` the server's lines count too; the variables say so to its process.
 MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}  # noqa: TID251 - not the server's
+Front = Callable[[int, int], AbstractContextManager[object]]
+"""Runs what passes on, to the first of two ports, what comes in at the second."""
 CONFIG = """\
 workdir: {folder}/work
 server:
-  url: ["https://127.0.0.1:{port}"]
+  url: ["https://127.0.0.1:{public_port}"]
   listen: 127.0.0.1:{port}
+  {server}
 admin:
   listen: 127.0.0.1:{admin_port}
 logs:
@@ -30,7 +33,7 @@ logs:
 tls-certificate-manager:
   bundles:
     - name: own
-      hosts: ["127.0.0.1"]
+      hosts: ["127.0.0.1", acme.corp.example]
       mode: files
       certificate: {folder}/tls.pem
       key: {folder}/tls.key
@@ -73,15 +76,19 @@ EMBEDDED = """\
 
 
 @contextmanager
-def certeasy(folder: Path, authority: str = EMBEDDED) -> Iterator[AcmeServer]:
+def certeasy(
+    folder: Path, authority: str = EMBEDDED, *, server: str = "", front: Front | None = None
+) -> Iterator[AcmeServer]:
     """Run `certeasy serve` on ports of its own; its files go into `folder`.
 
-    `authority` is the one entry, named lab-ca, of the configuration's list.
+    `authority` is the one entry, named lab-ca, of the configuration's list, `server` more lines of
+    that section, `front` what clients speak to in the place of the server itself.
 
     When it has stopped, raises AssertionError unless its journal, its database and what is folded
     from them agree.
     """
     port, http01_port, tls_alpn01_port = free_port(), free_port(), free_port()
+    public_port = port if front is None else free_port()
     root_pem = make_server_certificate(folder)
     config = folder / "config.yml"
     (folder / "work").mkdir()
@@ -92,14 +99,19 @@ def certeasy(folder: Path, authority: str = EMBEDDED) -> Iterator[AcmeServer]:
         dns.records = TxtFolder(txt, {f"*.{ZONE}": ["A 127.0.0.1"]})
         ports = {
             "port": port,
+            "public_port": public_port,
+            "server": server,
             "admin_port": free_port(),
             "http01_port": http01_port,
             "tls_alpn01_port": tls_alpn01_port,
             "dns_port": dns.port,
         }
         config.write_text(CONFIG.format(folder=folder, zone=ZONE, authority=authority, **ports))
-        with running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED):
-            url = f"https://127.0.0.1:{port}/acme/directory"
+        with (
+            running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED),
+            nullcontext() if front is None else front(port, public_port),
+        ):
+            url = f"https://127.0.0.1:{public_port}/acme/directory"
             binding = functools.partial(new_binding, config)
             yield AcmeServer(url, root_pem, http01_port, tls_alpn01_port, txt, binding)
     run([CERTEASY, "audit", "verify", "-f", config], cwd=folder)

@@ -1,4 +1,4 @@
-"""A certificate for 127.0.0.1 in files, and the root that clients are told to trust.
+"""A certificate for 127.0.0.1 and acme.corp.example in files, and the root that clients trust.
 
 Complete enough for clients that are strict about RFC 5280, as Python is from 3.13 on.
 """
@@ -26,13 +26,14 @@ CA_USAGE = x509.KeyUsage(
 
 
 def make_server_certificate(folder: Path) -> Path:
-    """Write tls.pem and tls.key for 127.0.0.1, and return the path of the root that signed it."""
+    """Write tls.pem and tls.key, and return the path of the root that signed it."""
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     root = certificate("Lab root", root_key, root_key)
     root = root.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     root = root.add_extension(CA_USAGE, critical=True)
-    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-    leaf = certificate("ACME server", key, root_key).add_extension(address, critical=False)
+    hosts = [x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("acme.corp.example")]
+    names = x509.SubjectAlternativeName(hosts)
+    leaf = certificate("ACME server", key, root_key).add_extension(names, critical=False)
     for name, made in (("root.pem", root), ("tls.pem", leaf)):
         signed = made.sign(root_key, hashes.SHA256())
         (folder / name).write_bytes(signed.public_bytes(serialization.Encoding.PEM))
