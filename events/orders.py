@@ -151,7 +151,8 @@ class OrderFinalized(Event, frozen=True):
 class IssuanceSubmitted(Event, frozen=True):
     """The request is about to be handed to the authority: from here on a certificate may exist.
 
-    `after` is the highest request number of that authority that the log knew by then; empty: none.
+    `after` is the highest request number of that authority that the log knew by then and that could
+    be believed (`projections.marks`); empty: none.
     """
 
     attempt: int

@@ -107,7 +107,7 @@ def issued(fact: CertificateIssued, line: Envelope, rows: Rows) -> None:
         request_id=fact.request_id,
     )
     rows.put(CERTIFICATES, certificate)
-    marks.seen(rows, fact.authority, fact.request_id)
+    marks.seen(rows, fact.authority, fact.request_id, order.request_id)
     rows.put(orders.ORDERS, replace(orders.over(order, line), status=orders.VALID, csr=b""))
     rows.delete(JOBS, order.id)
     suspects.look_for(rows, order.id, order.abandoned, line)
@@ -139,7 +139,7 @@ def recovered(fact: CertificateRecovered, line: Envelope, rows: Rows) -> None:
 def mismatched(fact: CertificateMismatched, line: Envelope, rows: Rows) -> None:
     """What came back was given to nobody; the submission has its outcome."""
     order = orders.present(rows, line, orders.PROCESSING)
-    marks.seen(rows, fact.authority, fact.request_id)
+    marks.seen(rows, fact.authority, fact.request_id, order.request_id)
     rows.put(orders.ORDERS, orders.over(order, line))
     _given_to_nobody(fact, order, line, rows, revocations.MISMATCHED)
 

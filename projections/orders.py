@@ -284,7 +284,7 @@ def submitted(fact: IssuanceSubmitted, line: Envelope, rows: Rows) -> None:
 def pending(fact: IssuancePending, line: Envelope, rows: Rows) -> None:
     """The authority has the request, and somebody has to approve it."""
     order = _awaiting(rows, line, fact.attempt, fact.authority)
-    marks.seen(rows, fact.authority, fact.request_id)
+    marks.seen(rows, fact.authority, fact.request_id, order.request_id)
     waiting = replace(
         order,
         request_id=fact.request_id,
@@ -297,7 +297,7 @@ def pending(fact: IssuancePending, line: Envelope, rows: Rows) -> None:
 def in_doubt(fact: IssuanceInDoubt, line: Envelope, rows: Rows) -> None:
     """The answer was lost; what is known of it is kept."""
     order = _awaiting(rows, line, fact.attempt, fact.authority)
-    marks.seen(rows, fact.authority, fact.request_id)
+    marks.seen(rows, fact.authority, fact.request_id, order.request_id)
     request_id = fact.request_id or order.request_id
     rows.put(ORDERS, replace(order, doubted=True, request_id=request_id, position=line.position))
 
@@ -305,7 +305,7 @@ def in_doubt(fact: IssuanceInDoubt, line: Envelope, rows: Rows) -> None:
 def abandoned(fact: IssuanceAbandoned, line: Envelope, rows: Rows) -> None:
     """An attempt is given up: the last one, or, as something was learnt late, an earlier one."""
     order = present(rows, line, PROCESSING, VALID, INVALID)
-    marks.seen(rows, fact.authority, fact.request_id)
+    marks.seen(rows, fact.authority, fact.request_id, order.request_id)
     id_ = suspect_id(order.id, fact.attempt)
     known = rows.get(SUSPECTS, id_)
     if known is not None:
@@ -350,7 +350,7 @@ def searched(fact: IssuanceSearched, line: Envelope, rows: Rows) -> None:
 def issuance_failed(fact: IssuanceFailed, line: Envelope, rows: Rows) -> None:
     """The attempt is known to have made no certificate."""
     order = present(rows, line, PROCESSING)
-    marks.seen(rows, fact.authority, fact.request_id)
+    marks.seen(rows, fact.authority, fact.request_id, order.request_id)
     rows.put(ORDERS, over(order, line))
 
 

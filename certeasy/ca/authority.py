@@ -106,7 +106,8 @@ class Trace(Struct, frozen=True):
     """What the log knows of a submission whose answer was lost.
 
     `request_id` is the authority's number for it, if that much was learnt. `after` is the highest
-    number of that authority's that was known when it was submitted; empty: none was.
+    number of that authority's that was known when it was submitted, and could be believed; empty:
+    none was.
     """
 
     request_id: str = ""

@@ -79,3 +79,21 @@ def test_a_twin_is_found_though_another_ca_has_the_same_number(tmp_path: Path) -
         lab.tells(order_id, "revocation.published", seconds=15)
         assert set(first.revoked) == {serial_of(first.issued[1]).lstrip("0")}
         assert second.revoked == {}
+
+
+def test_one_absurd_number_does_not_end_all_looking(tmp_path: Path) -> None:
+    """Who looks for the request of a lost answer begins behind the highest number that is known."""
+    clock = MovedClock()
+    with (
+        a_ca(clock=clock) as ca,
+        an_adcs_lab(tmp_path, ca, clock=clock, lost_answers="probe") as lab,
+    ):
+        client, database = lab.a_client(), ca.ca.database
+        for number, name in ((7, "one"), (4_294_967_290, "two"), (8, "three")):
+            database._next = number
+            lab.ends(lab.finalized(client, f"{name}.lab.test"), "valid")
+        ca.once(cuts(at=20))
+        order_id = lab.finalized(client, "lost.lab.test", key=2)
+        lab.ends(order_id, "valid")
+        assert lab.given(order_id) == ca.issued[3]
+        assert len(ca.issued) == 4

@@ -17,7 +17,7 @@ from events.orders import (
 from events.orders import Problem as Told
 from projections.accounts import Account
 from projections.jobs import JOBS, REVOKE, TWINS, Job
-from projections.marks import MARKS
+from projections.marks import KEPT, MARKS
 from projections.orders import INVALID, PROCESSING, VALID
 from projections.revocations import (
     FAILED,
@@ -153,6 +153,51 @@ def test_of_two_numbers_the_later_one_counts(
     mark = world.rows.get(MARKS, "ca")
     assert mark is not None
     assert mark.request_id == highest
+
+
+FEW = tuple(str(number) for number in range(1, KEPT + 1))
+
+
+@pytest.mark.parametrize(
+    ("told", "highest"),
+    [
+        (("4294967290",), "4294967290"),
+        (("17", "4294967290"), "17"),
+        (("4294967290", "17"), "17"),
+        (("17", "4294967290", "18"), "18"),
+        (("17", "200000", "300001"), "17"),
+        # A CA that others ask as well has come so far:
+        (("17", "200000", "200003"), "200003"),
+        # What is near enough to be believed is forgotten again:
+        (("90000", *FEW), FEW[-1]),
+        (("90000", *FEW[:-1]), "90000"),
+        # It was restored from a backup:
+        (tuple(str(5000 + number) for number in range(20)) + FEW, FEW[-1]),
+    ],
+)
+def test_a_number_that_is_far_above_all_others_is_not_believed_alone(
+    world: World, order_id: str, told: tuple[str, ...], highest: str
+) -> None:
+    """Whoever looks for a request begins behind the mark: behind the end of all, he finds none."""
+    for number in told:
+        world.decide(issuance.in_doubt, order_id, replace(LOST, request_id=number))
+    mark = world.rows.get(MARKS, "ca")
+    assert mark is not None
+    assert mark.request_id == highest
+    assert len(mark.recent) <= KEPT
+
+
+def test_a_number_that_is_told_again_is_no_news(world: World, account: Account) -> None:
+    """Requests that an officer approves after days say nothing of what the CA is at."""
+    old = world.processing("old.test", account=account)
+    world.decide(issuance.pending, old, IssuancePending(1, "ca", "5"))
+    for number in range(100, 100 + KEPT):
+        order_id = world.processing(f"n{number}.test", account=account)
+        world.decide(issuance.in_doubt, order_id, replace(LOST, request_id=str(number)))
+    assert world.decide(issuance.in_doubt, old, replace(LOST, request_id="5"))
+    mark = world.rows.get(MARKS, "ca")
+    assert mark is not None
+    assert "5" not in mark.recent
 
 
 def test_an_order_in_doubt_for_too_long_fails_and_its_certificate_is_looked_for(
