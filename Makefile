@@ -13,13 +13,16 @@ export NO_MKDOCS_2_WARNING := 1
 PURE := events/*,journal/*,projections/*,certeasy/decide/*
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-adcs test check lint types docs fuzz interop test-all lock clean
+.PHONY: help venv install demo demo-adcs test check lint types docs fuzz interop test-all lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
 
 venv: ## make .venv with everything that `make check` needs
 	@$(PYTHON) -m tools.environment check
+
+install: ## put what a server needs into .venv, and nothing else
+	@$(PYTHON) -m tools.environment runtime
 
 demo: ## start a server, obtain a certificate from it, go on serving until Ctrl-C
 	@$(PYTHON) -m tools.environment demo

@@ -14,6 +14,7 @@ from certeasy.cli.printing import while_it_is_read
 
 COMMANDS = {  # name: (module, attribute, the help text of the listing)
     "serve": ("certeasy.cli.serve", "serve", "Run the server."),
+    "init": ("certeasy.cli.init", "init", "Ask, and write a configuration."),
     "demo": ("certeasy.cli.demo", "demo", "Show a first certificate, from nothing."),
     "validate": ("certeasy.cli.validate", "validate", "Check a configuration; change nothing."),
     "dns": ("certeasy.cli.dns", "dns", "See the DNS as a validator does."),
@@ -93,8 +94,8 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="To begin: certeasy demo; with a configuration: certeasy validate -f config.yml;"
-    " certeasy serve -f config.yml",
+    epilog="To begin: certeasy demo; to set up a server: certeasy init;"
+    " with a configuration: certeasy serve -f config.yml",
 )
 @click.version_option(__version__, prog_name="certeasy")
 def group() -> None:

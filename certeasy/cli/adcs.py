@@ -72,12 +72,12 @@ def check(
     settings = _settings(config_file)
     chosen = _chosen(settings, names)
     if as_json:
-        reports = [_report(settings, authority, template, None) for authority in chosen]
+        reports = [report(settings, authority, template, None) for authority in chosen]
         ok = all(report.ok for report in reports)
         click.echo(msgspec.json.encode({"ok": ok, "authorities": reports}).decode())
     else:
         console = Console(highlight=False, soft_wrap=True)
-        reports = [_report(settings, authority, template, console) for authority in chosen]
+        reports = [report(settings, authority, template, console) for authority in chosen]
     if not all(report.ok for report in reports):
         raise SystemExit(1)
 
@@ -102,14 +102,13 @@ def _chosen(settings: Settings, names: tuple[str, ...]) -> list[AuthoritySetting
     return [each for name, each in possible.items() if not names or name in names]
 
 
-def _report(
+def report(
     settings: Settings,
     authority: AuthoritySettings,
     template: str | None,
     console: Console | None,
 ) -> Report:
     """Look at one authority; what is found is printed as it is found, where there is a console."""
-
     chosen = authority.adcs
     assert chosen is not None
     world = Surroundings(chosen, SystemClock())

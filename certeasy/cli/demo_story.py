@@ -2,8 +2,6 @@
 
 import contextlib
 import shlex
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from certeasy.audit.verifying import Given
 from certeasy.cli.demo_client import DemoClient, Interrupted, check
 from certeasy.cli.demo_folder import ZONE, Folder
 from certeasy.cli.demo_screen import Screen
+from certeasy.cli.printing import program
 from certeasy.clock import Clock
 from certeasy.cluster.files import write_once
 from certeasy.serve.node import Node
@@ -218,14 +217,3 @@ def lego(folder: Folder) -> str:
 
 def _line(trust: str, folder: Folder, words: list[str]) -> str:
     return f"{trust}={shlex.quote(str(folder.root_pem))} {shlex.join(words)}"
-
-
-def program() -> str:
-    """Return how this program can be called again, from any folder."""
-    called = Path(sys.argv[0])
-    if called.suffix == ".py":
-        return f"{shlex.quote(sys.executable)} -m certeasy"
-    found = shutil.which("certeasy")
-    if found and Path(found).absolute() == called.absolute():
-        return "certeasy"
-    return shlex.quote(str(called.absolute()))

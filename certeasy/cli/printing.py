@@ -6,9 +6,12 @@ The auditor's kit has this too, so nothing of the server is imported here.
 import errno
 import io
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -32,6 +35,17 @@ def as_typed(message: str) -> str:
         return message
     path = str(given)
     return message.replace(_ANY_CONFIG, f' -f "{path}"' if " " in path else f" -f {path}")
+
+
+def program() -> str:
+    """Return how this program can be called again, from any folder."""
+    called = Path(sys.argv[0])
+    if called.suffix == ".py":
+        return f"{shlex.quote(sys.executable)} -m certeasy"
+    found = shutil.which("certeasy")
+    if found and Path(found).absolute() == called.absolute():
+        return "certeasy"
+    return shlex.quote(str(called.absolute()))
 
 
 class OutputClosed(Exception):

@@ -9,6 +9,7 @@ is created, resolved or connected to. What is allowed but notable comes from `wa
 from pathlib import Path
 
 from msgspec.structs import replace
+from yaml.nodes import MappingNode
 
 from certeasy.config import checks, document, reading
 from certeasy.config.advice import warnings
@@ -23,6 +24,7 @@ __all__ = [
     "fingerprint",
     "load",
     "load_page",
+    "load_text",
     "redacted",
     "warnings",
 ]
@@ -38,9 +40,18 @@ def load(path: Path) -> Settings:
 
 def load_page(path: Path) -> tuple[Settings, Page]:
     """Return the settings and the page they stand on, for whoever finds more wrong with them."""
+    return _read(document.read(path), path)
+
+
+def load_text(text: str, path: Path) -> tuple[Settings, Page]:
+    """Return the settings of a text, and its page, as if it stood in the file already."""
+    return _read(document.parse(text, path), path)
+
+
+def _read(root: MappingNode, path: Path) -> tuple[Settings, Page]:
     page = Page(path)
     place = path.absolute()
-    settings = reading.read(document.read(path), page, place.parent)
+    settings = reading.read(root, page, place.parent)
     settings = checks.completed(replace(settings, source=place))
     checks.check(settings, page)
     page.raise_if_wrong()

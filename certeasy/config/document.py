@@ -64,7 +64,11 @@ for _tag, _form, _first in (
 
 def read(path: Path) -> MappingNode:
     """Return the file's outermost section. ConfigurationError: it cannot be read or is no YAML."""
-    text = _text(path)
+    return parse(text_of(path), path)
+
+
+def parse(text: str, path: Path) -> MappingNode:
+    """Return the outermost section of a text that stands, or is to stand, in a file."""
     try:
         node = _Loader(text).get_single_node()
     except ReaderError as error:
@@ -80,7 +84,7 @@ def read(path: Path) -> MappingNode:
     return node
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """Return the file's text. ConfigurationError: not a readable file, too big, not UTF-8."""
     try:
         if path.exists() and not path.is_file():  # opening a pipe would wait for a writer

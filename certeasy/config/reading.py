@@ -41,6 +41,20 @@ def read(root: MappingNode, page: Page, configdir: Path) -> Settings:
     return _Reading(page, configdir).settings(root)
 
 
+def single(text: str, place: Place, *, at: str, configdir: Path, workdir: Path | None) -> Any:
+    """Return one value, or one item of a list, as if the text stood in a file at this place.
+
+    ValueError: it would be refused there, in the same words.
+    """
+    kind, meta = _bare(_hints(place[0])[place[1]])
+    if get_origin(kind) is tuple:
+        kind, meta = _bare(get_args(kind)[0])
+    path = partial(forms.path, configdir=configdir, workdir=workdir)
+    number = kind is int and text.isascii() and text.isdecimal()
+    node = ScalarNode(document.NUMBER if number else document.TEXT, text)
+    return scalar(node, kind, meta, at=at, place=place, path=path)
+
+
 class _Reading:
     """One file on its way: the page for its mistakes, and what its anchors stand for."""
 

@@ -7,11 +7,13 @@ from certeasy.store import schema
 
 
 class Fitness(msgspec.Struct, frozen=True):
-    """`refusals` and `warnings` are one line each; `schema` is where tables are made and found."""
+    """`refusals` and `warnings` are one line each; `schema` is where tables are made and found,
+    `version` that of the database's program."""
 
     refusals: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     schema: str = ""
+    version: str = ""
 
 
 def strangers(connection: sa.Connection, here: str) -> str | None:

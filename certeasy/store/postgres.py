@@ -138,10 +138,11 @@ def fitness_of(connection: sa.Connection) -> Fitness:
     """Return what this database is like."""
     asked = connection.exec_driver_sql(
         "SELECT current_schema(), current_setting('server_version_num')::int,"
+        " current_setting('server_version'),"
         " current_setting('server_encoding'), current_setting('fsync'),"
         " current_setting('full_page_writes'), pg_is_in_recovery()"
     ).one()
-    schema, version, encoding, fsync, whole_pages, standby = tuple(asked)
+    schema, version, named, encoding, fsync, whole_pages, standby = tuple(asked)
     refusals = [
         (version < OLDEST, "PostgreSQL 13 or later is needed"),
         (encoding != "UTF8", f"its encoding is {encoding}: create the database with ENCODING UTF8"),
@@ -164,4 +165,5 @@ def fitness_of(connection: sa.Connection) -> Fitness:
         tuple([*said, elsewhere] if elsewhere else said),
         tuple(what for is_so, what in warnings if is_so),
         schema or "",
+        str(named).partition(" ")[0],
     )

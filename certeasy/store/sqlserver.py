@@ -126,4 +126,5 @@ def fitness_of(connection: sa.Connection) -> Fitness:
         for trigger, table in connection.exec_driver_sql(TRIGGERS)
     ]
     elsewhere = strangers(connection, str(schema))
-    return Fitness(tuple([*said, elsewhere] if elsewhere else said), (), str(schema))
+    refused = tuple([*said, elsewhere] if elsewhere else said)
+    return Fitness(refused, (), str(schema), str(version))
