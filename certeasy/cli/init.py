@@ -120,7 +120,7 @@ def _source(answers: str | None, console: Console) -> Source:
 def _settled(given: Given, output: Path) -> Settings:
     """Return what the file will say, as `serve` will read it. ConfigurationError: the answers do
     not fit together, or what they name is not there."""
-    settings, page = config.load_text(config_text(given), output)
+    settings, page = config.read_text(config_text(given), output)
     preflight.check(settings, page)
     page.raise_if_wrong()
     return settings

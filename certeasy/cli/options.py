@@ -91,7 +91,7 @@ def read_for_service(config_file: Path) -> Settings:
     from certeasy.cli import preflight  # noqa: PLC0415 - an auditor's commands need no TLS
 
     with _mistakes_told():
-        settings, page = config.load_page(config_file)
+        settings, page = config.read_page(config_file)
         preflight.check(settings, page)
         page.raise_if_wrong()
         return settings

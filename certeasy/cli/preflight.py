@@ -2,47 +2,86 @@
 changed."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 
 from certeasy.ca.adcs.identity import NotAuthenticated, read_secret
+from certeasy.cluster.mounts import network_file_system
 from certeasy.config import Page
 from certeasy.serve.contexts import TlsMaterial, UnusableCertificate, server_context
-from certeasy.settings import AuthoritySettings, EmbeddedSettings, Settings, TlsBundle
+from certeasy.settings import (
+    AuthoritySettings,
+    DatabaseSettings,
+    EmbeddedSettings,
+    Settings,
+    TlsBundle,
+)
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnfit
 from certeasy.store.databases import place_of
 
+T = TypeVar("T")
 SYSTEM = Path(r"C:\Windows\System32")
 
 
 def check(settings: Settings, page: Page) -> None:
     """Note on the page every directory that cannot be written, and every certificate that is
-    none."""
-    _check_folder(page, "workdir", settings.workdir)
+    none. What could not be read of the file is passed over."""
+    _check_database(settings.database, page)
+    if page.sound("workdir"):
+        _check_folder(page, "workdir", settings.workdir)
+        _check_files(settings, page)
+    for key, authority in _entries(page, "authorities", settings.authorities):
+        _check_authority(page, f"{key}.configuration", authority)
+    bundles = settings.tls_certificate_manager.bundles if settings.server.tls else ()
+    for key, bundle in _entries(page, "tls-certificate-manager.bundles", bundles):
+        _check_bundle(page, key, bundle)
+
+
+def _entries(page: Page, key: str, entries: tuple[T, ...]) -> Iterator[tuple[str, T]]:
+    """Yield the entries of a list with their keys; none if some could not be read, for then the
+    numbers of the others are not known."""
+    if not page.has(f"{key}[{len(entries)}]"):
+        for number, entry in enumerate(entries):
+            yield f"{key}[{number}]", entry
+
+
+def _check_database(database: DatabaseSettings, page: Page) -> None:
+    """Its driver is installed, its address is one, its password can be read; a file is local."""
+    if not page.sound("database"):
+        return
+    if database.driver == "sqlite":
+        kind = network_file_system(database.path)
+        if kind is not None:
+            what = f"{database.path} is on a network file system ({kind}); use a local disk"
+            page.add("database.path", what)
+        return
+    try:
+        place_of(database)
+    except (DatabaseUnfit, ImportError) as error:
+        named = "database.password-file"
+        page.add(named if str(error).startswith(named) else "database.dsn", str(error))
+
+
+def _check_files(settings: Settings, page: Page) -> None:
+    """Files are made in directories that can be written."""
     database = settings.database
-    if database.driver != "sqlite":
-        try:
-            place_of(database)
-        except (DatabaseUnfit, ImportError) as error:
-            page.add("database.dsn", str(error))
     for key, path in (
         *([("database.path", database.path)] if database.driver == "sqlite" else []),
         ("audit.path", settings.audit.path),
         ("secrets.key-file", settings.secrets.key_file),
     ):
+        if not page.sound(key):
+            continue
         if path.is_dir():
             page.add(key, f"{path} is a directory")
         elif not path.is_relative_to(settings.workdir):
             _check_folder(page, key, path.parent, made=False)
     if settings.logs.output == "file" and settings.logs.file is not None:
         _check_folder(page, "logs.file", settings.logs.file.parent, made=False)
-    for n, authority in enumerate(settings.authorities):
-        _check_authority(page, f"authorities[{n}].configuration", authority)
-    if settings.server.tls:
-        for n, bundle in enumerate(settings.tls_certificate_manager.bundles):
-            _check_bundle(page, f"tls-certificate-manager.bundles[{n}]", bundle)
 
 
 def _check_folder(page: Page, key: str, folder: Path, *, made: bool = True) -> None:

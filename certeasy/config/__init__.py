@@ -23,8 +23,8 @@ __all__ = [
     "Page",
     "fingerprint",
     "load",
-    "load_page",
-    "load_text",
+    "read_page",
+    "read_text",
     "redacted",
     "warnings",
 ]
@@ -35,16 +35,22 @@ def load(path: Path) -> Settings:
 
     ConfigurationError: the file cannot be read, or at least one thing in it is wrong.
     """
-    return load_page(path)[0]
+    settings, page = read_page(path)
+    page.raise_if_wrong()
+    return settings
 
 
-def load_page(path: Path) -> tuple[Settings, Page]:
-    """Return the settings and the page they stand on, for whoever finds more wrong with them."""
+def read_page(path: Path) -> tuple[Settings, Page]:
+    """Return as much of the settings as could be read, and the page with the mistakes, for whoever
+    finds more wrong with them: `page.raise_if_wrong` comes last, and `page.sound` tells where.
+
+    ConfigurationError: the file as a whole cannot be read.
+    """
     return _read(document.read(path), path)
 
 
-def load_text(text: str, path: Path) -> tuple[Settings, Page]:
-    """Return the settings of a text, and its page, as if it stood in the file already."""
+def read_text(text: str, path: Path) -> tuple[Settings, Page]:
+    """Return the same of a text, as if it stood in the file already."""
     return _read(document.parse(text, path), path)
 
 
@@ -54,5 +60,4 @@ def _read(root: MappingNode, path: Path) -> tuple[Settings, Page]:
     settings = reading.read(root, page, place.parent)
     settings = checks.completed(replace(settings, source=place))
     checks.check(settings, page)
-    page.raise_if_wrong()
     return settings, page

@@ -122,3 +122,67 @@ def test_the_programs_of_windows_are_there(tmp_path):
     for program in programs:
         program.touch(mode=0o700)
     assert with_authority(tmp_path, CLI, *settings).exit_code == 0
+
+
+def told(result):
+    assert result.exit_code == 1, result.output
+    return [line.split(": ")[1] for line in result.stderr.splitlines()]
+
+
+def test_what_is_wrong_in_the_file_and_on_the_disk_is_told_at_once(tmp_path):
+    config = a_config(
+        tmp_path,
+        server="{url: [https://acme.corp.test], threads: 0}",
+        tls_certificate_manager=BUNDLE.format(certificate="no.pem", key="no.key"),
+        audit='{path: "%CONFIGDIR%/nowhere/audit.log", min-free-bytes: 1}',
+        authorities=ADCS.format('password-file: "%CONFIGDIR%/password"'),
+        issuance_policies="[{name: p, dns: {allow: [corp.test]}}]",
+        default_profile="web",
+    )
+    result = validate(config)
+    keys = told(result)
+    assert sorted(keys) == [
+        "audit.min-free-bytes",
+        "audit.path",
+        "authorities[0].configuration.password-file",
+        "default-profile",
+        "issuance-policies[0].dns.allow[0]",
+        "server.threads",
+        "tls-certificate-manager.bundles[0].certificate",
+        "tls-certificate-manager.bundles[0].key",
+    ]
+    rows = config.read_text().splitlines()
+    for line, key in zip(result.stderr.splitlines(), keys, strict=True):
+        number = int(line.split(":")[1])
+        assert any(part.partition("[")[0] in rows[number - 1] for part in key.split("."))
+
+
+def test_an_entry_that_could_not_be_read_does_not_shift_the_others(tmp_path):
+    wrong = "{name: no, type: none}, "
+    text = ADCS.replace(
+        "[{{name: ca", "[" + wrong.replace("{", "{{").replace("}", "}}") + "{{name: ca"
+    )
+    authorities = text.format('password-file: "%CONFIGDIR%/password"')
+    assert "authorities[0].configuration.password-file" not in told(
+        validate(a_config(tmp_path, authorities=authorities))
+    )
+
+
+def test_a_file_that_is_no_yaml_is_told_alone(tmp_path):
+    config = a_config(tmp_path, audit='{path: "%CONFIGDIR%/nowhere/audit.log"')
+    result = validate(config)
+    assert len(result.stderr.splitlines()) == 1
+    assert "config.yml:" in result.stderr
+
+
+def test_serve_tells_the_same_as_validate(tmp_path):
+    config = a_config(tmp_path, audit='{path: "%CONFIGDIR%/nowhere/a", min-free-bytes: 1}', x="1")
+    served = CliRunner().invoke(group, ["serve", "-f", str(config)])
+    assert served.exit_code == 1
+    assert served.stderr == validate(config).stderr
+    assert len(served.stderr.splitlines()) == 3
+
+
+def test_the_password_of_a_database_can_be_read(tmp_path):
+    database = '{driver: postgres, dsn: "postgresql://u@h/d", password-file: "%CONFIGDIR%/no"}'
+    assert told(validate(a_config(tmp_path, database=database))) == ["database.password-file"]
