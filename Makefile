@@ -43,11 +43,12 @@ check: lint docs fuzz ## lint, types, import picture, documents, a little fuzzin
 	@$(BIN)/coverage report
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100
 
-lint: venv ## ruff, mypy, import-linter
+lint: venv ## ruff, mypy, import-linter, hadolint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+	@if [ -x $(BIN)/hadolint ]; then $(BIN)/hadolint Dockerfile; fi # it is not for every platform
 
 docs: venv ## build the documents into site/, strictly
 	@$(BIN)/mkdocs build --strict --quiet
@@ -59,8 +60,8 @@ fuzz: ## give the readers of requests any bytes, SECONDS (3) for each of them
 interop: ## drive every ACME client there is, and print the table (root: installs what is missing)
 	@$(PYTHON) -m tools.environment test
 	@sh tests/clients/packages.sh
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/interop.txt
-	@$(BIN)/python $(PYTEST) -m '' --timeout 300 tests/clients
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/interop.txt --requirement requirements/release.txt
+	@$(BIN)/python $(PYTEST) -m '' --timeout 300 tests/clients tests/packaging/test_release.py
 
 test-all: ## run the tests on every Python 3.11 or later that is installed here
 	@sh tools/every_python.sh

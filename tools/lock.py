@@ -21,6 +21,7 @@ WANTED = {
     "databases": [*DATABASES, "--group=build"],
     "demo": ["--extra=demo", "--group=build"],
     "runtime": ["--group=build"],
+    "server": [*DATABASES, "--extra=windows"],
 }
 
 
@@ -30,8 +31,10 @@ def main() -> None:
         bound = [] if name == LARGEST else [f"--constraint={lock(LARGEST)}"]
         compile_lock(name, ["pyproject.toml", *what, *bound, *sys.argv[1:]])
     compile_lock("build", ["--group=pyproject.toml:build", f"--constraint={lock(LARGEST)}"])
-    # It is installed on top of the rest, so it has the same versions.
-    compile_lock("interop", ["--group=pyproject.toml:interop", f"--constraint={lock(LARGEST)}"])
+    # These are installed on top of the rest, so they have the same versions.
+    for more in ("interop", "release"):
+        bound = [f"--constraint={lock(LARGEST)}"]
+        compile_lock(more, [f"--group=pyproject.toml:{more}", *bound])
     for alone in ("lock", "certipy"):
         compile_lock(alone, [f"--group=pyproject.toml:{alone}"])
 
