@@ -24,4 +24,4 @@ def test_no_order_is_lost_and_every_certificate_is_accounted_for(tmp_path: Path)
     assert outcome.rounds == 5
     assert outcome.certificates > 5, outcome
     assert outcome.given <= outcome.issued_by_the_ca, outcome
-    assert outcome.lost <= outcome.mismatched, outcome
+    assert outcome.lost == outcome.mismatched + outcome.given_up, outcome

@@ -86,11 +86,13 @@ class Client:
         connection: Connection,
         keys: tuple[ec.EllipticCurvePrivateKey, ec.EllipticCurvePrivateKey],
         first_poll: float,
+        give_up_after: float = GIVE_UP_AFTER,
     ) -> None:
         self.tally = Tally()
         self._connection = connection
         self._key, self._certificate_key = keys
         self._first_poll = first_poll
+        self._give_up_after = give_up_after
         self._nonce: str | None = None
         self._directory = Directory("", "", "")
         self._identity: dict[str, object] = {"jwk": jwk(self._key)}
@@ -130,7 +132,7 @@ class Client:
 
     def _wait(self, kind: str, url: str, reply: Reply | None) -> State:
         """Poll until the object is valid, and return it; `reply` is what was said of it last."""
-        ends = time.monotonic() + GIVE_UP_AFTER
+        ends = time.monotonic() + self._give_up_after
         pause = self._first_poll
         polls = 0
         while True:

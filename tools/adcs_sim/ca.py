@@ -185,6 +185,12 @@ class Ca:
         with self._once_lock:
             self._once.extend(behaviours)
 
+    def forget(self) -> None:
+        """Forget what was told of the next requests and calls."""
+        with self._once_lock:
+            self._once.clear()
+            self._officers_once.clear()
+
     def officers_meet(self, *behaviours: Behaviour) -> None:
         """Tell what becomes of the next calls by officers, one after another."""
         with self._once_lock:

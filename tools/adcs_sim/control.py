@@ -96,6 +96,14 @@ class Once(_Command, frozen=True, kw_only=True):
         machine.ca.once(*self.behaviours)
 
 
+class Forget(_Command, frozen=True):
+    """Forget what was told of the next requests and calls."""
+
+    def on(self, machine: Machine) -> None:
+        """Do it."""
+        machine.ca.forget()
+
+
 class Meet(_Command, frozen=True, kw_only=True):
     """Tell what becomes of the next calls by officers."""
 
@@ -172,6 +180,7 @@ Command = (
     | Behave
     | Offer
     | Once
+    | Forget
     | Meet
     | Approve
     | Deny

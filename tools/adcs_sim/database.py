@@ -145,9 +145,10 @@ class Database:
     def _keep(self, request: Request) -> None:
         self._requests[request.id] = request
         self._next = max(self._next, request.id + 1)
-        if request.certificate and request.certificate not in self._signed:
+        if request.certificate:
             self._signed[request.certificate] = None
-            self._serials[serial_of(request.certificate)] = request.id
+            # Another order's, in the place of its own, is revoked in the row that it came with.
+            self._serials.setdefault(serial_of(request.certificate), request.id)
 
 
 def serial_of(der: bytes) -> str:

@@ -1,8 +1,9 @@
 """An ACME client as good ones are: it does not give up because a server is away for a while.
 
 It is the load generator's, with more patience: what gets no answer, or a 503, is signed anew and
-sent again until it is answered; a badNonce is forgiven once per request, as certbot does. Whatever
-it is told goes into the ledger.
+sent again until it is answered; a badNonce is forgiven once per request, as certbot does. An order
+is asked for as long as it may take when the server is killed every few seconds and the CA is left
+alone for a while after every cut. Whatever it is told goes into the ledger.
 """
 
 import base64
@@ -22,6 +23,8 @@ from tools.acmeload.https import Connection, Reply
 from tools.crashlab.ledger import REVOKED, Ledger, Request, change_of, state_of
 
 PATIENCE = 120.0
+ORDER_PATIENCE = 420.0
+"""Longer than an authority is ever left alone."""
 TIMEOUT = 25.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 MAX_RETRY_AFTER = 10.0
@@ -54,7 +57,7 @@ class PatientClient(Client):
         """`over` ends all patience."""
         where = urlsplit(directory)
         connection = Connection(where.hostname or "", where.port or 443, context, TIMEOUT)
-        super().__init__(connection, keys, FIRST_POLL)
+        super().__init__(connection, keys, FIRST_POLL, ORDER_PATIENCE)
         self._ledger = ledger
         self._over = over
         self._url = directory

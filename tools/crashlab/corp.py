@@ -17,6 +17,7 @@ from tools.adcs_sim.control import (
     Command,
     Description,
     Drop,
+    Forget,
     Issued,
     Once,
     Requests,
@@ -120,6 +121,11 @@ class Corp:
     def once(self, *behaviours: Behaviour) -> None:
         """Tell what becomes of the next requests."""
         self._ask(Once(behaviours=behaviours))
+
+    def well(self) -> None:
+        """Do nothing out of the ordinary from now on."""
+        self.behaves(Behaviour())
+        self._ask(Forget())
 
     def drop(self) -> None:
         """Cut every connection."""

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tools.acmeload.client import OrderFailed, thumbprint
 from tools.acmeload.responder import Responder, name_of
-from tools.crashlab.client import PATIENCE, PatientClient
+from tools.crashlab.client import ORDER_PATIENCE, PATIENCE, PatientClient
 from tools.crashlab.ledger import Ledger
 from tools.crashlab.server import ZONE, Server
 from tools.crashlab.trouble import NotHeld
@@ -53,7 +53,7 @@ class Crew:
             if thread.ident is None:
                 thread.start()
 
-    def rest(self, seconds: float = PATIENCE * 3) -> None:
+    def rest(self, seconds: float = ORDER_PATIENCE + PATIENCE) -> None:
         """Let every client finish its order, and wait until all have. Raises NotHeld."""
         self._go.clear()
         with self._rest:

@@ -5,23 +5,23 @@ server is killed, at an instant that the round is about or at any; then as in `k
 the CA is asked for every certificate that it ever issued. Each was given to the order that it is
 for, or is revoked at the CA and recorded, or is one that the log names as a possible twin; none is
 given to anybody else; and every order has its certificate, but for those that were sent a wrong
-one. What holders revoked is revoked at the CA, and nothing else that somebody has.
+one, or lost so many answers that the server may not ask again. What holders revoked is revoked at
+the CA, and nothing else that somebody has.
 """
 
 import random
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
 from tools.adcs_sim.behaviour import Behaviour, Wrong, cuts, issues
+from tools.crashlab.books import MOST_LOST, books_of, ends_of
 from tools.crashlab.corp import Corp
 from tools.crashlab.lab import Lab, lab
-from tools.crashlab.ledger import ISSUED, ORDER
+from tools.crashlab.ledger import INVALID, ISSUED, ORDER
 from tools.crashlab.server import Server
 from tools.crashlab.trouble import NotHeld
 
@@ -52,6 +52,8 @@ class Outcome(msgspec.Struct):
     possible_twins: int = 0
     twins_found: int = 0
     mismatched: int = 0
+    given_up: int = 0
+    """Orders that ended because too many answers were lost."""
     in_doubt: int = 0
     lost: int = 0
     seconds: float = 0.0
@@ -64,7 +66,8 @@ class Outcome(msgspec.Struct):
             f" {self.issued_by_the_ca}: {self.given} given, {self.twins_found} twins found,"
             f" {self.mismatched} wrong, {self.revoked_there} revoked there,"
             f" {self.possible_twins} possible twins listed; {self.in_doubt} answers lost;"
-            f" {self.orders} orders, {self.certificates} certificates, {self.lost} lost"
+            f" {self.orders} orders, {self.certificates} certificates, {self.lost} lost,"
+            f" {self.given_up} of them after {MOST_LOST} lost answers"
         )
 
 
@@ -203,6 +206,7 @@ def _round(this: Round, number: int, name: str, outcome: Outcome) -> str:
 
 def _settle(at: Lab, corp: Corp, outcome: Outcome) -> None:
     """Let everything come to its end, and hold the CA's records against the log. Raises NotHeld."""
+    corp.well()
     at.crew.rest()
     ends = time.monotonic() + SETTLED_IN
     while (found := _differences(at.server, corp, outcome)) and time.monotonic() < ends:
@@ -210,48 +214,23 @@ def _settle(at: Lab, corp: Corp, outcome: Outcome) -> None:
         time.sleep(LOOK)
     if found:
         raise NotHeld(f"the CA and the log differ: {'; '.join(found[:5])}")
-    outcome.lost = len(at.ledger.lost)
-    if outcome.lost > outcome.mismatched:
-        lost = "; ".join(at.ledger.lost[:5])
-        raise NotHeld(f"{outcome.lost} orders failed, {outcome.mismatched} were wrong: {lost}")
-    at.ledger.lost.clear()  # these were sent something wrong
+    told = {fact[1] for fact in at.ledger.known().all if fact[0] == INVALID}
+    failed = ends_of(at.server)
+    outcome.lost, outcome.given_up = len(at.ledger.lost), len(failed.given_up)
+    if unexplained := failed.unexplained(told, at.ledger.lost, outcome.steps.get("wrong", 0)):
+        raise NotHeld("; ".join(unexplained))
+    at.ledger.lost.clear()  # these ended as they had to
     at.settle()
-
-
-class _Books(msgspec.Struct):
-    """What the tables say: certificates by order, what is to be revoked at the CA by its
-    order and the beginning of its SHA-256, and how many possible twins an order has."""
-
-    given: dict[str, str]
-    held: set[str]
-    """Serial numbers of certificates that somebody has and that nobody revoked."""
-    revoked: dict[str, str]
-    suspects: Counter[str]
-    events: Counter[str]
-
-
-def _books(server: Server) -> _Books:
-    assert isinstance(server.database, Path)
-    where = f"{server.database.absolute().as_uri()}?mode=ro"
-    with closing(sqlite3.connect(where, uri=True, timeout=10)) as connection:
-        given = dict(connection.execute("SELECT id, sha256 FROM certificates"))
-        held = connection.execute("SELECT serial FROM certificates WHERE revoked = ''")
-        serials = {str(serial).lstrip("0") for (serial,) in held}
-        states = dict(connection.execute("SELECT id, state FROM revocations"))
-        ids = [str(row[0]) for row in connection.execute("SELECT id FROM suspects")]
-        types = connection.execute("SELECT type, count(*) FROM events GROUP BY type")
-        events = Counter({str(kind): int(count) for kind, count in types})
-    suspects = Counter(one.rpartition("-")[0] for one in ids)
-    return _Books(given, serials, states, suspects, events)
 
 
 def _differences(server: Server, corp: Corp, outcome: Outcome) -> list[str]:
     """Return what is not (yet) as it must be between the CA's records and the log, in words."""
-    books, requests, revoked = _books(server), corp.requests(), corp.revoked()
+    books, requests, revoked = books_of(server), corp.requests(), corp.revoked()
     owners: dict[str, set[str]] = {}
     for one in requests:
         owners.setdefault(one.sha256, set()).add(one.order_id)
-    found = [f"{one} is not revoked yet" for one, s in books.revoked.items() if s == "waiting"]
+    found = [f"{one} is not revoked yet" for one in books.in_state("waiting")]
+    found += [f"the CA refused to revoke {one}" for one in books.in_state("failed")]
     found += [f"serial {one} is held, and revoked at the CA" for one in books.held & revoked]
     unknown: Counter[str] = Counter()
     recorded = {one.rpartition("-")[2] for one in books.revoked}

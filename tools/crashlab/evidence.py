@@ -23,6 +23,7 @@ from events.orders import (
     IssuanceSubmitted,
     OrderCreated,
     OrderFinalized,
+    OrderInvalidated,
     OrderReady,
 )
 from events.registry import Event
@@ -30,6 +31,7 @@ from tools.crashlab.ledger import (
     ACCEPTED,
     ACCOUNT,
     FINALIZED,
+    INVALID,
     ISSUED,
     ORDER,
     PROVEN,
@@ -132,7 +134,7 @@ def _rows(connection: Any) -> set[Fact]:
     return facts
 
 
-IN_ROWS = (ACCOUNT, ORDER, VALID, ISSUED, REVOKED)
+IN_ROWS = (ACCOUNT, ORDER, VALID, INVALID, ISSUED, REVOKED)
 """The kinds of facts that a row tells as long as it lives."""
 
 
@@ -160,7 +162,7 @@ class Story:
         self._places[("version", envelope.stream, str(envelope.version))] += 1
         self.facts.update(self._facts(record.event, envelope.stream.rpartition("/")[2]))
 
-    def _facts(self, event: Event, name: str) -> list[Fact]:  # noqa: PLR0911 - a table
+    def _facts(self, event: Event, name: str) -> list[Fact]:  # noqa: C901, PLR0911 - a table
         match event:
             case AccountCreated():
                 return [(ACCOUNT, event.account_id), ("account.key", event.thumbprint)]
@@ -174,6 +176,8 @@ class Story:
                 return [(READY, name)]
             case OrderFinalized():
                 return [(FINALIZED, name)]
+            case OrderInvalidated():
+                return [(INVALID, name)]
             case IssuanceSubmitted():
                 return [("issuance.submitted", name, str(event.attempt))]
             case CertificateIssued():

@@ -24,6 +24,7 @@ PROVEN = "challenge.validated"
 READY = "order.ready"
 FINALIZED = "order.finalized"
 VALID = "order.valid"
+INVALID = "order.invalid"
 ISSUED = "certificate.issued"
 REVOKED = "certificate.revoked"
 
@@ -116,7 +117,11 @@ def state_of(kind: str, url: str, body: bytes) -> Fact | None:
     status = TOLD.decode(body).status
     if "authorization" in kind:
         return (PROVEN, f"{name}-0") if status == "valid" else None
-    return {"ready": (READY, name), "valid": (VALID, name)}.get(status)
+    return {
+        "ready": (READY, name),
+        "valid": (VALID, name),
+        "invalid": (INVALID, name),
+    }.get(status)
 
 
 def leaf_sha256(chain_pem: bytes) -> str:
