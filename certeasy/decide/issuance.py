@@ -208,16 +208,22 @@ def mismatched(
 
 
 def twin_found(rows: Reader, order_id: str, facts: Sequence[CertificateTwinFound]) -> Decision:
-    """Record certificates that nobody gets, in so far as they are not known yet.
+    """Record certificates that nobody gets, in so far as they are not known yet; each once, under
+    however many numbers it was shown.
 
     Which of the attempts that were given up made which of them, their authority does not say: the
-    first belongs to the attempt that it names, further ones to others that are open.
+    first belongs to the attempt that it names, further ones to others there that are open. The
+    latest of these are settled first: an earlier one is looked for from a lower number on, and so
+    finds what is hidden from a later one.
     """
     order = rows.get(ORDERS, order_id)
     attempts = range(1, order.attempt + 1 if order is not None else 0)
+    once: dict[bytes, CertificateTwinFound] = {}
+    for fact in facts:
+        once.setdefault(fact.certificate, fact)
     new = [
         fact
-        for fact in facts
+        for fact in once.values()
         if fact.attempt in attempts and not _is_known(rows, order_id, fact.certificate)
     ]
     if order is None or not new:
@@ -225,8 +231,10 @@ def twin_found(rows: Reader, order_id: str, facts: Sequence[CertificateTwinFound
     first = new[0].attempt
     others = iter(
         attempt
-        for attempt in order.abandoned
-        if attempt != first and rows.get(SUSPECTS, suspect_id(order_id, attempt)) is not None
+        for attempt in sorted(order.abandoned, reverse=True)
+        if attempt != first
+        and (suspect := _suspect(rows, order_id, attempt)) is not None
+        and suspect.authority == new[0].authority
     )
     told = [new[0], *(replace(fact, attempt=next(others, first)) for fact in new[1:])]
     return Decision(tuple((certificate_stream(order_id), fact) for fact in told))

@@ -146,15 +146,15 @@ class Twins:
         def decide(rows: Reader, _now: datetime) -> Decision:
             return deciding.twin_found(rows, order.id, twins)
 
-        if not self._committer.submit(Command(decide, SYSTEM)).records:
-            return False
-        for twin in twins:
-            log.error(
-                "order %s: authority %s issued certificate %s beside the one that was given to the"
-                " client, or though none was; it is given to nobody",
-                *(order.id, twin.authority, twin.serial),
-            )
-        return True
+        committed = self._committer.submit(Command(decide, SYSTEM))
+        for record in committed.records:  # another search may have told the others
+            if isinstance(twin := record.event, CertificateTwinFound):
+                log.error(
+                    "order %s: authority %s issued certificate %s beside the one that was given to"
+                    " the client, or though none was; it is given to nobody",
+                    *(order.id, twin.authority, twin.serial),
+                )
+        return bool(committed.records)
 
     def _serial(self, certificate: bytes, key: bytes, order: Order) -> str | None:
         """Return the serial number of a certificate for this key and the order's names that nobody

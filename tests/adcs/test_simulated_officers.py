@@ -16,7 +16,7 @@ from tests.make.adcs_admin import (
 )
 from tests.make.adcs_client import Client
 from tests.make.csrs import a_csr
-from tools.adcs_sim.behaviour import denies, faults, pends
+from tools.adcs_sim.behaviour import denies, faults, issues, pends
 
 CSR = a_csr("web.lab.test")
 
@@ -34,6 +34,20 @@ def test_a_certificate_is_revoked_and_in_the_list():
         assert client.retrieve(issued.request_id).disposition == 6
         crl = x509.load_der_x509_crl(officer.property(0x11, 3))
         assert [format(one.serial_number, "x") for one in crl] == [serial]
+
+
+def test_what_came_in_the_place_of_another_is_revoked_where_it_came():
+    """The answer to the second request is the first's; the third gets what the second was to
+    have."""
+    with a_ca() as ca, Client(ca) as client, an_officer(ca) as officer:
+        ca.once(issues(), issues("other-order"), issues("other-order"))
+        first, second, third = (
+            client.enrol(CSR, "CertificateTemplate:WebServer").certificate for _ in range(3)
+        )
+        assert first == second != third
+        serial = format(x509.load_der_x509_certificate(third).serial_number, "x")
+        officer.revoke(serial, 4)
+        assert ca.revoked == {serial: 4}
 
 
 def test_a_certificate_that_it_did_not_issue_is_not_revoked():

@@ -51,6 +51,14 @@ def test_a_process_is_told_what_to_do_by_a_line(tmp_path):
             assert again.retrieve(numbers[0]).disposition == 3
 
 
+def test_what_it_was_told_of_the_next_requests_is_forgotten_on_request(tmp_path):
+    with a_ca_process(tmp_path / "ca") as ca, Client(ca) as client:
+        ca.once(denies(0x80094012), denies(0x80094012))
+        assert client.enrol(CSR, WEB_SERVER).disposition == 0x80094012
+        ca.ask(control.Forget())
+        assert client.enrol(CSR, WEB_SERVER).disposition == 3
+
+
 @pytest.mark.parametrize(
     "line", [b"", b"{}", b"nonsense", b'{"do": "fly"}', b'{"do": "once", "ca": "X"}'], ids=repr
 )

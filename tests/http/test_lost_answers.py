@@ -1,16 +1,18 @@
 """An answer of the authority is lost, or comes late: no order is lost by it, and no certificate."""
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from certeasy.ca import Issued, Submission, Trace
 from certeasy.jobs.workers import TryAgain
 from projections.jobs import ISSUE, Job
 from projections.suspects import SUSPECTS
-from tests.fakes.far_authority import Fate, serial_of
+from tests.fakes.far_authority import FarAuthority, FarCa, Fate, serial_of
 from tests.make.far_lab import FarLab, a_far_lab, evidence
 from tests.make.waiting import soon
 
@@ -92,6 +94,36 @@ def test_where_it_cannot_be_told_the_order_goes_on_and_its_twin_is_found_and_rev
         assert lab.given() == [second]
         assert lab.ca.revoked == {serial_of(first): 4}
         lab.check()
+
+
+class _OneMoreEachTime(FarAuthority):
+    """Shows one certificate to the first search; to the next also another, when the first was
+    revoked."""
+
+    def __init__(self, ca: FarCa) -> None:
+        super().__init__(ca, probes=False)
+        self._searches = itertools.count(1)
+
+    def twins(self, submission: Submission, trace: Trace, known: str) -> tuple[Issued, ...]:
+        search = next(self._searches)
+        if search > 1:
+            soon(lambda: self.ca.revoked)
+        return super().twins(submission, trace, known)[:search]
+
+
+def test_a_twin_is_told_aloud_once_though_two_searches_see_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with a_far_lab(tmp_path) as lab:
+        lab.server.authorities["lab-ca"] = _OneMoreEachTime(lab.ca)
+        lab.ca.next("lost", "lost")
+        order_id = lab.finalized(lab.a_client())
+        lab.ends(order_id, "valid")
+        twins = {serial_of(each) for each in lab.ca.certificates()[:2]}
+        soon(lambda: set(lab.ca.revoked) == twins and not lab.server.workers._busy)
+        lab.check()
+    told = [line for line in caplog.messages if "beside the one that was given" in line]
+    assert sorted(serial for serial in twins for line in told if serial in line) == sorted(twins)
 
 
 @pytest.mark.parametrize("fate", ["lost", "cut before"])

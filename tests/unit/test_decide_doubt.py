@@ -318,10 +318,51 @@ def test_twins_of_several_attempts_belong_to_one_each(world: World, order_id: st
     found = [twin_of(order_id, certificate) for certificate in (b"1", b"2", b"3")]
     decided = world.decide(issuance.twin_found, order_id, found)
     assert decided == ["certificate.twin-found"] * 3
-    told = [fact for _, fact in world.facts[-3:]]
-    assert [t.attempt for t in told if isinstance(t, CertificateTwinFound)] == [1, 2, 1]
+    assert attempts_of_twins(world, 3) == [1, 2, 1]
     assert suspect(world, order_id, 1) is suspect(world, order_id, 2) is None
     assert world.decide(issuance.twin_found, order_id, found) == []
+
+
+def attempts_of_twins(world: World, twins: int) -> list[int]:
+    told = [fact for _, fact in world.facts[-twins:]]
+    return [twin.attempt for twin in told if isinstance(twin, CertificateTwinFound)]
+
+
+def test_a_certificate_that_is_shown_under_two_numbers_is_one_twin(
+    world: World, order_id: str
+) -> None:
+    """It settles one attempt: what the other made is still looked for."""
+    given_up(world, order_id)
+    world.decide(issuance.submit, order_id, "ca", after=2, outcome="the same", abandoned=True)
+    world.issue(order_id)
+    found = [twin_of(order_id), replace(twin_of(order_id), request_id="9")]
+    assert world.decide(issuance.twin_found, order_id, found) == ["certificate.twin-found"]
+    assert suspect(world, order_id, 1) is None
+    assert job(world, order_id, 2) is not None
+
+
+def test_of_further_twins_the_latest_attempts_made_them(world: World, order_id: str) -> None:
+    """The first attempt is looked for from the lowest number on: it finds whatever is left."""
+    given_up(world, order_id)
+    for attempt in (2, 3):
+        world.decide(issuance.submit, order_id, "ca", after=attempt, abandoned=True)
+    world.issue(order_id)
+    found = [twin_of(order_id, certificate, attempt=2) for certificate in (b"2", b"3")]
+    world.decide(issuance.twin_found, order_id, found)
+    assert attempts_of_twins(world, 2) == [2, 3]
+    assert job(world, order_id, 1) is not None
+    assert job(world, order_id, 2) is job(world, order_id, 3) is None
+
+
+def test_twins_at_one_authority_settle_no_attempt_at_another(world: World, order_id: str) -> None:
+    world.decide(issuance.submit, order_id, "other", after=1, abandoned=True)
+    world.decide(issuance.submit, order_id, "ca", after=2, abandoned=True)
+    world.issue(order_id)
+    found = [twin_of(order_id, certificate) for certificate in (b"1", b"2")]
+    world.decide(issuance.twin_found, order_id, found)
+    assert attempts_of_twins(world, 2) == [1, 1]
+    assert suspect(world, order_id, 1) is None
+    assert job(world, order_id, 2) is not None
 
 
 def test_a_twin_is_of_an_attempt_that_there_was(world: World, order_id: str) -> None:

@@ -63,18 +63,16 @@ class Ends(msgspec.Struct):
             if len(self.abandoned.get(order_id, ())) >= MOST_LOST
         }
 
-    def unexplained(self, told: set[str], lost: list[str], wrong: int) -> list[str]:
-        """Return in words what had to be otherwise: `told` are the orders that clients know to
-        have failed, `lost` is what they complain of, and the CA was told `wrong` times to issue
-        something wrong."""
+    def unexplained(self, lost: list[str], wrong: int) -> list[str]:
+        """Return in words what had to be otherwise: `lost` is what clients complain of, an order
+        each, and the CA was told `wrong` times to issue something wrong."""
         found = [
             f"order {order_id} has failed, and was sent nothing wrong"
             for order_id in sorted(self.invalid - self.mismatched - self.given_up)
         ]
-        if self.invalid != told:
-            found.append(f"{len(self.invalid)} orders have failed, and clients know of {len(told)}")
-        if len(lost) != len(told):
-            found.append(f"{len(lost)} orders were lost, {len(told)} failed: {'; '.join(lost)}")
+        if len(lost) != len(self.invalid):
+            said = "; ".join(lost)
+            found.append(f"clients lost {len(lost)} orders, {len(self.invalid)} failed: {said}")
         if len(self.mismatched) > wrong:
             found.append(f"{len(self.mismatched)} certificates were wrong, and {wrong} had to be")
         return found
