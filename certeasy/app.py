@@ -51,6 +51,7 @@ from certeasy.log import logger
 from certeasy.settings import AuthoritySettings, DnsProfile, EmbeddedSettings, Settings
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnavailable
+from certeasy.tls.material import secret_name
 from certeasy.tls.own import OwnCertificates
 from certeasy.validate import Validator
 from certeasy.validate.caa import Caa, WithCaa
@@ -149,6 +150,7 @@ class Application:
             self.clock,
             node.identity.server_id,
             self._installed,
+            lambda bundle: node.secrets.get(secret_name(bundle)),
         )
         self.expiry = Expiry(self.committer, self.clock, node.store.run_out)
         self.samples = MemorySamples()
@@ -175,6 +177,9 @@ class Application:
         self.readiness.checks = self._checks()
         self.readiness.remarks = {
             f"authority {name}": partial(self._sickness, name) for name in self.authorities
+        } | {
+            f"certificate {name}": partial(self.own_certificates.failing, name)
+            for name in (self.own_certificates.bundles if settings.server.tls else ())
         }
         self._closed = False
 
@@ -399,6 +404,7 @@ class Application:
                 None if self.node.journal.is_open else f"{self.node.journal.path} is closed"
             ),
             "role": self.committer.trouble,
+            "certificate": self.own_certificates.ended,
         }
 
     def _sickness(self, authority: str) -> str | None:
@@ -424,9 +430,13 @@ class Application:
             for certificate in authority.issuers() if authority.in_process else ():
                 self._commit(_seen(authority.name, certificate))
 
-    def _installed(self, fact: TlsCertificateInstalled) -> None:
-        stream = f"tls/{fact.bundle}"
-        self._commit(lambda _rows, _now: Decision(((stream, fact),)))
+    def _installed(self, fact: TlsCertificateInstalled, secret: bytes) -> None:
+        """Record a certificate of the server itself, and keep it in the same moment."""
+        stream, name = f"tls/{fact.bundle}", secret_name(fact.bundle)
+        decide = Decision(((stream, fact),))
+        wrapped = self.node.secrets.wrap(name, secret)
+        command = Command(lambda _rows, _now: decide, boot.SYSTEM, secrets=((name, wrapped),))
+        self.committer.submit(command)
 
     def _commit(self, decide: Callable[[Reader, datetime], Decision]) -> None:
         self.committer.submit(Command(decide, boot.SYSTEM))

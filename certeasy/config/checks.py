@@ -215,16 +215,7 @@ def _bundle(bundle: TlsBundle, settings: Settings, key: str, page: Page) -> None
             page.add(f"{key}.{name}", f"{word} mode {bundle.mode}")
     if bundle.mode == "pki" and bundle.authority:
         _known(bundle.authority, settings.authorities, f"{key}.authority", AUTHORITIES, page)
-        _issues_at_once(bundle.authority, settings, f"{key}.authority", page)
         _renewal(bundle.authority, settings, page)
-
-
-def _issues_at_once(authority: str, settings: Settings, key: str, page: Page) -> None:
-    """A start waits for nobody: the server's own certificate comes from inside."""
-    for found in settings.authorities:
-        if found.name == authority and found.embedded is None:
-            what = "is no embedded CA: a start would wait for it; use mode: files"
-            page.add(key, f"{quoted(authority)} {what}")
 
 
 def _renewal(authority: str, settings: Settings, page: Page) -> None:

@@ -29,7 +29,7 @@ _IN_A_FILE = "is not written here: name a file that only the server can read, wi
 _POOL = (
     "is not needed: connections are kept until conn-max-lifetime, and replaced when they are gone"
 )
-_SELF_ISSUED = "is not needed: the server issues to itself, in the same process"
+_SELF_ISSUED = "is not needed: an authority that lets wait is asked again by itself"
 _QUEUE = "is not needed: the queue is in the database, and workers are woken at once"
 
 KEYS: Mapping[type[Struct], Mapping[str, str]] = {
@@ -61,7 +61,8 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "letsencrypt": LATER,
         "acquire-timeout": _SELF_ISSUED,
         "pki-poll-interval": _SELF_ISSUED,
-        "local-pki-cache-dir": "is not needed: every start issues a new certificate",
+        "local-pki-cache-dir": "is not needed: it is kept in the database, wrapped by"
+        " secrets.key-file",
     },
     TlsBundle: {"letsencrypt": LATER},
     EmbeddedSettings: {

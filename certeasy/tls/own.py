@@ -1,8 +1,14 @@
 """The server's own certificates, one per bundle: read from files, or issued by one of the
 authorities.
 
-What an authority issues for the server is an event like any other certificate. Its key lives in
-memory: every start makes a new one.
+What an authority issues for the server is an event like any other certificate. It is kept with its
+key among the database's secrets, wrapped, and shown again at the next start, until it is due. Never
+a moment without one:
+
+1. A start waits for an authority only if there is nothing to show.
+2. What cannot be renewed stays in use, beyond its end if need be: a renewal that failed is tried
+   again after a while, and is told at once, as long as there is time to do something about it.
+3. An authority that cannot issue is not asked more than once an hour, in the end.
 """
 
 import hashlib
@@ -10,40 +16,40 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import msgspec
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from msgspec import Struct
 
-from certeasy.ca import Authority, InDoubt, Issued, Submission, Unavailable
+from certeasy.ca import Authority
 from certeasy.clock import Clock
-from certeasy.decide.addresses import address
-from certeasy.decide.chains import chain_pem
+from certeasy.commit import Unavailable as NotCommitted
 from certeasy.log import logger
 from certeasy.settings import TlsBundle, TlsSettings
+from certeasy.store import DatabaseUnavailable
+from certeasy.tls.asking import Asking
+from certeasy.tls.material import NoCertificate, OwnCertificate, kept, leaf_of, taken
 from events.nodes import TlsCertificateInstalled
 
+__all__ = ["NoCertificate", "OwnCertificate", "OwnCertificates"]
+
 log = logger("tls")
-Install = Callable[[TlsCertificateInstalled], None]
+Install = Callable[[TlsCertificateInstalled, bytes], None]
+Keep = Callable[[str], bytes | None]
+
+FIRST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(hours=1)
+"""Between two attempts at a renewal that fails."""
+UNATTENDED = 4
+"""Files that nobody has replaced when a fourth of their certificate's life is left are told of."""
 
 
-class OwnCertificate(msgspec.Struct, frozen=True):
-    """A certificate chain (PEM, leaf first) with its key (PEM), and the hosts it is shown to."""
+class _Failure(Struct, frozen=True):
+    """A renewal that failed `times` in a row; not before `again` is it tried once more."""
 
-    chain_pem: bytes
-    key_pem: bytes
-    hosts: tuple[str, ...]
-    not_after: datetime
-
-
-class NoCertificate(Exception):
-    """A bundle has no certificate that could be shown; the message says why and what to do."""
+    reason: str
+    times: int
+    again: datetime
 
 
 class OwnCertificates:
-    """All bundles, kept fresh."""
+    """All bundles, kept fresh. One thread renews them; anybody may ask how they are."""
 
     def __init__(
         self,
@@ -52,24 +58,32 @@ class OwnCertificates:
         clock: Clock,
         server_id: str,
         install: Install,
+        keep: Keep,
     ) -> None:
-        """`install` commits the fact that an authority issued a certificate for the server."""
+        """`install` commits the fact that an authority issued a certificate for the server, and in
+        the same moment the secret that it is kept as; `keep` returns a bundle's, if there is one.
+        """
         self._settings = settings
-        self._authorities = authorities
         self._clock = clock
-        self._server_id = server_id
         self._install = install
+        self._keep = keep
         self._held: dict[str, OwnCertificate] = {}
         self._read: dict[str, tuple[int, ...]] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._asking = {
+            bundle.name: Asking(bundle, authority, server_id)
+            for bundle in settings.bundles
+            if (authority := authorities.get(bundle.authority or "")) is not None
+        }
 
     def all(self) -> list[OwnCertificate]:
-        """Return a certificate for every bundle, read or issued now where there is none yet.
+        """Return a certificate for every bundle: what is held or was kept, else read or issued now.
 
         Raises NoCertificate where a bundle has none.
         """
         for bundle in self._settings.bundles:
             if bundle.name not in self._held:
-                self._held[bundle.name] = self._obtain(bundle)
+                self._held[bundle.name] = self._first(bundle)
         return list(self._held.values())
 
     def refresh(self) -> bool:
@@ -79,28 +93,122 @@ class OwnCertificates:
         """
         changed = False
         for bundle in self._settings.bundles:
+            failure = self._failures.get(bundle.name)
+            if failure is not None and self._clock.now() < failure.again:
+                continue
             try:
                 if self._is_due(bundle):
                     self._held[bundle.name] = self._obtain(bundle)
                     changed = True
                     log.info("bundle %s: a new certificate is in use", bundle.name)
+                self._failures.pop(bundle.name, None)
             except NoCertificate as error:
-                log.error("%s; the certificate in use stays", error)
+                self._failed(bundle, str(error))
+            except (DatabaseUnavailable, NotCommitted) as error:
+                self._failed(bundle, f"bundle {bundle.name}: it cannot be recorded: {error}")
         return changed
+
+    # -- how they are --------------------------------------------------------------------------
+
+    @property
+    def bundles(self) -> tuple[str, ...]:
+        """The names of all of them."""
+        return tuple(bundle.name for bundle in self._settings.bundles)
+
+    def not_after(self, name: str) -> datetime | None:
+        """Return when a bundle's certificate ends; None: it has none yet."""
+        held = self._held.get(name)
+        return None if held is None else held.not_after
+
+    def failing(self, name: str) -> str | None:
+        """Return why a bundle's certificate is not renewed, in a sentence; None: all is well."""
+        held, failure = self._held.get(name), self._failures.get(name)
+        if held is None:
+            return None
+        left = held.not_after - self._clock.now()
+        if failure is not None:
+            return f"{failure.reason}; the certificate in use {_told(held, left)}"
+        if not held.authority and left < held.lifetime / UNATTENDED:
+            return f"the certificate in use {_told(held, left)}, and its files are not replaced"
+        return None
+
+    def ended(self) -> str | None:
+        """Return which certificate has ended, so that no client takes it; None: none has."""
+        now = self._clock.now()
+        over = (name for name in self.bundles if (end := self.not_after(name)) and end <= now)
+        name = next(over, None)
+        if name is None:
+            return None
+        return f"the certificate of bundle {name} has ended, on {self.not_after(name):%Y-%m-%d}"
+
+    # -- keeping them fresh --------------------------------------------------------------------
+
+    def _first(self, bundle: TlsBundle) -> OwnCertificate:
+        """Return what was kept, whatever is to be said of it; else what can be had now."""
+        if bundle.mode == "files":
+            return self._from_files(bundle)
+        before = self._kept(bundle)
+        if (
+            before is not None
+            and self._fits(bundle, before)
+            and before.not_after > self._clock.now()
+        ):
+            return before  # (1): if it is due, it is renewed in a moment
+        try:
+            return self._from_authority(bundle)
+        except NoCertificate as error:
+            if before is None:
+                raise
+            self._failed(bundle, str(error))
+            return before  # (2)
+
+    def _failed(self, bundle: TlsBundle, reason: str) -> None:
+        """Remember that a renewal failed, and tell it; of files, when there is something new."""
+        before = self._failures.get(bundle.name)
+        times = 1 if before is None else before.times + 1
+        rest = min(FIRST_REST * 2 ** min(times - 1, 16), LONGEST_REST)
+        if bundle.mode == "files":
+            rest = timedelta()
+        self._failures[bundle.name] = _Failure(reason, times, self._clock.now() + rest)
+        if rest or before is None or before.reason != reason:
+            held = self._held.get(bundle.name)
+            end = "" if held is None else f", until {held.not_after:%Y-%m-%d %H:%M} UTC"
+            log.error("%s; the certificate in use stays%s", reason, end)
 
     def _is_due(self, bundle: TlsBundle) -> bool:
         if bundle.mode == "files":
             return self._read.get(bundle.name) != _stamp(bundle)
         held = self._held.get(bundle.name)
-        if held is None:
-            return True
-        lifetime_left = held.not_after - self._clock.now()
-        return lifetime_left < min(self._settings.renew_before, timedelta(days=30))
+        return held is None or not self._is_fresh(bundle, held)
+
+    def _is_fresh(self, bundle: TlsBundle, own: OwnCertificate) -> bool:
+        """Whether a certificate is the bundle's, and is not to be renewed yet: `renew-before` its
+        end, but never in the first half of its life."""
+        before = min(self._settings.renew_before, own.lifetime / 2)
+        return self._fits(bundle, own) and own.not_after - self._clock.now() >= before
+
+    @staticmethod
+    def _fits(bundle: TlsBundle, own: OwnCertificate) -> bool:
+        return (set(own.hosts), own.authority) == (set(bundle.hosts), bundle.authority)
 
     def _obtain(self, bundle: TlsBundle) -> OwnCertificate:
         if bundle.mode == "files":
             return self._from_files(bundle)
+        found = self._kept(bundle)
+        if found is not None and self._is_fresh(bundle, found):
+            return found  # another node has renewed it
         return self._from_authority(bundle)
+
+    def _kept(self, bundle: TlsBundle) -> OwnCertificate | None:
+        secret = self._keep(bundle.name)
+        if secret is None:
+            return None
+        found = taken(secret)
+        if found is None:
+            log.error(
+                "bundle %s: what was kept of it cannot be read; another is asked for", bundle.name
+            )
+        return found
 
     def _from_files(self, bundle: TlsBundle) -> OwnCertificate:
         certificate, key = bundle.certificate, bundle.key
@@ -109,68 +217,39 @@ class OwnCertificates:
         try:
             stamp = _stamp(bundle)
             chain, secret = certificate.read_bytes(), key.read_bytes()
-            leaf = x509.load_pem_x509_certificate(chain)
+            leaf = leaf_of(chain, secret)
         except (OSError, ValueError) as error:
             raise NoCertificate(f"bundle {bundle.name}: {error}") from error
         self._read[bundle.name] = stamp
-        return OwnCertificate(chain, secret, bundle.hosts, leaf.not_valid_after_utc)
+        return OwnCertificate(
+            chain, secret, bundle.hosts, leaf.not_valid_before_utc, leaf.not_valid_after_utc
+        )
 
     def _from_authority(self, bundle: TlsBundle) -> OwnCertificate:
-        authority = self._authorities.get(bundle.authority or "")
-        if authority is None:
+        asking = self._asking.get(bundle.name)
+        if asking is None:
             raise NoCertificate(f"bundle {bundle.name}: there is no authority {bundle.authority!r}")
-        key = ec.generate_private_key(ec.SECP256R1())
-        # An authority that copies the request takes the names from there.
-        names = x509.SubjectAlternativeName([_general_name(host) for host in bundle.hosts])
-        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-        request = request.add_extension(names, critical=True)
-        csr = request.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
-        submission = Submission(f"tls-{bundle.name}", 1, csr, bundle.hosts, self._server_id)
-        try:
-            outcome = authority.submit(submission)
-        except Unavailable as error:
-            raise NoCertificate(f"bundle {bundle.name}: {error.reason}") from error
-        except InDoubt as error:
-            raise NoCertificate(
-                f"bundle {bundle.name}: authority {authority.name} gave no answer, and may have"
-                f" issued a certificate that nobody has: {error.reason}"
-            ) from error
-        if not isinstance(outcome, Issued):
-            raise NoCertificate(
-                f"bundle {bundle.name}: authority {authority.name} answered {outcome}"
-            )
-        leaf = _read(bundle, outcome.certificate, key)
-        self._install(_fact(bundle, authority.name, outcome.certificate, leaf))
-        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        chain = chain_pem(outcome.certificate, outcome.issuers)
-        return OwnCertificate(chain, secret, bundle.hosts, leaf.not_valid_after_utc)
+        own, leaf = asking.certificate(self._clock.now())
+        self._install(_fact(bundle, own, leaf), kept(own))
+        asking.recorded()
+        return own
 
 
-def _general_name(host: str) -> x509.GeneralName:
-    ip = address(host)
-    return x509.DNSName(host) if ip is None else x509.IPAddress(ip)
+def _told(own: OwnCertificate, left: timedelta) -> str:
+    """Return when a certificate ends, as people count."""
+    day = f"{own.not_after:%Y-%m-%d %H:%M} UTC"
+    if left <= timedelta():
+        return f"has ended, {day}"
+    return f"ends {day}, in {left.days} days" if left.days else f"ends {day}, in hours"
 
 
-def _read(bundle: TlsBundle, der: bytes, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    """Return the certificate that was issued. Raises NoCertificate if it is not what was asked."""
-    try:
-        leaf = x509.load_der_x509_certificate(der)
-        if leaf.public_key() == key.public_key():
-            return leaf
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        pass
-    raise NoCertificate(f"bundle {bundle.name}: the authority issued something else than was asked")
-
-
-def _fact(
-    bundle: TlsBundle, authority: str, der: bytes, leaf: x509.Certificate
-) -> TlsCertificateInstalled:
+def _fact(bundle: TlsBundle, own: OwnCertificate, der: bytes) -> TlsCertificateInstalled:
     return TlsCertificateInstalled(
         bundle=bundle.name,
-        authority=authority,
+        authority=own.authority,
         hosts=list(bundle.hosts),
         sha256=hashlib.sha256(der).hexdigest(),
-        not_after=f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}",
+        not_after=f"{own.not_after:%Y-%m-%dT%H:%M:%SZ}",
         certificate=der,
     )
 
