@@ -6,6 +6,7 @@ deep enough to hurt.
 """
 
 import json  # noqa: TID251 - the one reader that can tell a member given twice; nothing is written
+import re
 from typing import TypeVar
 
 import msgspec
@@ -35,7 +36,7 @@ def read(decoder: msgspec.json.Decoder[T], raw: bytes, what: str) -> T:
         raise Refused(Problem.MALFORMED, f"{what} is not as it must be: {error}") from None
     except ValueError as error:
         raise Refused(Problem.MALFORMED, f"{what} is not JSON: {error}") from None
-    if b"\\u0000" in raw:
+    if _NUL.search(raw):
         raise Refused(Problem.MALFORMED, f"{what} has a NUL character in a text")
     return value
 
@@ -56,6 +57,9 @@ def _members(pairs: list[tuple[str, object]]) -> None:
             raise _Twice(shown(name))
         seen.add(name)
 
+
+# Escaped, that is: a bare one is no JSON. Behind a backslash of its own it is six characters.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 # Numbers stay text: thousands of digits would take long to become an int, and nobody asked.
 _SCANNER = json.JSONDecoder(object_pairs_hook=_members, parse_int=len, parse_float=len)

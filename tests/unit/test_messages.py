@@ -53,6 +53,12 @@ def test_a_challenge_response_may_have_old_members() -> None:
     messages.read(messages.CHALLENGE_RESPONSE, b'{"keyAuthorization":"x.y","resource":"challenge"}')
 
 
+def test_a_backslash_before_what_reads_like_a_nul_is_a_backslash() -> None:
+    assert messages.read(messages.NEW_ACCOUNT, b'{"contact":["\\\\u0000"]}').contact == ("\\u0000",)
+    with pytest.raises(Refused, match="NUL"):
+        messages.read(messages.NEW_ACCOUNT, b'{"contact":["\\\\\\u0000"]}')
+
+
 def test_times_keep_their_zone() -> None:
     order = messages.read(
         messages.NEW_ORDER,
