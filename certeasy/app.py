@@ -5,6 +5,7 @@ order. A test builds it as `serve` does, with another clock if it likes.
 """
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -35,7 +36,9 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies
 from certeasy.ids import Ids, RandomIds
 from certeasy.jobs import schedule
+from certeasy.jobs.counts import COUNT, Counts
 from certeasy.jobs.expiry import Expiry
+from certeasy.jobs.figures import Figures
 from certeasy.jobs.health import PROBE, Health
 from certeasy.jobs.issuance import Issuance
 from certeasy.jobs.leases import MemoryLeases
@@ -48,6 +51,7 @@ from certeasy.jobs.twins import Twins
 from certeasy.jobs.validation import Validation
 from certeasy.jobs.workers import Perform, Workers
 from certeasy.log import logger
+from certeasy.metrics import Gauge, Metrics, told
 from certeasy.settings import AuthoritySettings, DnsProfile, EmbeddedSettings, Settings
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnavailable
@@ -70,6 +74,8 @@ if TYPE_CHECKING:
     import falcon
 
 NONCE_SECRET = 32
+STARTING, WRITER, STOPPING = ROLES = ("starting", "writer", "stopping")
+"""What a node is at; with `topology: single` who runs has the writer's place."""
 log = logger("node")
 
 
@@ -91,7 +97,12 @@ class Application:
         self.ids = ids or RandomIds(self.clock)
         self.readiness = health.Readiness({"node": lambda: "the node is starting"})
         self._roots = b""
-        self.admin = health.build(self.readiness, lambda: self._roots)
+        self.metrics = Metrics()
+        self.metrics.describe_build(settings.database.driver)
+        self._role = STARTING
+        for role in ROLES:
+            self.metrics.role.labels(role).set_function(partial(self._has_role, role))
+        self.admin = health.build(self.readiness, lambda: self._roots, self.metrics)
         self.on_stop: Callable[[str], None] = lambda _reason: None
         self._closing = threading.Lock()
         self._closed = True  # nothing to close before `open` has succeeded
@@ -137,8 +148,12 @@ class Application:
             settings.profiles,
             settings.default_profile,
         )
-        self.committer = Committer(node.store, node.journal, self.clock, settings.audit.rotate)
+        node.store.on_error = self._count_database_error
+        self.committer = Committer(
+            node.store, node.journal, self.clock, settings.audit.rotate, self.metrics
+        )
         self.committer.on_stop = self._stopped
+        self.committer.listeners.append(Figures(self.metrics).hear)
         self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
         redacted = SettingsLoaded(config.fingerprint(settings), dict(config.redacted(settings)))
         boot.announce(node, self.committer, settings, redacted)
@@ -165,8 +180,11 @@ class Application:
         self.workers = self._workers()
         self.subjects = Subjects(self.node.store, self.ids)
         self.acme = self._acme(nonce_secret)
+        self.counts = Counts(node.store, self.clock, self.metrics, settings.renewal_info)
+        self._show_figures()
         self.workers.start(self.committer)
         self.schedule = Schedule()
+        self.schedule.every(COUNT, self.counts.count, at_once=True)
         self.schedule.every(schedule.LOOK_AROUND, self.workers.look_around)
         self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
         self.schedule.every(schedule.EXPIRE, self.expiry.expire)
@@ -181,6 +199,7 @@ class Application:
             f"certificate {name}": partial(self.own_certificates.failing, name)
             for name in (self.own_certificates.bundles if settings.server.tls else ())
         }
+        self._role = WRITER
         self._closed = False
 
     def close(self) -> bool:
@@ -190,6 +209,7 @@ class Application:
             if self._closed:
                 return True
             self._closed = True
+        self._role = STOPPING
         self.readiness.checks = {"node": lambda: "the node is stopping"}
         wait = self.settings.workers.drain_timeout.total_seconds()
         answered = self._door.close(wait)
@@ -270,7 +290,9 @@ class Application:
 
     def _workers(self) -> Workers:
         urls = Urls(self.settings.server.url)
-        validation = Validation(self.committer, self._validators(), urls.accounts)
+        validation = Validation(
+            self.committer, self._validators(), urls.accounts, self.clock, self.metrics
+        )
         ownership = Ownership(self.committer, self.node.store.jobs)
         issuance = Issuance(
             self.committer,
@@ -281,6 +303,7 @@ class Application:
             self.breakers,
             self.settings.workers.authority_wait,
             ownership,
+            self.metrics,
         )
         revoking = Revoking(self.committer, self.clock, self.authorities, self.breakers.available)
         twins = Twins(
@@ -303,6 +326,7 @@ class Application:
             self.node.store.jobs,
             perform,
             self._is_issued_now,
+            self.metrics,
         )
 
     def _is_issued_now(self, committed: Committed, job: Job) -> bool:
@@ -364,8 +388,47 @@ class Application:
             check_caa=self._caa_again().check,
             mac_key=self._mac_key,
             told=self._is_told,
+            metrics=self.metrics,
         )
         return build_acme(site)
+
+    def _show_figures(self) -> None:
+        """Have the figures shown that are what they are at the moment of a look."""
+        metrics, committer, workers = self.metrics, self.committer, self.workers
+        journal = self.node.journal
+        shown: tuple[tuple[Gauge, Callable[[], float]], ...] = (
+            (metrics.accepting, lambda: committer.trouble() is None),
+            (metrics.epoch, lambda: committer.epoch),
+            (metrics.queue, lambda: committer.waiting),
+            (metrics.position, lambda: committer.position),
+            (metrics.journal_seq, lambda: committer.seq),
+            (metrics.journal_lag, lambda: committer.lag),
+            (metrics.journal_open, lambda: journal.is_open),
+            (metrics.journal_size, lambda: journal.confirmed),
+            (metrics.journal_free, lambda: journal.free),
+            (metrics.journal_headroom, lambda: journal.headroom),
+            (metrics.jobs_running, workers.running),
+            (metrics.jobs_waiting, lambda: workers.waiting() - workers.running()),
+        )
+        for gauge, figure in shown:
+            gauge.set_function(told(figure))
+        for name in self.authorities:
+            well = partial(self._is_well, name)
+            metrics.authority_up.labels(name).set_function(told(well))
+        own = self.own_certificates
+        for bundle in own.bundles:
+            end, failing = partial(_timestamp, own, bundle), partial(_is_failing, own, bundle)
+            metrics.tls_expiry.labels(bundle).set_function(told(end))
+            metrics.tls_failing.labels(bundle).set_function(told(failing))
+
+    def _has_role(self, role: str) -> bool:
+        return self._role == role
+
+    def _is_well(self, authority: str) -> bool:
+        return self.breakers.sickness(authority) is None
+
+    def _count_database_error(self, kind: str) -> None:
+        self.metrics.database_errors.labels(kind).inc()
 
     def _is_told(self, name: str) -> bool:
         """Whether an authority is told what is revoked; one that is not there (any more) will be,
@@ -443,6 +506,15 @@ class Application:
 
     def _stopped(self, reason: str) -> None:
         self.on_stop(reason)
+
+
+def _timestamp(own: OwnCertificates, bundle: str) -> float:
+    end = own.not_after(bundle)
+    return math.nan if end is None else end.timestamp()
+
+
+def _is_failing(own: OwnCertificates, bundle: str) -> bool:
+    return own.failing(bundle) is not None
 
 
 def root_file(settings: Settings, authority: str) -> Path:

@@ -172,6 +172,16 @@ class Journal:
             with contextlib.suppress(OSError):  # what matters was synced before
                 os.close(descriptor)
 
+    @property
+    def free(self) -> int:
+        """How many bytes are free on its disk. Raises OSError if that cannot be told."""
+        return self.disk.free(self.path)
+
+    @property
+    def headroom(self) -> int:
+        """How many of them are beyond what is kept free; below 0 nothing is accepted."""
+        return self.free - self._keep_free
+
     def check_room(self, coming: int = 0) -> None:
         """Raise NoRoom unless `coming` bytes and the headroom fit on the disk.
 

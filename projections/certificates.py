@@ -66,7 +66,7 @@ CERTIFICATES = Table(
         Column("position", "integer"),
     ],
     key=("id",),
-    indexes=[("serial",), ("sha256",), ("account_id", "id")],
+    indexes=[("serial",), ("sha256",), ("account_id", "id"), ("not_after", "id")],
 )
 
 ISSUERS = Table(

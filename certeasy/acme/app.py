@@ -13,6 +13,7 @@ from certeasy.acme.authorizations import (
     NewAuthorizationResource,
 )
 from certeasy.acme.certificates import CertificateResource, RevokeResource
+from certeasy.acme.counted import Counted
 from certeasy.acme.directory import DirectoryResource, FrontDoor, NewNonce
 from certeasy.acme.key_change import KeyChangeResource
 from certeasy.acme.nonces import bad_nonce
@@ -68,7 +69,12 @@ CONVERTERS = {"id": _Id, "chain": _Chain, "authorization": _Authorization, "chal
 def build(site: Site) -> App:
     """Return the WSGI application that speaks ACME."""
     desk = Desk(site)
-    app = App(middleware=[responses.OnEveryAnswer(desk.urls.directory, site.nonces)])
+    app = App(
+        middleware=[
+            responses.OnEveryAnswer(desk.urls.directory, site.nonces),
+            Counted(site.clock, site.metrics),
+        ]
+    )
     responses.answer_errors(app)
     app.add_error_handler(NonceUsed, _on_nonce_used)
 

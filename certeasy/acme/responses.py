@@ -53,6 +53,7 @@ def refuse(resp: falcon.Response, refused: Refused) -> None:
     resp.status = refused.status
     resp.content_type = PROBLEM_JSON
     resp.data = _encode(refused.document())
+    resp.context.problem = refused.problem
     resp.text = None
     if refused.retry_after is not None:
         resp.set_header("Retry-After", str(refused.retry_after))

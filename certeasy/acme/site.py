@@ -1,7 +1,7 @@
 """What the ACME resources are handed, and what several of them do with it."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import falcon
@@ -20,6 +20,7 @@ from certeasy.decide.client_address import client_address
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies
 from certeasy.ids import Ids
+from certeasy.metrics import Metrics
 from certeasy.settings import Settings
 from events.envelope import Actor
 from events.orders import CaaCheck
@@ -73,6 +74,7 @@ class Site:
     told: Callable[[str], bool]
     """Whether an authority is told what is revoked."""
     check_caa: CheckCaa = _no_objection
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def _nothing(_rows: Reader, _now: datetime) -> Decision:

@@ -2,13 +2,16 @@
 
 `/healthz`: the process lives. `/readyz`: it can take orders now, and if not, why; and how the
 authorities are, which changes nothing about that: orders wait for them. `/ca.pem`: the
-roots of the embedded CAs, for machines whose clients must trust them.
+roots of the embedded CAs, for machines whose clients must trust them. `/metrics`: figures for
+Prometheus (docs/monitoring.md).
 """
 
 from collections.abc import Callable, Mapping
 
 import falcon
 import msgspec
+
+from certeasy.metrics import CONTENT_TYPE, Metrics
 
 Check = Callable[[], str | None]
 """Returns None if all is well, else the reason in one line."""
@@ -71,14 +74,27 @@ class _Roots:
             raise falcon.HTTPNotFound(description="no authority of this server has a root to show")
 
 
+class _Figures:
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def on_get(self, _request: falcon.Request, response: falcon.Response) -> None:
+        response.content_type = CONTENT_TYPE
+        response.cache_control = ["no-store"]
+        response.data = self._metrics.text()
+
+
 def build(
-    readiness: Readiness, roots: Callable[[], bytes] = lambda: b""
+    readiness: Readiness,
+    roots: Callable[[], bytes] = lambda: b"",
+    metrics: Metrics | None = None,
 ) -> falcon.App[falcon.Request, falcon.Response]:
     """Return the WSGI application of the admin listener."""
     app = falcon.App()
     app.add_route("/healthz", _Alive())
     app.add_route("/readyz", _Ready(readiness))
     app.add_route("/ca.pem", _Roots(roots))
+    app.add_route("/metrics", _Figures(metrics or Metrics()))
     return app
 
 

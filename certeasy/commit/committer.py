@@ -43,6 +43,7 @@ from certeasy.commit.rotation import Closing, NothingToClose, Rotation, finish
 from certeasy.commit.vouched import Vouched
 from certeasy.commit.watch import Watch
 from certeasy.log import logger
+from certeasy.metrics import Metrics
 from certeasy.settings import RotateSettings
 from certeasy.store import (
     CommitUnknown,
@@ -113,6 +114,7 @@ class Committer:
         journal: Journal,
         clock: Clock,
         rotate: RotateSettings = RotateSettings(),  # noqa: B008 - frozen
+        metrics: Metrics | None = None,
     ) -> None:
         """Put the parts together; nothing happens before `start`."""
         self.watch = Watch()
@@ -120,6 +122,8 @@ class Committer:
         self.on_stop: Callable[[str], None] = lambda _reason: None
         self.stopped: str | None = "the node is starting"
         self.fault: str | None = None  # why the thread had to end, if it had to
+        self.position = 0  # of the last event it has committed
+        self._metrics = metrics or Metrics()
         self._store = store
         self._journal = journal
         self._clock = clock
@@ -214,6 +218,26 @@ class Committer:
     def issuers_of(self, authority: str) -> list[Issuer]:
         """Return the certificates that an authority's chains may be built from."""
         return self._store.issuers_of(authority)
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait to be stored."""
+        return self._queue.qsize()
+
+    @property
+    def epoch(self) -> int:
+        """How often the writer's place has changed hands, to this node's time."""
+        return self._place.epoch
+
+    @property
+    def seq(self) -> int:
+        """The number of the last line in the journal."""
+        return self._in_journal[0]
+
+    @property
+    def lag(self) -> int:
+        """How many events the database has that the journal does not have yet."""
+        return max(self._seq - self._in_journal[0], 0)
 
     def trouble(self) -> str | None:
         """Return why nothing is accepted at the moment, or None."""
@@ -316,6 +340,7 @@ class Committer:
 
     def _commit(self, commands: Sequence[Pending]) -> None:
         """Store the commands and answer them; what cannot be stored is bisected out."""
+        begun = self._clock.monotonic()
         try:
             batch = self._store_batch(commands)
         except (Unavailable, *LOST):
@@ -329,8 +354,11 @@ class Committer:
             self._commit(commands[middle:])
             return
         self._moved(batch)
+        stored = self._clock.monotonic()
         self._write_journal(batch)
+        written = self._clock.monotonic()
         self._answer(batch)
+        self._metrics.batch_stored(len(commands), stored - begun, written - stored)
 
     def _take_out(self, pending: Pending, error: Exception) -> None:
         """Answer the one command that cannot be stored, if it is to blame and not the database."""
@@ -428,6 +456,7 @@ class Committer:
         self._seq, self._prev, self._maybe = batch.end.seq, batch.end.prev, None
         self._hot.update(batch.rows.changes(), batch.versions)
         self._beaten = self._clock.monotonic()
+        self.position = batch.end.position
 
     def _write_journal(self, batch: Batch) -> None:
         if not batch.records:

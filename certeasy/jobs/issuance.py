@@ -51,6 +51,7 @@ from certeasy.jobs.ownership import Ownership
 from certeasy.jobs.plain import plain
 from certeasy.jobs.workers import TryAgain
 from certeasy.log import logger
+from certeasy.metrics import Metrics
 from events.certificates import (
     CertificateIssued,
     CertificateMismatched,
@@ -104,6 +105,7 @@ class Issuance:
         breakers: Breakers,
         authority_wait: timedelta,
         ownership: Ownership,
+        metrics: Metrics,
     ) -> None:
         self._committer = committer
         self._clock = clock
@@ -113,6 +115,7 @@ class Issuance:
         self._breakers = breakers
         self._authority_wait = authority_wait
         self._ownership = ownership
+        self._metrics = metrics
 
     def perform(self, job: Job, _attempt: int, fresh: bool) -> None:
         """Do what is next for an order. Raises TryAgain, and what `Committer.submit` raises."""
@@ -313,7 +316,7 @@ class Issuance:
         """Hand the request over, and return what the authority says; None: it was given up."""
         asked = self._breakers.asking(authority.name)
         try:
-            outcome = authority.submit(self._submission(order, rules))
+            outcome = self._submit(order, authority, rules)
         except InDoubt as error:
             self._breakers.failed(authority.name, asked, error.reason)
             raise self._in_doubt(order, error.reason, error.request_id) from error
@@ -330,6 +333,24 @@ class Issuance:
             self._refused(order, authority.name, error.reason, told, code=error.code or "")
             return None
         self._breakers.answered(authority.name, asked)
+        return outcome
+
+    def _submit(self, order: Order, authority: Authority, rules: Rules) -> Outcome:
+        """Submit, and note how long that took and what came of it. Raises what `submit` raises."""
+        submission = self._submission(order, rules)
+        begun, said = self._clock.monotonic(), "failed"
+        try:
+            outcome = authority.submit(submission)
+            said = type(outcome).__name__.lower()
+        except InDoubt:
+            said = "in-doubt"
+            raise
+        except Unavailable:
+            said = "unavailable"
+            raise
+        finally:
+            took = self._clock.monotonic() - begun
+            self._metrics.authority_requests.labels(authority.name, said).observe(took)
         return outcome
 
     def _put_off(self, order: Order, authority: str, error: Unavailable, rules: Rules) -> TryAgain:

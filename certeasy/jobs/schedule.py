@@ -20,9 +20,11 @@ class Schedule:
     def __init__(self) -> None:
         self._scheduler = BackgroundScheduler(timezone=UTC)
 
-    def every(self, seconds: float, work: Callable[[], None]) -> None:
-        """Do something periodically; a run that takes too long is followed by the next, not
-        overtaken."""
+    def every(self, seconds: float, work: Callable[[], None], *, at_once: bool = False) -> None:
+        """Do something periodically, for the first time after so many seconds or `at_once`; a run
+        that takes too long is followed by the next, not overtaken."""
+        if at_once:
+            self._scheduler.add_job(work, misfire_grace_time=None)
         self._scheduler.add_job(
             work,
             "interval",

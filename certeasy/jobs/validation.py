@@ -6,6 +6,7 @@ from functools import partial
 
 import msgspec
 
+from certeasy.clock import Clock
 from certeasy.commit import Command, Committer
 from certeasy.decide import validation as deciding
 from certeasy.decide.decision import Decision, Reader
@@ -13,6 +14,7 @@ from certeasy.decide.problems import Problem as Kind
 from certeasy.decide.problems import Refused
 from certeasy.jobs.workers import TryAgain
 from certeasy.log import logger
+from certeasy.metrics import Metrics
 from certeasy.validate import Asked, Evidence, Failed, Validated, Validator
 from events.envelope import Actor
 from events.orders import Problem
@@ -41,10 +43,14 @@ class Validation:
         committer: Committer,
         validators: Validators,
         account_urls: Callable[[str], tuple[str, ...]],
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
         self._committer = committer
         self._validators = validators
         self._account_urls = account_urls
+        self._clock = clock
+        self._metrics = metrics
 
     def perform(self, job: Job, attempt: int, _fresh: bool) -> None:
         """Look once. Raises TryAgain where a failure may pass, and what `submit` raises."""
@@ -64,6 +70,7 @@ class Validation:
             raise TryAgain(f"no policy {order.policy!r} in the settings validates {challenge.type}")
         identifier = authorization.identifier
         asked = deciding.Asked.of(order, n, m, account.thumbprint)
+        begun = self._clock.monotonic()
         result = _looked(
             validator,
             Asked(
@@ -75,6 +82,9 @@ class Validation:
                 wildcard=authorization.wildcard,
             ),
         )
+        outcome = "invalid" if isinstance(result, Failed) else "valid"
+        took = self._clock.monotonic() - begun
+        self._metrics.validations.labels(challenge.type, outcome).observe(took)
         evidence: dict[str, object] = msgspec.to_builtins(result.evidence)
         if isinstance(result, Failed):
             if result.transient and attempt < ATTEMPTS:

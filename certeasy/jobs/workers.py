@@ -24,6 +24,7 @@ from certeasy.clock import Clock
 from certeasy.commit import Committed, Committer, Unavailable
 from certeasy.jobs.leases import Leases
 from certeasy.log import logger
+from certeasy.metrics import Metrics
 from certeasy.settings import WorkerSettings
 from certeasy.store import DatabaseUnavailable
 from projections.jobs import JOBS, Job
@@ -31,6 +32,10 @@ from projections.jobs import JOBS, Job
 log = logger("worker")
 RENEWALS = 3
 """So often a claim is renewed in the time for which it holds."""
+
+
+DONE, AGAIN, FAILED = "done", "again", "failed"
+"""What may come of an attempt."""
 
 
 class TryAgain(Exception):
@@ -57,6 +62,7 @@ class Workers:
         jobs: Callable[[], list[Job]],
         perform: dict[str, Perform],
         elsewhere: DoneElsewhere = lambda _committed, _job: False,
+        metrics: Metrics | None = None,
     ) -> None:
         """Take what lists all work, and what does each kind of job.
 
@@ -68,6 +74,7 @@ class Workers:
         self._jobs = jobs
         self._perform = perform
         self._elsewhere = elsewhere
+        self._metrics = metrics or Metrics()
         self._condition = threading.Condition()
         self._due: list[tuple[float, int, Job, bool]] = []
         self._queued: set[str] = set()
@@ -136,6 +143,11 @@ class Workers:
             if drained and thread.is_alive():
                 thread.join()
         return drained
+
+    def running(self) -> int:
+        """Return how many jobs are at work."""
+        with self._condition:
+            return self._busy
 
     def waiting(self) -> int:
         """Return how many jobs are queued or at work."""
@@ -246,8 +258,10 @@ class Workers:
     def _attempt(self, job: Job, attempt: int, *, fresh: bool) -> timedelta | None:
         """Perform a claimed job; return how long to put it off, or None if it is done."""
         told = (job.kind, job.id, attempt)
+        begun, outcome = self._clock.monotonic(), AGAIN
         try:
             self._perform[job.kind](job, attempt, fresh)
+            outcome = DONE
         except TryAgain as error:
             log.info("%s %s, attempt %d: %s", *told, error)
             return error.after or self._backoff(attempt)
@@ -255,8 +269,11 @@ class Workers:
             log.warning("%s %s, attempt %d: %s", *told, error)
             return self._backoff(attempt)
         except Exception:
+            outcome = FAILED
             log.exception("%s %s, attempt %d failed in a way nobody thought of", *told)
             return self._backoff(attempt)
+        finally:
+            self._metrics.job_tried(job.kind, outcome, self._clock.monotonic() - begun)
         return None
 
     def _backoff(self, attempt: int) -> timedelta:

@@ -1,7 +1,7 @@
 """What can go wrong between us and the database, by what it means for the caller."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -93,13 +93,19 @@ def _said(cause: BaseException | None) -> str:
     )
 
 
+def _uncounted() -> None:
+    pass
+
+
 @contextmanager
-def reported() -> Iterator[None]:
-    """Turn errors of a database that is out of service into DatabaseUnavailable."""
+def reported(failed: Callable[[], None] = _uncounted) -> Iterator[None]:
+    """Turn errors of a database that is out of service into DatabaseUnavailable; `failed` is told
+    of each."""
     try:
         yield
     except Exception as error:
         if is_from_database(error) and is_out_of_service(error):
             cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            failed()
             raise DatabaseUnavailable(_said(cause)) from error
         raise

@@ -7,6 +7,7 @@ import heapq
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from certeasy.settings import DatabaseSettings
-from certeasy.store import inventory, schema
+from certeasy.store import counts, inventory, schema
 from certeasy.store.databases import engines, fitness_of
 from certeasy.store.deadline import Deadline
 from certeasy.store.dialects import (
@@ -54,6 +55,8 @@ from projections.tables import Key, Table
 
 S = TypeVar("S", bound=msgspec.Struct)
 PAGE = 1000
+UNAVAILABLE, COMMIT_UNKNOWN = "unavailable", "commit-unknown"
+"""The kinds of errors that are counted."""
 TRANSACTION_SECONDS = 10.0  # less than the lease: whoever is stuck stops before another begins
 
 
@@ -68,6 +71,8 @@ class Store:
         self._readers = readers_of(reader)
         self._writer_connection: sa.Connection | None = None
         self._deadline = Deadline(TRANSACTION_SECONDS) if writer.dialect.name == POSTGRES else None
+        self.on_error: Callable[[str], None] = lambda _kind: None
+        """Told of each error of the database: UNAVAILABLE, or COMMIT_UNKNOWN."""
         self._driver_error: type[Exception] = writer.dialect.loaded_dbapi.Error
         orders = schema.projected[ORDERS]
         self._orders_of = (
@@ -131,7 +136,7 @@ class Store:
 
     def create(self, installation_id: str) -> None:
         """Make the tables and the head of an empty log, all or nothing, if they are not there."""
-        with reported(), self._lock, self.writer.begin() as connection:
+        with reported(self._failed), self._lock, self.writer.begin() as connection:
             for statement in exclusively(connection.dialect):
                 connection.exec_driver_sql(statement)
             schema.metadata.create_all(connection)
@@ -140,7 +145,7 @@ class Store:
 
     def is_empty(self) -> bool:
         """Whether this database has no tables of ours yet."""
-        with reported():
+        with reported(self._failed):
             return not sa.inspect(self.reader).has_table(schema.log_head.name)
 
     def migrate(self, steps: Sequence[Migration]) -> None:
@@ -149,7 +154,7 @@ class Store:
         On every database that Certeasy knows, changes of tables are rolled back like any other.
         """
         head = schema.log_head
-        with reported(), self._lock, self.writer.begin() as connection:
+        with reported(self._failed), self._lock, self.writer.begin() as connection:
             for statement in unhurried(connection.dialect):
                 connection.exec_driver_sql(statement)
             for step in steps:
@@ -177,7 +182,7 @@ class Store:
 
     def fitness(self) -> Fitness:
         """Return why this database must not be used, and what is unwise about it."""
-        with reported():
+        with reported(self._failed):
             return ask(self._readers, fitness_of)
 
     # -- writing ---------------------------------------------------------------------------------
@@ -191,7 +196,7 @@ class Store:
         writing connection: a second thread waits until it is free.
         """
         with self._lock:
-            with reported():
+            with reported(self._failed):
                 driver = self._writing()
             with self._deadline.over(driver) if self._deadline else nullcontext():
                 yield from self._transaction(driver)
@@ -199,7 +204,7 @@ class Store:
     def _transaction(self, driver: Any) -> Iterator[Transaction]:
         cursor = driver.cursor()
         try:
-            with reported():
+            with reported(self._failed):
                 for statement in begin(self.writer.dialect):
                     cursor.execute(statement)
                 yield Transaction(cursor, self._statements)
@@ -213,7 +218,11 @@ class Store:
             driver.commit()
         except self._driver_error as error:
             self._roll_back(driver)
+            self.on_error(COMMIT_UNKNOWN)
             raise CommitUnknown(f"COMMIT failed: {error}") from error
+
+    def _failed(self) -> None:
+        self.on_error(UNAVAILABLE)
 
     @contextmanager
     def repeatable(self) -> Iterator[Transaction]:
@@ -252,7 +261,7 @@ class Store:
         """
         if self.writer.dialect.name != "sqlite":
             return
-        with reported(), self._lock:
+        with reported(self._failed), self._lock:
             scrub(self._writing(), Path(str(self.writer.url.database)), gone, anew=anew)
 
     @contextmanager
@@ -261,7 +270,7 @@ class Store:
 
         Committed at the end of the block. Raises DatabaseUnavailable; then it may be stored or not.
         """
-        with reported(), self._lock, self.writer.begin() as connection:
+        with reported(self._failed), self._lock, self.writer.begin() as connection:
             yield connection
 
     @contextmanager
@@ -271,7 +280,7 @@ class Store:
 
         Committed at the end of the block; whatever is raised inside leaves everything as it was.
         """
-        with reported(), self._lock, self.writer.begin() as connection:
+        with reported(self._failed), self._lock, self.writer.begin() as connection:
             dialect = connection.dialect
             for statement in (*exclusively(dialect), *unhurried(dialect)):
                 connection.exec_driver_sql(statement)
@@ -291,7 +300,7 @@ class Store:
         It holds the log's head: nobody commits meanwhile, and no node takes the writer's place.
         """
         head = schema.log_head
-        with reported(), self._lock, self.writer.begin() as connection:
+        with reported(self._failed), self._lock, self.writer.begin() as connection:
             for statement in unhurried(connection.dialect):
                 connection.exec_driver_sql(statement)
             connection.execute(sa.update(head).values(id=head.c.id))
@@ -319,7 +328,7 @@ class Store:
     @contextmanager
     def projected(self) -> Iterator[tuple[Head, Callable[[Table[Any]], Iterator[tuple[Any, ...]]]]]:
         """Open the projections as they are at this moment, and the head that they are as of."""
-        with reported(), self._frozen() as live:
+        with reported(self._failed), self._frozen() as live:
             head = _as_head(_first(live, self._statements.head, {}))
             yield head, lambda table: ordered_rows(live, schema.projected[table], table.key)
 
@@ -428,6 +437,30 @@ class Store:
         table = schema.projected[CERTIFICATES]
         row = self._one(sa.select(sa.func.count()).select_from(table), {})
         return 0 if row is None else int(row[0])
+
+    def orders_by_status(self) -> dict[str, int]:
+        """Return how many orders there are of each status: a look at all of an index."""
+        return {str(status): int(count) for status, count in self._all(counts.orders_by_status())}
+
+    def certificates_ending(self, now: datetime, until: datetime) -> Iterator[list[Certificate]]:
+        """Yield the certificates in force that end by then, those that end first first, in
+        pages."""
+        after = ("", "")
+        while rows := self._all(counts.ending(_second(now), _second(until), after, PAGE)):
+            page = [CERTIFICATES.to_state(row) for row in rows]
+            yield page
+            after = (page[-1].not_after, page[-1].id)
+
+    def latest_for(self, names: Sequence[str], after: str) -> dict[str, str]:
+        """Return the id of the latest certificate for each of some names that has one behind the id
+        `after`, and is not revoked."""
+        found: dict[str, str] = {}
+        for first in range(0, len(names), counts.NAMES_AT_ONCE):
+            some = names[first : first + counts.NAMES_AT_ONCE]
+            found.update(
+                (str(name), str(id_)) for name, id_ in self._all(counts.latest_for(some, after))
+            )
+        return found
 
     def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[Order]:
         """Return an account's orders, oldest first, from behind the id `after`."""
@@ -609,27 +642,34 @@ class Store:
 
     def _look_up(self, statement: Prepared, values: dict[str, object]) -> tuple[Any, ...] | None:
         """Run a prepared statement that finds at most one row."""
-        with reported():
+        with reported(self._failed):
             return ask(self._readers, lambda reading: _first(reading, statement, values))
 
     def _look_up_all(self, statement: Prepared, values: dict[str, object]) -> list[tuple[Any, ...]]:
         """Run a prepared statement that finds a few rows."""
-        with reported():
+        with reported(self._failed):
             return ask(self._readers, lambda reading: _every(reading, statement, values))
 
     def _one(self, statement: Any, values: dict[str, object]) -> tuple[Any, ...] | None:
-        with reported():
+        with reported(self._failed):
             row = ask(
                 self._readers, lambda connection: connection.execute(statement, values).first()
             )
         return None if row is None else tuple(row)
 
-    def _all(self, statement: Any, values: dict[str, object]) -> list[tuple[Any, ...]]:
-        with reported():
+    def _all(
+        self, statement: Any, values: dict[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
+        with reported(self._failed):
             rows = ask(
-                self._readers, lambda connection: connection.execute(statement, values).all()
+                self._readers, lambda connection: connection.execute(statement, values or {}).all()
             )
         return [tuple(row) for row in rows]
+
+
+def _second(at: datetime) -> str:
+    """Return a time as certificates have it: RFC 3339, whole seconds."""
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _first(
