@@ -44,6 +44,7 @@ from certeasy.jobs.issuance import Issuance
 from certeasy.jobs.leases import MemoryLeases
 from certeasy.jobs.ownership import Ownership
 from certeasy.jobs.refusals import Refusals
+from certeasy.jobs.retention import Retention
 from certeasy.jobs.revocation import Revoking
 from certeasy.jobs.samples import MemorySamples
 from certeasy.jobs.schedule import Schedule
@@ -168,6 +169,9 @@ class Application:
             lambda bundle: node.secrets.get(secret_name(bundle)),
         )
         self.expiry = Expiry(self.committer, self.clock, node.store.run_out)
+        self.retention = Retention(
+            self.committer, self.clock, self.settings.retention.keep, node.store
+        )
         self.samples = MemorySamples()
         self.health = Health(
             self.committer,
@@ -188,6 +192,8 @@ class Application:
         self.schedule.every(schedule.LOOK_AROUND, self.workers.look_around)
         self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
         self.schedule.every(schedule.EXPIRE, self.expiry.expire)
+        if self.settings.retention.enabled:
+            self.schedule.every(schedule.RETAIN, self.retention.apply)
         for name in self.authorities:
             self.schedule.every(PROBE.total_seconds(), partial(self.health.look, name))
         self.schedule.start()
@@ -214,6 +220,7 @@ class Application:
         wait = self.settings.workers.drain_timeout.total_seconds()
         answered = self._door.close(wait)
         drained = self.workers.stop(wait) and answered
+        self.retention.stop()
         self.schedule.stop()
         self.refusals.close()
         try:

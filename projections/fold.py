@@ -56,6 +56,7 @@ from events.orders import (
 )
 from events.recovery import AccountRecovered, CertificateRecovered
 from events.registry import Event
+from events.retention import RetentionApplied
 from projections import (
     accounts,
     authorities,
@@ -65,6 +66,7 @@ from projections import (
     nodes,
     orders,
     renewals,
+    retention,
     revocations,
     suspects,
 )
@@ -136,6 +138,7 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     RevocationFailed: revocations.failed,
     RenewalRequested: renewals.requested,
     AuthorityCertificateSeen: certificates.issuer_seen,
+    RetentionApplied: retention.applied,
     AuthorityFailed: authorities.failed,
     AuthorityRecovered: authorities.recovered,
 }

@@ -77,12 +77,16 @@ class Table(Generic[S]):
         return self._struct(**dict(zip(self.fields, row, strict=True)))
 
 
-class Rows(Protocol):
-    """What a fold reads and changes: rows by primary key."""
+class Readable(Protocol):
+    """Rows by primary key."""
 
     def get(self, table: Table[S], *key: str) -> S | None:
         """Return the row with this key as it is now, or None."""
         ...
+
+
+class Rows(Readable, Protocol):
+    """What a fold reads and changes: rows by primary key."""
 
     def put(self, table: Table[S], state: S) -> None:
         """Insert the row, or replace the one with the same key."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from certeasy.audit.columns import LINES, SUBJECT_KEYS, Columns
+from certeasy.audit.columns import LINES, SUBJECT_KEYS, Columns, Row
 from certeasy.audit.database import Database
 from certeasy.audit.stories import story
 from events.accounts import AccountCreated
@@ -19,13 +19,15 @@ from events.envelope import BrokenLine, Record, parse
 from events.orders import OrderCreated
 from events.recovery import AccountRecovered
 from events.registry import Event, NewerSchema, UndecodableEvent, UnknownEvent
+from events.retention import RetentionApplied
 from events.sealing import Sealed, Subject, Unreadable
 from journal.breaks import JournalBroken, Line
 
 ORDER, SERIAL, NAME, ACCOUNT, EAB = "order", "serial", "name", "account", "eab"
 KINDS = (ORDER, SERIAL, NAME, ACCOUNT, EAB)
+_LOOKED_UP = (SERIAL, NAME, ACCOUNT)  # by a table, whose rows may have left it
 _ITSELF = (ACCOUNT, EAB)  # what has a stream of its own
-_ISSUED, _CAMPAIGN = "certificate/", "renewal/"
+_ISSUED, _CAMPAIGN, _RETENTION = "certificate/", "renewal/", "retention"
 _TELLING = (
     "order.created",
     "certificate.issued",
@@ -90,11 +92,13 @@ def from_journals(read: Callable[[], Iterable[Line]], kind: str, value: str) -> 
 
 
 def _is_shown(line: bytes, streams: set[str], certificates: list[bytes]) -> bool:
-    """Whether a line is in one of the streams, or of a campaign for one of the certificates."""
+    """Whether a line is in one of the streams, or of a campaign for one of the certificates, or
+    tells that one of them left the tables."""
     stream = _stream_of(line)
     if stream in streams:
         return True
-    return stream.startswith(_CAMPAIGN) and any(b'"%b"' % each in line for each in certificates)
+    names_some = stream.startswith(_CAMPAIGN) or stream == _RETENTION
+    return names_some and any(b'"%b"' % each in line for each in certificates)
 
 
 def _stream_of(line: bytes) -> str:
@@ -142,14 +146,32 @@ def from_database(database: Database, kind: str, value: str) -> list[Record]:
     streams = {f"{kind}/{value}"} if kind in _ITSELF else set[str]()
     if kind == EAB:
         streams |= {f"account/{row[0]}" for row in database.typed(*_BOUND, (value,))}
-    for order_id in _orders(database, kind, value):
+    retained = database.typed(LINES, _LINES, (_RETENTION,))
+    orders = {*_orders(database, kind, value), *_left(database, retained, kind, value)}
+    for order_id in orders:
         streams |= _streams_of(order_id)
         streams |= {f"{_CAMPAIGN}{row[0]}" for row in database.typed(*_RENEWALS, (order_id,))}
-    query = "SELECT position, line FROM events WHERE stream = ?"
-    found = [row for stream in streams for row in database.typed(LINES, query, (stream,))]
+    found = [row for stream in streams for row in database.typed(LINES, _LINES, (stream,))]
+    quoted = [b'"%b"' % order_id.encode() for order_id in orders]
+    found += [row for row in retained if any(each in row[1] for each in quoted)]
     return [_parsed(Line(database.name, 0, 0, line), position) for position, line in sorted(found)]
 
 
+def _left(database: Database, retained: list[Row], kind: str, value: str) -> set[str]:
+    """Return which orders that have left the tables are meant: their own lines are read for it."""
+    meant: set[str] = set()
+    for position, line in retained if kind in _LOOKED_UP else ():
+        fact = _fact(_parsed(Line(database.name, 0, 0, line), position))
+        for order_id in fact.orders if isinstance(fact, RetentionApplied) else ():
+            streams = _streams_of(order_id)
+            rows = [row for each in streams for row in database.typed(LINES, _LINES, (each,))]
+            told = (_parsed(Line(database.name, 0, 0, data), at) for at, data in rows)
+            if streams & _streams(kind, value, told):
+                meant.add(order_id)
+    return meant
+
+
+_LINES = "SELECT position, line FROM events WHERE stream = ?"
 _RENEWALS = (
     Columns("renewals", campaign=str),
     "SELECT campaign FROM renewals WHERE certificate_id = ?",

@@ -63,6 +63,7 @@ from events.orders import (
 )
 from events.recovery import AccountRecovered, CertificateRecovered, LogForked, LogRestored
 from events.registry import Event, name_of
+from events.retention import RetentionApplied
 from events.subjects import SubjectErased
 
 REASONS = {  # RFC 5280 section 5.3.1
@@ -301,6 +302,10 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     RevocationPublished: lambda f: f"{f.authority} has revoked certificate {f.serial}",
     RevocationFailed: _revocation_failed,
     RenewalRequested: _renewal_requested,
+    RetentionApplied: lambda f: (
+        f"{counted(len(f.orders), 'order')}, over before {f.cutoff}, left the tables; the log keeps"
+        " them"
+    ),
     SubjectErased: lambda f: (
         f"the key of {f.subject} was destroyed: what was sealed before can be read by nobody"
     ),

@@ -67,6 +67,7 @@ def check(settings: Settings, page: Page) -> None:
     _listeners(settings, page)
     _times(settings, page)
     _renewal_info(settings, page)
+    _retention(settings, page)
     _database(settings, page)
     _files(settings, page)
     _bundles(settings, page)
@@ -128,6 +129,19 @@ def _times(settings: Settings, page: Page) -> None:
     if server.finalize_wait > _LONGEST_WAIT:
         what = f"{duration_text(server.finalize_wait)} is longer than 60s; clients hang up"
         page.add("server.finalize-wait", what)
+
+
+def _retention(settings: Settings, page: Page) -> None:
+    """What still counts is never taken away: a proof, as long as orders that rest on it."""
+    keep, lifetime = settings.retention.keep, settings.server.order_lifetime
+    for least, what in ((_DAY, "24h"), (lifetime, "server.order-lifetime")):
+        if keep < least:
+            page.add(
+                "retention.keep" if page.has("retention.keep") else "server.order-lifetime",
+                f"retention.keep ({duration_text(keep)}) must not be shorter than {what}"
+                + (f" ({duration_text(least)})" if least is lifetime else ""),
+            )
+            return
 
 
 def _renewal_info(settings: Settings, page: Page) -> None:

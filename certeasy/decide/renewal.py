@@ -207,11 +207,20 @@ def unknown() -> Refused:
 
 def _check_not_replaced(rows: Reader, certificate_id: str, *, by: str) -> None:
     order = _successor(rows, certificate_id)
-    if order is not None and order.id != by:
+    successor = order.id if order is not None else _gone_successor(rows, certificate_id)
+    if successor and successor != by:
         raise Refused(
             Problem.ALREADY_REPLACED,
-            f"The certificate that 'replaces' names has its successor already: order {order.id}",
+            f"The certificate that 'replaces' names has its successor already: order {successor}",
         )
+
+
+def _gone_successor(rows: Reader, certificate_id: str) -> str:
+    """Return the order that has replaced a certificate that outlives it: retention took it away."""
+    certificate = rows.get(CERTIFICATES, certificate_id)
+    if certificate is None or rows.get(ORDERS, certificate.replaced_by) is not None:
+        return ""
+    return certificate.replaced_by
 
 
 def _successor(rows: Reader, certificate_id: str) -> Order | None:

@@ -11,6 +11,7 @@ from apscheduler.schedulers.background import (  # type: ignore[import-untyped] 
 LOOK_AROUND = 30  # seconds
 SUMMARIZE = 60
 EXPIRE = 60
+RETAIN = 600
 CERTIFICATES = 3600
 
 

@@ -374,6 +374,14 @@ class CertificateProfile(Struct, frozen=True, forbid_unknown_fields=True, rename
     """Certificates live no longer than this; None: as long as the policy says."""
 
 
+class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What leaves the database's tables when it is over. The log keeps everything."""
+
+    enabled: bool = True
+    keep: timedelta = timedelta(days=90)
+    """How long an order stays after it, and its certificate, expired."""
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """Everything config.yml says. Its paths are absolute and without anchors."""
 
@@ -392,6 +400,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     issuance_policies: tuple[IssuancePolicy, ...] = ()
     policy_bindings: tuple[PolicyBinding, ...] = ()
     renewal_info: RenewalInfoSettings = RenewalInfoSettings()
+    retention: RetentionSettings = RetentionSettings()
     profiles: tuple[CertificateProfile, ...] = ()
     default_profile: str | None = None
     """The profile of orders that name none; None: they fall under the first policy that fits."""

@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from certeasy.settings import DatabaseSettings
-from certeasy.store import counts, inventory, schema
+from certeasy.store import counts, inventory, outdated, schema
 from certeasy.store.databases import engines, fitness_of
 from certeasy.store.deadline import Deadline
 from certeasy.store.dialects import (
@@ -479,6 +479,20 @@ class Store:
             str(row[0])
             for row in self._all(self._run_out, {"status": status, "t": at, "most": most})
         ]
+
+    def over(self, cutoff: str, most: int) -> list[str]:
+        """Return ids of orders that were over before `cutoff`, with their certificates, and of
+        which nothing is open; at most so many."""
+        found = [
+            str(row[0])
+            for question in (outdated.with_certificate, outdated.without_certificate)
+            for row in self._all(question(cutoff, most), {})
+        ]
+        return found[:most]
+
+    def revocations_among(self, order_ids: Sequence[str]) -> list[str]:
+        """Return the ids of all revocations of these orders, published or not."""
+        return [str(row[0]) for row in self._all(outdated.revocations_among(order_ids), {})]
 
     def issuers_of(self, authority: str) -> list[Issuer]:
         """Return the certificates that an authority's chains may be built from."""

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ from projections.accounts import ACCOUNTS, Account
 from projections.certificates import CERTIFICATES, ISSUERS, Certificate
 from projections.fold import TABLES, VERSION, fold
 from projections.jobs import ISSUE, JOBS, VALIDATE, Job
-from projections.orders import ORDERS, PENDING, READY
+from projections.orders import ORDERS, PENDING, READY, Order
+from projections.revocations import PUBLISHED, REVOCATIONS
+from projections.suspects import SUSPECTS
 from projections.tables import Table, WorkingRows
 from tests.fakes.faults import Faults, FaultyStore, after, before, database_error
 from tests.make.journals import (
@@ -471,6 +474,38 @@ class StoreContract:
                 if asked.status in {"", a.status} and asked.eab in {"", a.eab}
             ]
             assert [a.id for a in store.accounts_wanted(asked)] == found, asked
+
+    def test_what_has_been_over_for_long_is_found_unless_something_of_it_is_open(
+        self, store: Store, log: ALog
+    ) -> None:
+        account = log.an_account()
+        log.an_order("open.corp.internal", account=account)
+        later_stories(log)
+        log.now -= timedelta(days=100)
+        fresh = log.an_order("fresh.corp.internal", account=account)
+        failed = log.a_failed_order("no.corp.internal", account=account)
+        store_log(store, log)
+        orders: dict[str, Order] = {order.id: order for order in made(log, ORDERS)}
+        certificates: dict[str, Certificate] = {c.id: c for c in made(log, CERTIFICATES)}
+        revoked = [r for r in made(log, REVOCATIONS) if r.state != PUBLISHED]
+        kept = {s.order_id for s in made(log, SUSPECTS)} | {r.order_id for r in revoked}
+        assert kept & set(orders)
+        cutoffs = [certificates[fresh].not_after, orders[failed].expires, "2099-01-01T00:00:00Z"]
+        for cutoff in [*cutoffs, "2026-01-01T00:00:00Z"]:
+            over = {
+                id_
+                for id_ in {*orders, *certificates} - kept
+                if id_ not in orders
+                or (orders[id_].status in {"valid", "invalid"} and orders[id_].expires < cutoff)
+                if id_ not in certificates or certificates[id_].not_after < cutoff
+                if id_ in certificates or orders[id_].status == "invalid"
+            }
+            assert set(store.over(cutoff, 1000)) == over, cutoff
+            assert len(store.over(cutoff, 3)) == min(3, len(over))
+        found = store.revocations_among(list(orders))
+        assert found == sorted(r.id for r in made(log, REVOCATIONS))
+        assert {r.id for r in revoked} <= set(found)
+        assert store.revocations_among([]) == []
 
     def test_rows_are_replaced_and_removed(self, store: Store) -> None:
         jobs = [a_job(f"job-{n}", n) for n in range(4)]

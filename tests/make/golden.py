@@ -35,6 +35,7 @@ from tests.make.journals import (
     bindings,
     doubts,
     every_story,
+    what_leaves,
 )
 
 
@@ -230,6 +231,14 @@ def inventory_log() -> ALog:
     return log
 
 
+def retention_log() -> ALog:
+    """Return a log in which what is over leaves the tables."""
+    log = a_log()
+    log.an_issuer()
+    what_leaves(log)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -247,6 +256,7 @@ GOLDEN = {
     "golden-authorities": authorities_log,
     "golden-doubts": doubts_log,
     "golden-inventory": inventory_log,
+    "golden-retention": retention_log,
 }
 
 

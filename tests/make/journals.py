@@ -81,6 +81,7 @@ from events.orders import (
 )
 from events.recovery import AccountRecovered, CertificateRecovered, LogForked
 from events.registry import Event, name_of
+from events.retention import RetentionApplied
 from events.sealing import Sealed, Subject
 from events.signing import SigningKey, base64url
 from events.statements import joining, state, succeeding
@@ -359,6 +360,17 @@ class ALog:
         revoked = CertificateRevoked(order, self.serials[order], reason, "account")
         return self.say(revoked, f"certificate/{order}", by=by)
 
+    def a_publication(self, order: str, *, by: int = 0) -> str:
+        """Let an authority have revoked an order's certificate; return the revocation's id."""
+        issued = next(
+            fact
+            for record in self.records
+            if isinstance(fact := record.event, CertificateIssued) and fact.order_id == order
+        )
+        done = RevocationPublished(order, issued.authority, issued.serial, sha256_of(issued))
+        self.say(done, f"certificate/{order}", by=by)
+        return f"{order}-{done.sha256[:12]}"
+
     def a_failed_order(self, name: str, *, account: str, by: int = 0) -> str:
         """Tell the story of an order whose challenge failed."""
         order = self.a_new_order(name, account=account, by=by)
@@ -509,6 +521,11 @@ class ALog:
             path.write_bytes(node.journal)
             paths.append(path)
         return paths
+
+
+def sha256_of(fact: CertificateIssued) -> str:
+    """Return the hash of a certificate's bytes, whatever its event says."""
+    return hashlib.sha256(fact.certificate).hexdigest()
 
 
 def key_of(account_id: str) -> str:
@@ -704,6 +721,7 @@ def later_stories(log: ALog) -> None:
     log.say(
         AuthorityFailed("other", "the RPC server is unavailable", "0x800706ba"), "authority/other"
     )
+    what_leaves(log)
 
 
 def an_inventory(log: ALog) -> None:
@@ -713,6 +731,31 @@ def an_inventory(log: ALog) -> None:
     revoked = CertificateRevoked(order, log.serials[order], 9, "administrator", publish=True)
     log.say(revoked, f"certificate/{order}", actor=log.an_administrator())
     log.say(AccountRevoked(account), f"account/{account}", actor=log.an_administrator())
+
+
+def a_retention(log: ALog, *orders: str, revocations: tuple[str, ...] = ()) -> Record:
+    """Let half a year pass, and orders leave the tables."""
+    cutoff = timestamp(log.now + timedelta(days=180))
+    log.now += timedelta(days=200)
+    return log.say(RetentionApplied(cutoff, orders, revocations), "retention")
+
+
+def what_leaves(log: ALog) -> None:
+    """Let an order with its certificate leave the tables, one that failed, a proof, and a
+    certificate that was revoked."""
+    account = log.an_account()
+    first, second = a_renewal(log)
+    failed = log.a_failed_order("no.corp.internal", account=account)
+    proof = log.a_proof_ahead("proof.corp.internal", account=account)
+    order = log.an_order("revoked.corp.internal", account=account)
+    revoked = CertificateRevoked(order, log.serials[order], 4, "account", publish=True)
+    log.say(revoked, f"certificate/{order}", actor=log.actor(account))
+    log.now += timedelta(days=8)
+    ran_out = Problem("urn:ietf:params:acme:error:unauthorized", "the order expired", 403)
+    log.say(OrderExpired(ran_out), f"order/{proof}")
+    published = log.a_publication(order)
+    a_retention(log, first, failed, proof)
+    a_retention(log, second, order, revocations=(published,))
 
 
 def a_trouble(log: ALog, authority: str) -> None:

@@ -1,5 +1,7 @@
 """A line that cannot follow from those before it is named, never folded."""
 
+from datetime import timedelta
+
 import pytest
 
 from events.accounts import (
@@ -16,6 +18,7 @@ from events.certificates import (
     RevocationPublished,
 )
 from events.eab import EabCreated, EabUsed
+from events.envelope import timestamp
 from events.nodes import NodeKeyRotated, NodeRetired
 from events.orders import (
     AuthorizationDeactivated,
@@ -37,12 +40,22 @@ from events.orders import (
     OrderReady,
     Problem,
 )
+from events.retention import RetentionApplied
 from projections.fold import fold, streams_of
 from projections.jobs import JOBS
 from projections.revocations import REVOCATIONS
 from projections.suspects import SUSPECTS
 from projections.tables import Contradiction, WorkingRows
-from tests.make.journals import ALog, a_log, a_loss, a_recovery, a_renewal, key_of
+from tests.make.journals import (
+    ALog,
+    a_log,
+    a_loss,
+    a_lost_answer,
+    a_recovery,
+    a_renewal,
+    a_retention,
+    key_of,
+)
 
 PROBLEM = Problem("urn:ietf:params:acme:error:dns", "no such name", 400)
 NAME = "web.corp.internal"
@@ -82,6 +95,48 @@ def closed_twice(log: ALog) -> None:
     account = log.an_account()
     log.say(AccountRevoked(account), f"account/{account}")
     log.say(AccountRevoked(account), f"account/{account}")
+
+
+def left_before_its_time(log: ALog) -> None:
+    order = log.an_order(NAME, account=log.an_account())
+    a_retention(log, order)
+    log.now -= timedelta(days=150)
+    a_retention(log, log.an_order(NAME, account=log.an_account()))
+    late = RetentionApplied(timestamp(log.now + timedelta(days=1)), ())
+    log.say(late, "retention")
+
+
+def left_while_it_was_pending(log: ALog) -> None:
+    a_retention(log, an_order(log))
+
+
+def left_with_a_certificate_that_is_valid(log: ALog) -> None:
+    order = log.an_order(NAME, account=log.an_account())
+    log.now += timedelta(days=30)
+    log.say(RetentionApplied(timestamp(log.now - timedelta(days=1)), (order,)), "retention")
+
+
+def left_while_a_revocation_waited(log: ALog) -> None:
+    account = log.an_account()
+    order = log.an_order(NAME, account=account)
+    revoked = CertificateRevoked(order, log.serials[order], 4, "account", publish=True)
+    log.say(revoked, f"certificate/{order}")
+    a_retention(log, order)
+
+
+def left_while_a_twin_was_looked_for(log: ALog) -> None:
+    a_retention(log, a_lost_answer(log, NAME, account=log.an_account()))
+
+
+def left_without_its_order(log: ALog) -> None:
+    order = log.an_order(NAME, account=log.an_account())
+    a_retention(log, order, revocations=(f"{log.new_id()}-0123456789ab",))
+
+
+def left_twice(log: ALog) -> None:
+    order = log.an_order(NAME, account=log.an_account())
+    a_retention(log, order)
+    a_retention(log, order)
 
 
 def bound_with_a_key_that_nobody_made(log: ALog) -> None:
@@ -265,6 +320,13 @@ def signed_with_another_key(log: ALog) -> None:
         (ordered_again, "created a second time"),
         (changed_after_the_end, "although it is deactivated"),
         (closed_twice, "although it is revoked"),
+        (left_before_its_time, "of what is not over before"),
+        (left_while_it_was_pending, "which was not over before"),
+        (left_with_a_certificate_that_is_valid, "which was not over before"),
+        (left_while_a_revocation_waited, "which was not over before"),
+        (left_while_a_twin_was_looked_for, "which was not over before"),
+        (left_without_its_order, "which is open"),
+        (left_twice, "which was not over before"),
         (bound_with_a_key_that_nobody_made, "eab.used for eab key .* before it was created"),
         (bound_more_often_than_may_be, "more often than it may be"),
         (bound_after_the_key_was_taken_back, "eab.used for eab key .* although it is revoked"),
