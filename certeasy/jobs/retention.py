@@ -1,8 +1,8 @@
 """What has been over for long leaves the tables, a few orders at a time.
 
 Each step is one event that names what leaves. Few enough go in one that no client waits long for
-its own commit meanwhile, and the writer's place is never in danger; what a run does not come to,
-the next one does.
+its own commit meanwhile, and the writer's place is never in danger; after each, the node is left to
+others for as long as it took. What a run does not come to, the next one does.
 """
 
 import threading
@@ -11,7 +11,7 @@ from datetime import UTC, timedelta
 from typing import Protocol
 
 from certeasy.clock import Clock
-from certeasy.commit import Command, Committer, PoisonousCommand, Unavailable
+from certeasy.commit import Command, Committed, PoisonousCommand, Unavailable
 from certeasy.decide import retention
 from certeasy.log import logger
 from certeasy.store import DatabaseUnavailable
@@ -19,13 +19,21 @@ from events.counting import counted
 from events.envelope import Actor
 from events.retention import RetentionApplied
 
-AT_ONCE = 20
+AT_ONCE = 10
 """Orders in one event, each with its certificate and its names."""
 STEPS = 500
 """In one run."""
 SYSTEM = Actor("system", "retention")
 
 log = logger("retention")
+
+
+class Door(Protocol):
+    """Where decisions are recorded: the committer."""
+
+    def submit(self, command: Command) -> Committed:
+        """Return once it is recorded."""
+        ...
 
 
 class Tables(Protocol):
@@ -43,7 +51,7 @@ class Tables(Protocol):
 class Retention:
     """Lets orders leave the tables, `keep` after they were over."""
 
-    def __init__(self, committer: Committer, clock: Clock, keep: timedelta, tables: Tables) -> None:
+    def __init__(self, committer: Door, clock: Clock, keep: timedelta, tables: Tables) -> None:
         self._committer = committer
         self._clock = clock
         self._keep = keep
@@ -64,7 +72,9 @@ class Retention:
             for first in range(0, len(over), AT_ONCE):
                 if self._stopping.is_set():
                     break
+                begun = self._clock.monotonic()
                 left += self._step(cutoff, over[first : first + AT_ONCE])
+                self._stopping.wait(self._clock.monotonic() - begun)
         except (Unavailable, DatabaseUnavailable) as error:
             log.warning("orders that are over could not leave the tables: %s", error)
         if left:
