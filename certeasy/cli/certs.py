@@ -162,8 +162,9 @@ def list_(
     """List certificates, those first whose orders were placed first. May be run beside the server.
 
     Filters narrow it down together. A long listing is read and printed a page at a time; with
-    --limit, the next part is what comes --after the last id of this one. Those that nobody got are
-    not among them: `certeasy audit show name NAME -f config.yml` tells of them, too.
+    --limit, the next part is what comes --after the last id of this one. Those that nobody got, and
+    those that retention has taken out of the tables, are not among them: `certeasy audit show name
+    NAME -f config.yml` tells of them, too.
 
     Exit codes: 0 listed, be it nothing; 1 the database cannot be read; 2 the command line is wrong.
     """
