@@ -16,7 +16,6 @@ from pathlib import Path
 
 import click
 import msgspec
-import sqlalchemy as sa
 
 from certeasy import config
 from certeasy.clock import SystemClock
@@ -73,7 +72,7 @@ def sizes(store: Store) -> dict[str, dict[str, int]]:
     with store.reader.connect() as connection:
         query = _BYTES[connection.dialect.name]
         for table in _TABLES:
-            rows = connection.execute(sa.select(sa.func.count()).select_from(sa.table(table)))
+            rows = connection.exec_driver_sql(f"SELECT count(*) FROM {table}")  # noqa: S608 - ours
             size = connection.exec_driver_sql(query.format(table).replace("%", _percent(store)))
             found[table] = {"rows": int(rows.scalar_one()), "bytes": int(size.scalar_one() or 0)}
     return found
