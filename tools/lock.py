@@ -12,7 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-RULES = ("--generate-hashes", "--no-emit-index-url", "--universal", "--python-version=3.11")
+RULES = ("--generate-hashes", "--no-emit-index-url", "--python-version=3.11")
+EVERYWHERE = ("--universal",)
+WINDOWS = ("--python-platform=x86_64-pc-windows-msvc",)
 LARGEST = "check"
 DATABASES = ("--extra=postgres", "--extra=sqlserver")
 WANTED = {
@@ -32,9 +34,14 @@ def main() -> None:
         compile_lock(name, ["pyproject.toml", *what, *bound, *sys.argv[1:]])
     compile_lock("build", ["--group=pyproject.toml:build", f"--constraint={lock(LARGEST)}"])
     # These are installed on top of the rest, so they have the same versions.
+    same = f"--constraint={lock(LARGEST)}"
     for more in ("interop", "release"):
-        bound = [f"--constraint={lock(LARGEST)}"]
-        compile_lock(more, [f"--group=pyproject.toml:{more}", *bound])
+        compile_lock(more, [f"--group=pyproject.toml:{more}", same])
+    # What runs under wine is no more than what Windows would have, of the same versions.
+    sources = ["--group=pyproject.toml:wine-sources", "--no-deps", same]
+    compile_lock("wine-sources", sources, WINDOWS)
+    wheels = ["pyproject.toml", "--extra=windows", "--no-emit-package=impacket", same]
+    compile_lock("wine", wheels, WINDOWS)
     for alone in ("lock", "certipy"):
         compile_lock(alone, [f"--group=pyproject.toml:{alone}"])
 
@@ -44,11 +51,11 @@ def lock(name: str) -> Path:
     return Path("requirements", f"{name}.txt")
 
 
-def compile_lock(name: str, arguments: list[str]) -> None:
+def compile_lock(name: str, arguments: list[str], where: tuple[str, ...] = EVERYWHERE) -> None:
     """Run uv for one lock file; raise CalledProcessError if there is no solution."""
     uv = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", f"--output-file={lock(name)}"]
     named = {**os.environ, "UV_CUSTOM_COMPILE_COMMAND": "make lock"}  # noqa: TID251 - uv's own switch
-    subprocess.run([*uv, *RULES, *arguments], check=True, env=named)  # noqa: S603 - our own words
+    subprocess.run([*uv, *RULES, *where, *arguments], check=True, env=named)  # noqa: S603 - our own words
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Who may use it: administrators, the system, and the user whom the server runs as
 list says so, and remote clients are turned away by the system. Names of pipes are anybody's, so the
 server insists on being the first to use its name, and a client looks whom the pipe belongs to.
 
-Windows only. Written by the documentation of its API; not run on a Windows machine yet.
+Windows only. Written by the documentation of its API; run under wine, not on Windows itself yet.
 """
 
 import ctypes

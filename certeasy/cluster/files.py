@@ -4,6 +4,7 @@ What is written is never a symbolic link: a link laid where one of these files b
 this process write, or create, a file of somebody else's choosing.
 """
 
+import errno
 import os
 import socket
 import stat
@@ -141,7 +142,13 @@ def _lock(file: IO[bytes]) -> None:
     if os.name == "nt":
         import msvcrt  # noqa: PLC0415 - only there
 
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError as error:
+            if error.errno:
+                raise
+            # Wine's C library does not say why.
+            raise PermissionError(errno.EACCES, "somebody else has locked it") from None
     else:
         import fcntl  # noqa: PLC0415 - not on Windows
 

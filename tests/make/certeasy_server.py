@@ -87,35 +87,56 @@ def certeasy(
     When it has stopped, raises AssertionError unless its journal, its database and what is folded
     from them agree.
     """
-    port, http01_port, tls_alpn01_port = free_port(), free_port(), free_port()
+    port = free_port()
     public_port = port if front is None else free_port()
+    command = [CERTEASY, "serve", "-f", folder / "config.yml"]
+    with (
+        configured(folder, port, authority, public_port=public_port, server=server) as acme_server,
+        running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED),
+        nullcontext() if front is None else front(port, public_port),
+    ):
+        yield acme_server
+    config = folder / "config.yml"
+    run([CERTEASY, "audit", "verify", "-f", config], cwd=folder)
+    run([CERTEASY, "projections", "check", "-f", config], cwd=folder)
+
+
+@contextmanager
+def configured(
+    folder: Path,
+    port: int,
+    authority: str = EMBEDDED,
+    *,
+    public_port: int = 0,
+    server: str = "",
+    seen: Callable[[Path], str] = str,
+) -> Iterator[AcmeServer]:
+    """Write folder/config.yml, and answer what the server that reads it asks of DNS.
+
+    `seen` tells how the system that it runs on names a file.
+    """
+    http01_port, tls_alpn01_port = free_port(), free_port()
     root_pem = make_server_certificate(folder)
     config = folder / "config.yml"
     (folder / "work").mkdir()
     txt = folder / "txt"
     txt.mkdir()
-    command = [CERTEASY, "serve", "-f", config]
     with DnsServer({}) as dns:
         dns.records = TxtFolder(txt, {f"*.{ZONE}": ["A 127.0.0.1"]})
         ports = {
             "port": port,
-            "public_port": public_port,
+            "public_port": public_port or port,
             "server": server,
             "admin_port": free_port(),
             "http01_port": http01_port,
             "tls_alpn01_port": tls_alpn01_port,
             "dns_port": dns.port,
         }
-        config.write_text(CONFIG.format(folder=folder, zone=ZONE, authority=authority, **ports))
-        with (
-            running(command, port=port, log=folder / "certeasy.log", env=QUIET_ENV | MEASURED),
-            nullcontext() if front is None else front(port, public_port),
-        ):
-            url = f"https://127.0.0.1:{public_port}/acme/directory"
-            binding = functools.partial(new_binding, config)
-            yield AcmeServer(url, root_pem, http01_port, tls_alpn01_port, txt, binding)
-    run([CERTEASY, "audit", "verify", "-f", config], cwd=folder)
-    run([CERTEASY, "projections", "check", "-f", config], cwd=folder)
+        told = CONFIG.format(folder=seen(folder), zone=ZONE, authority=authority, **ports)
+        config.write_text(told)
+        url = f"https://127.0.0.1:{public_port or port}/acme/directory"
+        binding = functools.partial(new_binding, config)
+        yield AcmeServer(url, root_pem, http01_port, tls_alpn01_port, txt, binding)
 
 
 def new_binding(config: Path) -> tuple[str, str]:
