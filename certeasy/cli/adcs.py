@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.text import Text
 
 from certeasy.ca.adcs.findings import Finding, Status
-from certeasy.ca.adcs.preflight import Preflight, Subject, Wanted
+from certeasy.ca.adcs.preflight import Preflight
 from certeasy.ca.adcs.surroundings import Surroundings
 from certeasy.ca.adcs.templates import KeyRules, PendingRule
+from certeasy.ca.adcs.world import Subject, Wanted
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.settings import AuthoritySettings, IssuancePolicy, Settings

@@ -1,6 +1,6 @@
 """Which templates a CA offers, for somebody who is to choose one."""
 
-from certeasy.ca.adcs.preflight import Known, Unread, World
+from certeasy.ca.adcs.world import Known, Unread, World
 from certeasy.cli.init_looks import Unusable
 
 

@@ -9,8 +9,9 @@ from certeasy.ca.adcs.directory import NotRead
 from certeasy.ca.adcs.errors import NotReached
 from certeasy.ca.adcs.findings import Finding
 from certeasy.ca.adcs.identity import NotAuthenticated
-from certeasy.ca.adcs.preflight import Preflight, Subject, Unread, Wanted
+from certeasy.ca.adcs.preflight import Preflight
 from certeasy.ca.adcs.templates import KeyRules
+from certeasy.ca.adcs.world import Subject, Unread, Wanted
 from tests.fakes.directories import RecordedDirectory
 from tests.fakes.worlds import RecordedWorld
 from tests.make.certificates import BEGIN, a_leaf

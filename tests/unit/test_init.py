@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from certeasy import config
 from certeasy.ca.adcs.directory import NotRead
-from certeasy.ca.adcs.preflight import Unread
+from certeasy.ca.adcs.world import Unread
 from certeasy.cli import group
 from certeasy.cli.init_looks import Unusable
 from certeasy.cli.init_templates import offered

@@ -84,6 +84,13 @@ def refused(code: int, reply: Reply | None = None) -> Denied:
     raise Unavailable(said, wait, sick=means.kind == "service", code=written)
 
 
+def no_such(submission: Submission, request_id: str, reason: str, code: str | None) -> Denied:
+    """Return the denial of a request that the CA does not have (any more)."""
+    told = f"the authority has no such request (any more): {request_id}"
+    reason = f"request {request_id} of order {submission.order_id}: {reason}"
+    return Denied(told, reason, code, request_id, "serverInternal")
+
+
 def _denied(reply: Reply, what: str) -> Denied:
     number = str(reply.request_id) if reply.request_id else None
     told = "the authority has denied the request"

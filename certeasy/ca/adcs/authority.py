@@ -19,7 +19,7 @@ from typing import Protocol
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certeasy.ca.adcs import answers, codes, reaching
+from certeasy.ca.adcs import answers, chain, codes, reaching
 from certeasy.ca.adcs.chain import UNREADABLE
 from certeasy.ca.adcs.deadline import Deadline, Late
 from certeasy.ca.adcs.errors import AnswerLost, HResult, NotReached, hexadecimal
@@ -29,7 +29,6 @@ from certeasy.ca.adcs.identity import Identity, NotAuthenticated
 from certeasy.ca.adcs.officers import Officers as CaOfficers
 from certeasy.ca.adcs.transport import Target
 from certeasy.ca.authority import (
-    Denied,
     InDoubt,
     Issued,
     Outcome,
@@ -52,9 +51,6 @@ FARTHEST = 200
 END = 8
 """So many numbers in a row that the CA does not show are the end of its requests."""
 ISSUERS_ARE_GOOD = timedelta(hours=1)
-_LARGEST = 1 << 20
-_NEVER = frozenset({0x80094002, 0x80094004, 0x80070002, 0x80070490})
-"""The CA has no such certificate: no use in asking again."""
 _UNKNOWN = frozenset(map(hexadecimal, (0x80094002, 0x80094004)))
 """What is said of a request that the CA does not have."""
 
@@ -156,9 +152,7 @@ class AdcsAuthority:
         except Unavailable as error:
             if error.code not in _UNKNOWN:
                 raise
-            reason = f"request {request_id} of order {submission.order_id}: {error.reason}"
-            told = f"the authority has no such request (any more): {request_id}"
-            return Denied(told, reason, error.code, request_id, "serverInternal")
+            return answers.no_such(submission, request_id, error.reason, error.code)
 
     def recover(self, submission: Submission, trace: Trace) -> Outcome | None:
         """Ask what became of a submission in doubt. Raises Untraceable or Unavailable."""
@@ -216,13 +210,9 @@ class AdcsAuthority:
             with self._lock:
                 if self._issuers and self._file == (stat.st_mtime, stat.st_size):
                     return self._issuers
-            with file.open("rb") as opened:
-                certificates = x509.load_pem_x509_certificates(opened.read(_LARGEST))
-        except (OSError, ValueError) as error:
-            raise Unavailable(
-                f"ca-certificates {file} cannot be read ({error}); it holds certificates in PEM"
-            ) from error
-        found = tuple(one.public_bytes(Encoding.DER) for one in certificates)
+        except OSError as error:
+            raise Unavailable(f"ca-certificates {file} cannot be read ({error})") from error
+        found = chain.of_file(file)
         with self._lock:
             self._issuers, self._file = found, (stat.st_mtime, stat.st_size)
         return found
@@ -268,7 +258,7 @@ class AdcsAuthority:
             officers.revoke(revocation.serial, revocation.reason, self._call())
         except HResult as answer:
             said, code = codes.told(answer.code), hexadecimal(answer.code)
-            if answer.code & 0xFFFF_FFFF in _NEVER:
+            if answer.code & 0xFFFF_FFFF in codes.NO_SUCH:
                 raise RevocationRefused(said, code) from answer
             raise Unavailable(said, sick=False, code=code) from answer
         except (NotReached, NotAuthenticated, Late, AnswerLost) as error:

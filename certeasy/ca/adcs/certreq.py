@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certeasy.ca.adcs import answers, chain, codes, csra
@@ -39,16 +37,12 @@ from certeasy.settings.adcs import AdcsCliSettings
 
 SYSTEM = Path(r"C:\Windows\System32")
 ISSUED, PENDING = 3, 5
-LARGEST_FILE = 1 << 20
 PROBE = timedelta(seconds=30)
-NO_SUCH = frozenset({0x80094002, 0x80094004, 0x80070002, 0x80070490})
-"""The CA has no such certificate: no use in asking again."""
 INTERRUPTED = frozenset({0x800706BE, 0x8007071A, 0x800705B4, 0x80070040, 0x80070079, 0x80010007,
                          0x80010108, 0x8001011F})  # fmt: skip
 """A call that had begun was not seen to its end: RPC_S_CALL_FAILED and its like."""
 _OF_WINDOWS = frozenset({0x8001, 0x8007})
 """Facilities of HRESULTs: RPC, and errors of Win32."""
-_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
 class CertreqAuthority:
@@ -109,7 +103,6 @@ class CertreqAuthority:
 
         Raises Unavailable.
         """
-        del submission
         words = ["-retrieve", str(int(request_id)), *_RESULTS]
         try:
             with self._programs.files() as place:
@@ -122,10 +115,9 @@ class CertreqAuthority:
             return answers.outcome_by_now(reply)
         if code is None:
             raise Unavailable(f"certreq ended with {_told(ended)}")
-        if code in NO_SUCH:
-            told = f"the authority has no such request (any more): {request_id}"
-            reason = f"request {request_id}: {codes.told(code)}"
-            return Denied(told, reason, hexadecimal(code), request_id, "serverInternal")
+        if code in codes.NO_SUCH:
+            reason = codes.told(code)
+            return answers.no_such(submission, request_id, reason, hexadecimal(code))
         return _refused(code)
 
     def recover(self, submission: Submission, trace: Trace) -> Outcome | None:
@@ -154,7 +146,7 @@ class CertreqAuthority:
         with self._lock:
             if not self._issuers:
                 file = self._settings.ca_certificates
-                self._issuers = self._asked() if file is None else _of_file(file)
+                self._issuers = self._asked() if file is None else chain.of_file(file)
             return self._issuers
 
     def _asked(self) -> tuple[bytes, ...]:
@@ -171,7 +163,7 @@ class CertreqAuthority:
         """Have a certificate revoked. Raises Unavailable or RevocationRefused."""
         reason = revocation.reason if revocation.reason in csra.KNOWN_REASONS else csra.UNSPECIFIED
         serial = csra.written(revocation.serial)
-        self._certutil_run(["-revoke", serial, str(reason)], self._call(), final=NO_SUCH)
+        self._certutil_run(["-revoke", serial, str(reason)], self._call(), final=codes.NO_SUCH)
 
     def close(self) -> None:
         """Give nothing back: there is nothing."""
@@ -252,21 +244,10 @@ def _written(path: Path) -> bytes:
     """Return what a program wrote, as DER; nothing, if it wrote nothing."""
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_FILE)
+            data = file.read(chain.LARGEST)
     except OSError:
         return b""
     return data
-
-
-def _of_file(file: Path) -> tuple[bytes, ...]:
-    try:
-        with file.open("rb") as opened:
-            read = x509.load_pem_x509_certificates(opened.read(LARGEST_FILE))
-    except (OSError, *_UNREADABLE) as error:
-        raise Unavailable(
-            f"ca-certificates {file} cannot be read ({error}); it holds certificates in PEM"
-        ) from error
-    return tuple(one.public_bytes(Encoding.DER) for one in read)
 
 
 def _told(ended: Ended) -> str:

@@ -1,10 +1,15 @@
-"""The certificates that come along with an answer: a PKCS#7, in no order."""
+"""The certificates of a CA and of those above it: as a PKCS#7 that comes along with an answer, in
+no order, or in a file in PEM.
+"""
+
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 
+from certeasy.ca.authority import Unavailable
 from certeasy.decide import unreadable
 
 MOST = 32
@@ -53,3 +58,15 @@ def _issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
     except UNREADABLE:
         return False
     return True
+
+
+def of_file(file: Path) -> tuple[bytes, ...]:
+    """Return the certificates (DER) of `ca-certificates`. Raises Unavailable."""
+    try:
+        with file.open("rb") as opened:
+            found = x509.load_pem_x509_certificates(opened.read(LARGEST))
+    except (OSError, *UNREADABLE) as error:
+        raise Unavailable(
+            f"ca-certificates {file} cannot be read ({error}); it holds certificates in PEM"
+        ) from error
+    return tuple(one.public_bytes(Encoding.DER) for one in found)

@@ -43,6 +43,8 @@ ENROLL_DENIED = 0x80094011
 TEMPLATE_DENIED = 0x80094012
 UNSUPPORTED_CERT_TYPE = 0x80094800
 NO_SUCH_REQUEST = 0x80094002
+NO_SUCH = frozenset({NO_SUCH_REQUEST, 0x80094004, 0x80070002, 0x80070490})
+"""The CA has no such request or certificate: no use in asking again."""
 
 _ARCHIVAL = "turn key archival off in the template (Request Handling)"
 _SIGNATURES = "set the number of authorized signatures in the template to 0 (Issuance Requirements)"

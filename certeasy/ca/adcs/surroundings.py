@@ -23,8 +23,8 @@ from certeasy.ca.adcs.icpr import Enrolment
 from certeasy.ca.adcs.identities import identity_of
 from certeasy.ca.adcs.identity import Identity
 from certeasy.ca.adcs.officers import Officers
-from certeasy.ca.adcs.preflight import Unread
 from certeasy.ca.adcs.sockets import addresses, close, connected
+from certeasy.ca.adcs.world import Unread
 from certeasy.clock import Clock
 from certeasy.settings.adcs import AdcsSettings
 
