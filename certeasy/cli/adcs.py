@@ -1,6 +1,7 @@
 """`certeasy adcs`: look at a company's own CA, before anybody depends on it."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from certeasy.ca.adcs.findings import Finding, Status
+from certeasy.ca.adcs.look_at_programs import ProgramsPreflight
 from certeasy.ca.adcs.preflight import Preflight
 from certeasy.ca.adcs.surroundings import Surroundings
 from certeasy.ca.adcs.templates import KeyRules, PendingRule
@@ -16,7 +18,7 @@ from certeasy.ca.adcs.world import Subject, Wanted
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.settings import AuthoritySettings, IssuancePolicy, Settings
-from certeasy.settings.adcs import AdcsSettings
+from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 
 COLOURS: dict[Status, str] = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "dim"}
 STEP_WIDTH = 16
@@ -61,11 +63,12 @@ def adcs() -> None:
 def check(
     config_file: Path, names: tuple[str, ...], template: str | None, *, as_json: bool
 ) -> None:
-    """See whether each authority of the type adcs can be used; nothing is asked for or changed.
+    """See whether each AD CS can be used; nothing is asked for or changed.
 
     Line by line, from DNS over ports, clock, ticket and directory to the CA, its templates and the
-    rights of the account; each line is ok, warn, fail or skipped, with what is to be done. No
-    server is needed; one may run.
+    rights of the account; each line is ok, warn, fail or skipped, with what is to be done. Of an
+    authority of the type adcs-cli, the two programs are looked at, and whether the CA answers them.
+    No server is needed; one may run.
 
     Exit codes: 0 nothing failed (there may be warnings), 1 something did, 2 the command line or the
     configuration is wrong.
@@ -93,13 +96,18 @@ def _settings(config_file: Path) -> Settings:
 
 def _chosen(settings: Settings, names: tuple[str, ...]) -> list[AuthoritySettings]:
     """Return the authorities that are looked at, or end the command."""
-    possible = {each.name: each for each in settings.authorities if each.adcs is not None}
+    possible = {
+        each.name: each
+        for each in settings.authorities
+        if isinstance(each.configuration, AdcsSettings | AdcsCliSettings)
+    }
     known = ", ".join(possible) or "none"
     unknown = [name for name in names if name not in possible]
     if unknown:
-        fail(f"there is no authority of the type adcs called {unknown[0]!r}; known: {known}", 2)
+        what = f"there is no authority of the type adcs or adcs-cli called {unknown[0]!r}"
+        fail(f"{what}; known: {known}", 2)
     if not possible:
-        fail("the configuration has no authority of the type adcs", 2)
+        fail("the configuration has no authority of the type adcs or adcs-cli", 2)
     return [each for name, each in possible.items() if not names or name in names]
 
 
@@ -110,31 +118,45 @@ def report(
     console: Console | None,
 ) -> Report:
     """Look at one authority; what is found is printed as it is found, where there is a console."""
-    chosen = authority.adcs
-    assert chosen is not None
-    world = Surroundings(chosen, SystemClock())
+    match authority.configuration:
+        case AdcsSettings() as chosen:
+            world = Surroundings(chosen, SystemClock())
+            steps = Preflight(_subject(settings, authority, chosen, template), world).run()
+            with contextlib.closing(world):
+                findings = _told_one_by_one(_title(authority.name, chosen), steps, console)
+            host, name = chosen.server, chosen.common_name
+            return _reported(authority, (name, host, chosen.transport, chosen.auth), findings)
+        case AdcsCliSettings() as by_programs:
+            steps = ProgramsPreflight(authority, by_programs).run()
+            title = f"{authority.name}: {by_programs.ca_name}, by certreq and certutil"
+            findings = _told_one_by_one(title, steps, console)
+            host, _, name = by_programs.ca_name.partition("\\")
+            return _reported(authority, (name, host, "programs", "process"), findings)
+        case _:
+            raise AssertionError(authority.type)
+
+
+def _told_one_by_one(
+    title: str, steps: Iterator[Finding], console: Console | None
+) -> tuple[Finding, ...]:
     findings: list[Finding] = []
     if console is not None:
-        console.print(_title(authority.name, chosen), style="bold")
-    try:
-        steps = Preflight(_subject(settings, authority, chosen, template), world).run()
-        for finding in _shown(steps, console):
-            findings.append(finding)
-            if console is not None:
-                console.print(_line(finding))
-    finally:
-        world.close()
+        console.print(title, style="bold")
+    for finding in _shown(steps, console):
+        findings.append(finding)
+        if console is not None:
+            console.print(_line(finding))
     if console is not None:
-        console.print(f"\n{authority.name}: {_sum(findings)}\n")
-    return Report(
-        authority=authority.name,
-        ca=chosen.common_name,
-        host=chosen.server,
-        transport=chosen.transport,
-        auth=chosen.auth,
-        ok=all(finding.status != "fail" for finding in findings),
-        findings=tuple(findings),
-    )
+        console.print(f"\n{title.partition(':')[0]}: {_sum(findings)}\n")
+    return tuple(findings)
+
+
+def _reported(
+    authority: AuthoritySettings, about: tuple[str, str, str, str], findings: tuple[Finding, ...]
+) -> Report:
+    ca, host, transport, auth = about
+    ok = all(finding.status != "fail" for finding in findings)
+    return Report(authority.name, ca, host, transport, auth, ok, findings)
 
 
 def _shown(steps: Iterator[Finding], console: Console | None) -> Iterator[Finding]:
@@ -167,7 +189,7 @@ def _line(finding: Finding) -> Text:
     return line
 
 
-def _sum(findings: list[Finding]) -> str:
+def _sum(findings: Sequence[Finding]) -> str:
     """Return how it went, in a few words."""
     words: dict[Status, str] = {
         "fail": "failed",

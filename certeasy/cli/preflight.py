@@ -9,6 +9,7 @@ from typing import TypeVar
 from cryptography import x509
 
 from certeasy.ca.adcs.identity import NotAuthenticated, read_secret
+from certeasy.ca.adcs.programs import programs_of
 from certeasy.cluster.mounts import network_file_system
 from certeasy.config import Page
 from certeasy.serve.contexts import TlsMaterial, UnusableCertificate, server_context
@@ -24,7 +25,6 @@ from certeasy.store import DatabaseUnfit
 from certeasy.store.databases import place_of
 
 T = TypeVar("T")
-SYSTEM = Path(r"C:\Windows\System32")
 
 
 def check(settings: Settings, page: Page) -> None:
@@ -107,10 +107,8 @@ def _check_authority(page: Page, key: str, authority: AuthoritySettings) -> None
                     _check_secret(page, f"{key}.{name}", name, file)
             _check_certificates(page, f"{key}.ca-certificates", adcs.ca_certificates)
         case AdcsCliSettings() as cli:
-            for name, program in (
-                ("certreq-path", cli.certreq_path or SYSTEM / "certreq.exe"),
-                ("certutil-path", cli.certutil_path or SYSTEM / "certutil.exe"),
-            ):
+            named = ("certreq-path", "certutil-path")
+            for name, program in zip(named, programs_of(cli), strict=True):
                 if not os.access(program, os.X_OK):
                     what = f"{program} is no program here; type adcs-cli is for Windows"
                     page.add(f"{key}.{name}", what)

@@ -1,7 +1,8 @@
 """`certeasy adcs check`, as it is typed: against a simulated CA, whose domain is not there."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from certeasy.ca.adcs.findings import Finding
 from certeasy.cli import adcs, group
 from tests.make.acme_server import free_port
 from tests.make.adcs import LabCa, a_ca
+from tests.make.windows_programs import WindowsPrograms, programs_for
 
 CONFIG = """\
 workdir: "%CONFIGDIR%/work"
@@ -249,3 +251,80 @@ def test_validate_tells_that_the_ca_was_not_asked_and_what_asks_it(bench):
     result = CliRunner().invoke(group, ["validate", "-f", path])
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-1].startswith(f"next: 'certeasy adcs check -f {path}'")
+
+
+BY_PROGRAMS = """\
+workdir: "%CONFIGDIR%/work"
+server: {{url: [https://acme.lab.test], tls: false}}
+dns-validation-profiles: [{{name: d, resolved-ip-policy: {{allow-cidrs: [10.0.0.0/8]}}}}]
+authorities:
+  - name: ca
+    type: adcs-cli
+    configuration:
+      ca-name: ca1.lab.test\\{name}
+      certificate-template: WebServer
+      certreq-path: {certreq}
+      certutil-path: {certutil}
+issuance-policies: [{{name: p, dns: {{allow: [.corp.test/2]}}}}]
+policy-bindings: [{{policy: p, authorities: [ca]}}]
+"""
+
+
+@contextmanager
+def by_programs(folder: Path) -> Iterator[tuple[WindowsPrograms, Callable[..., Result]]]:
+    """Have a configuration of the type adcs-cli, and what looks at it."""
+    (folder / "system").mkdir()
+    with a_ca() as ca, programs_for(ca, folder / "system") as programs:
+
+        def run(*arguments: str) -> Result:
+            path = folder / "config.yml"
+            files = {"certreq": programs.certreq, "certutil": programs.certutil}
+            path.write_text(BY_PROGRAMS.format(name=ca.name, **files))
+            before = sorted(folder.rglob("*"))
+            result = CliRunner().invoke(group, ["adcs", "check", "-f", str(path), *arguments])
+            assert sorted(folder.rglob("*")) == before, "nothing is left behind"
+            assert ca.requests == []
+            return result
+
+        yield programs, run
+
+
+def test_the_programs_of_windows_are_looked_at_and_what_is_not_is_said(tmp_path):
+    with by_programs(tmp_path) as (programs, run):
+        result = run()
+        seen = lines(result)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.startswith("ca: ca1.lab.test\\LAB-CA, by certreq and certutil\n")
+        assert seen["certreq"] == f"ok {programs.certreq} is there"
+        assert seen["certutil"] == f"ok {programs.certutil} is there"
+        assert seen["bind"] == "ok ca1.lab.test\\LAB-CA answers certutil"
+        assert seen["issuers"] == "ok the CA tells the CA's certificates, 1 in all"
+        assert seen["template"].startswith("warn with adcs-cli neither the directory")
+        assert "-> look with certtmpl.msc" in result.stdout
+        assert {tuple(call[:1]) for call in programs.called} == {("certutil.exe",)}
+
+
+def test_a_ca_that_does_not_answer_the_programs_is_a_failure_with_its_code(tmp_path):
+    with by_programs(tmp_path) as (programs, run):
+        programs.away = True
+        report = msgspec.json.decode(run("--json").stdout)
+        [about] = report["authorities"]
+        assert (report["ok"], about["transport"], about["auth"]) == (False, "programs", "process")
+        assert (about["ca"], about["host"]) == ("LAB-CA", "ca1.lab.test")
+        found = {each["step"]: each for each in about["findings"]}
+        assert (found["bind"]["status"], found["bind"]["code"]) == ("fail", "0x800706ba")
+        assert "certutil -config" in found["bind"]["remedy"]
+        assert found["issuers"]["text"] == "not looked at: bind comes first"
+
+
+def test_programs_that_are_not_there_are_named(tmp_path):
+    with by_programs(tmp_path) as (programs, run):
+        programs.certreq.unlink()
+        programs.certutil.chmod(0o600)
+        result = run()
+        seen = lines(result)
+        assert result.exit_code == 1
+        assert seen["certreq"].startswith(f"fail {programs.certreq} is no program")
+        assert seen["certutil"].startswith("fail ")
+        assert seen["bind"] == "skipped not looked at: certutil comes first"
+        assert programs.called == []

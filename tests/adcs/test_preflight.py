@@ -28,6 +28,7 @@ from tests.make.domains import NOW, a_domain, a_filetime
 
 WANTED = Wanted("AcmeServer", (KeyRules("web", True, 2048, ()),), (), timedelta(days=90))
 SUBJECT = Subject("LAB-CA", "ca1.lab.test", user="svc-acme", wanted=(WANTED,))
+SUBJECT_SSPI = Subject("LAB-CA", "ca1.lab.test", auth="sspi", wanted=(WANTED,))
 OFFICER = a_descriptor(an_entry(SERVICE, 0x202))
 CERTIFICATE = a_leaf(begins=BEGIN, life=timedelta(days=3650))
 
@@ -276,3 +277,16 @@ def test_every_step_but_one_can_be_about_several_templates():
     findings = list(Preflight(subject, a_world()).run())
     assert found(a_world(), user="")["account"].status == "skipped"
     assert [each.about for each in findings if each.step == "template"] == ["AcmeServer", "Other"]
+
+
+def test_with_sspi_the_directory_is_a_warning_that_tells_how_to_look():
+    """It is no failure: there is nothing to mend, and the rest is looked at."""
+    findings = list(Preflight(SUBJECT_SSPI, a_world()).run())
+    seen = {each.step: each for each in findings}
+    assert seen["directory"].status == "warn"
+    assert "neither the template nor the rights" in seen["directory"].text
+    assert "certtmpl.msc" in seen["directory"].remedy
+    assert seen["account"].text == "not looked at: directory comes first"
+    assert seen["template"].status == "skipped"
+    assert seen["bind"].status == "ok"
+    assert [each.step for each in findings if each.status == "fail"] == []

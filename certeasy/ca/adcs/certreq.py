@@ -20,7 +20,7 @@ from certeasy.ca.adcs import answers, chain, codes, csra
 from certeasy.ca.adcs.deadline import Deadline
 from certeasy.ca.adcs.errors import AnswerLost, NotReached, WireError, hexadecimal
 from certeasy.ca.adcs.ndr import Reply
-from certeasy.ca.adcs.programs import Ended, Programs, word, write_private
+from certeasy.ca.adcs.programs import Ended, Programs, programs_of, word, write_private
 from certeasy.ca.authority import (
     Denied,
     InDoubt,
@@ -35,7 +35,6 @@ from certeasy.ca.authority import (
 )
 from certeasy.settings.adcs import AdcsCliSettings
 
-SYSTEM = Path(r"C:\Windows\System32")
 ISSUED, PENDING = 3, 5
 PROBE = timedelta(seconds=30)
 INTERRUPTED = frozenset({0x800706BE, 0x8007071A, 0x800705B4, 0x80070040, 0x80070079, 0x80010007,
@@ -58,8 +57,7 @@ class CertreqAuthority:
         self.name = name
         self.revokes = tells
         self._settings = settings
-        self._certreq = settings.certreq_path or SYSTEM / "certreq.exe"
-        self._certutil = settings.certutil_path or SYSTEM / "certutil.exe"
+        self._certreq, self._certutil = programs_of(settings)
         self._programs = Programs(folder)
         self._programs.clear()
         self._lock = threading.Lock()

@@ -21,7 +21,18 @@ class Domain:
         self._seen = seen
 
     def bind(self) -> Finding:
-        """The first controllers, one after the other, as far as there is one that lets us in."""
+        """Bind to the first controllers, one after the other, until one lets us in."""
+        if self._subject.auth == "sspi":
+            self._seen.broken.add("directory")
+            return Finding(
+                "directory",
+                "warn",
+                "with auth: sspi it is not read: neither the template nor the rights of the account"
+                " are looked at",
+                "look with certtmpl.msc and certsrv.msc at what docs/adcs.md says of them; or check"
+                " once with auth: kerberos, as an account that may read, in a copy of the"
+                " configuration",
+            )
         errors: list[NotRead] = []
         for controller in self._seen.controllers[:4]:
             try:

@@ -23,7 +23,9 @@ from msgspec import Struct
 
 from certeasy.ca.adcs.deadline import Deadline, Late
 from certeasy.ca.adcs.errors import AnswerLost, NotReached
+from certeasy.settings.adcs import AdcsCliSettings
 
+SYSTEM = Path(r"C:\Windows\System32")
 MOST_PRINTED = 1 << 16
 KILLED_WITHIN = 5
 _CODE = re.compile(r"\b0x([89a-f][0-9a-f]{7})\b", re.IGNORECASE)
@@ -132,6 +134,12 @@ def _end(running: "subprocess.Popen[bytes]") -> None:
 
 def _no_room(path: Path, error: OSError) -> NotReached:
     return NotReached("connect", f"{path} cannot be written: {error.strerror}; nothing was run")
+
+
+def programs_of(settings: AdcsCliSettings) -> tuple[Path, Path]:
+    """Return where certreq and certutil are."""
+    certreq = settings.certreq_path or SYSTEM / "certreq.exe"
+    return certreq, settings.certutil_path or SYSTEM / "certutil.exe"
 
 
 def write_private(path: Path, data: bytes) -> None:
