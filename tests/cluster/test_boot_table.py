@@ -4,7 +4,6 @@ With j the journal's last seq and d the database's for this node. What is refuse
 and the remedy, and has touched nothing.
 """
 
-import logging
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -508,9 +507,8 @@ def test_a_clock_that_falls_behind_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_stays_behind_costs_one_line_of_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("certeasy"), "propagate", True)
     clock = HeldClock(NOON)
     with a_node(tmp_path / "node", clock=clock) as node:
         for seconds in range(3):

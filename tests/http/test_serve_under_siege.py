@@ -115,9 +115,8 @@ def still_open(connections):
 
 
 @pytest.fixture
-def logged(caplog, monkeypatch):
-    """What the server logs, also when an earlier test has set the log up."""
-    monkeypatch.setattr(logging.getLogger("certeasy"), "propagate", True)
+def logged(caplog):
+    """What the server logs."""
     caplog.set_level(logging.INFO, "certeasy")
     return caplog
 
