@@ -17,6 +17,7 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
     "init": ("certeasy.cli.init", "init", "Ask, and write a configuration."),
     "demo": ("certeasy.cli.demo", "demo", "Show a first certificate, from nothing."),
     "validate": ("certeasy.cli.validate", "validate", "Check a configuration; change nothing."),
+    "doctor": ("certeasy.cli.doctor", "doctor", "Look whether everything is as it should be."),
     "dns": ("certeasy.cli.dns", "dns", "See the DNS as a validator does."),
     "adcs": ("certeasy.cli.adcs", "adcs", "Look at the Microsoft AD CS that is configured."),
     "audit": ("certeasy.cli.audit", "audit", "Look at the log, and prove that it is whole."),

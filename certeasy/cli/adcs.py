@@ -1,27 +1,24 @@
 """`certeasy adcs`: look at a company's own CA, before anybody depends on it."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import msgspec
 from rich.console import Console
-from rich.text import Text
 
-from certeasy.ca.adcs.findings import Finding, Status
+from certeasy.ca.adcs.findings import Finding
 from certeasy.ca.adcs.look_at_programs import ProgramsPreflight
 from certeasy.ca.adcs.preflight import Preflight
 from certeasy.ca.adcs.surroundings import Surroundings
 from certeasy.ca.adcs.templates import KeyRules, PendingRule
 from certeasy.ca.adcs.world import Subject, Wanted
+from certeasy.cli.findings import line, shown, summed
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.settings import AuthoritySettings, IssuancePolicy, Settings
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
-
-COLOURS: dict[Status, str] = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "dim"}
-STEP_WIDTH = 16
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -142,12 +139,12 @@ def _told_one_by_one(
     findings: list[Finding] = []
     if console is not None:
         console.print(title, style="bold")
-    for finding in _shown(steps, console):
+    for finding in shown(steps, console):
         findings.append(finding)
         if console is not None:
-            console.print(_line(finding))
+            console.print(line(finding))
     if console is not None:
-        console.print(f"\n{title.partition(':')[0]}: {_sum(findings)}\n")
+        console.print(f"\n{title.partition(':')[0]}: {summed(findings)}\n")
     return tuple(findings)
 
 
@@ -159,46 +156,8 @@ def _reported(
     return Report(authority.name, ca, host, transport, auth, ok, findings)
 
 
-def _shown(steps: Iterator[Finding], console: Console | None) -> Iterator[Finding]:
-    """Pass the findings on; on a terminal it is shown that the next is being waited for."""
-    if console is None or not console.is_terminal:
-        yield from steps
-        return
-    while True:
-        with console.status("looking ..."):
-            finding = next(steps, None)
-        if finding is None:
-            return
-        yield finding
-
-
 def _title(name: str, chosen: AdcsSettings) -> str:
     return f"{name}: {chosen.server}\\{chosen.common_name}, transport {chosen.transport}"
-
-
-def _line(finding: Finding) -> Text:
-    """Return a finding for people; coloured where the console is a terminal."""
-    line = Text("  ")
-    line.append(f"{finding.status:8}", style=COLOURS[finding.status])
-    line.append(f"{finding.step:{STEP_WIDTH}}")
-    line.append(finding.text)
-    if finding.code:
-        line.append(f" [{finding.code}]")
-    if finding.remedy and finding.status != "ok":
-        line.append(f"\n{'':{10 + STEP_WIDTH}}-> {finding.remedy}")
-    return line
-
-
-def _sum(findings: Sequence[Finding]) -> str:
-    """Return how it went, in a few words."""
-    words: dict[Status, str] = {
-        "fail": "failed",
-        "warn": "to be looked at",
-        "skipped": "skipped",
-    }
-    counted = {status: sum(each.status == status for each in findings) for status in words}
-    told = [f"{number} {words[status]}" for status, number in counted.items() if number]
-    return f"{len(findings)} steps, {', '.join(told) or 'all in order'}"
 
 
 def _subject(

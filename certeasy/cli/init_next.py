@@ -14,9 +14,11 @@ ELSEWHERE = "root.pem"
 
 def root_of(given: Given, settings: Settings) -> tuple[str, str]:
     """Return where the root of the server's own certificate is, and a sentence about that."""
-    if given.one("tls.mode") == "pki":
+    if given.one("tls.mode") == "pki" and given.one("authority.type") == "embedded":
         path = root_file(settings, given.one("authority.name"))
         return str(path), "the first start makes it; give it to each client"
+    if given.one("tls.mode") == "pki":
+        return ELSEWHERE, f"the root, in PEM, of {given.one('authority.ca-name')}"
     shown = given.one("tls.certificate") or "the certificate that the proxy shows"
     return ELSEWHERE, f"the root, in PEM, under which {shown} was issued"
 

@@ -444,17 +444,14 @@ class Wizard:
     # -- the server's own certificate ------------------------------------------------------------
 
     def _tls(self) -> None:
-        modes: Words = ("pki", "files", "proxy")
-        if self.given.one("authority.type") != "embedded":
-            modes = modes[1:]  # a start waits for nobody
-        own = "pki: the authority issues it; " if "pki" in modes else ""
         self._ask(
             Question(
                 "tls.mode",
                 "The server's own certificate",
-                hint=f"{own}files: two PEM files; proxy: none, a proxy in front speaks TLS",
-                choices=modes,
-                default=modes[:1],
+                hint="pki: the authority issues it; files: two PEM files; proxy: none, a proxy in"
+                " front speaks TLS",
+                choices=("pki", "files", "proxy"),
+                default=("pki",),
                 decides=True,
             )
         )

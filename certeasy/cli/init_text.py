@@ -86,7 +86,7 @@ def _tls(given: Given) -> Iterator[str]:
     yield "tls-certificate-manager:"
     yield "  bundles:"
     if mode == "pki":
-        yield "    # The server's own certificate, which the authority below issues at every start."
+        yield "    # The server's own certificate: the authority below issues and renews it."
     else:
         yield "    # The server's own certificate: two PEM files, read again when they change."
     yield f"    - name: {BUNDLE}"

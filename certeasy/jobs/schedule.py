@@ -8,6 +8,8 @@ from apscheduler.schedulers.background import (  # type: ignore[import-untyped] 
     BackgroundScheduler,
 )
 
+from certeasy.clock import SystemClock
+
 LOOK_AROUND = 30  # seconds
 SUMMARIZE = 60
 EXPIRE = 60
@@ -24,8 +26,8 @@ class Schedule:
     def every(self, seconds: float, work: Callable[[], None], *, at_once: bool = False) -> None:
         """Do something periodically, for the first time after so many seconds or `at_once`; a run
         that takes too long is followed by the next, not overtaken."""
-        if at_once:
-            self._scheduler.add_job(work, misfire_grace_time=None)
+        # No job that runs but once: taking it out would fail while the scheduler is being stopped.
+        first = {"next_run_time": SystemClock().now()} if at_once else {}
         self._scheduler.add_job(
             work,
             "interval",
@@ -33,6 +35,7 @@ class Schedule:
             max_instances=1,
             coalesce=True,
             misfire_grace_time=None,
+            **first,
         )
 
     def start(self) -> None:

@@ -37,6 +37,7 @@ from certeasy.store.migrations import (
     upgrade_script,
 )
 from certeasy.store.readers import ask, quietly, readers_of
+from certeasy.store.rights import Rights, rights_of
 from certeasy.store.scrub import scrub
 from certeasy.store.shadow import Shadow, ordered_rows
 from certeasy.store.sqlite import sqlite_reader, sqlite_writer
@@ -184,6 +185,11 @@ class Store:
         """Return why this database must not be used, and what is unwise about it."""
         with reported(self._failed):
             return ask(self._readers, fitness_of)
+
+    def rights(self) -> Rights:
+        """Return what the database's user may do with the log."""
+        with reported():
+            return ask(self._readers, rights_of)
 
     # -- writing ---------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from certeasy.ca.adcs.findings import Finding
-from certeasy.cli import adcs, group
+from certeasy.cli import findings, group
 from tests.make.acme_server import free_port
 from tests.make.adcs import LabCa, a_ca
 from tests.make.windows_programs import WindowsPrograms, programs_for
@@ -108,10 +108,10 @@ def test_the_output_has_no_colours_but_on_a_terminal(bench):
 
 
 def test_on_a_terminal_there_are_colours_and_what_is_waited_for_is_shown():
-    findings = [Finding("clock", "ok", "0 s apart"), Finding("key", "fail", "small")]
+    seen = [Finding("clock", "ok", "0 s apart"), Finding("key", "fail", "small")]
     console = Console(file=io.StringIO(), force_terminal=True, color_system="standard")
-    for finding in adcs._shown(iter(findings), console):
-        console.print(adcs._line(finding))
+    for finding in findings.shown(iter(seen), console):
+        console.print(findings.line(finding))
     printed = console.file.getvalue()
     assert "\x1b[32mok" in printed
     assert "\x1b[31mfail" in printed
@@ -213,10 +213,10 @@ def test_a_configuration_that_is_wrong_or_has_no_such_authority_is_code_2(bench,
 
 def test_a_finding_that_is_ok_needs_no_remedy_and_is_summed_up():
     fine = Finding("clock", "ok", "0 s apart", remedy="none needed")
-    assert "->" not in adcs._line(fine).plain
-    assert adcs._sum([fine]) == "1 steps, all in order"
+    assert "->" not in findings.line(fine).plain
+    assert findings.summed([fine]) == "1 steps, all in order"
     wrong = Finding("key", "warn", "small", "larger", "0x80094811")
-    assert adcs._line(wrong).plain.endswith("small [0x80094811]\n" + " " * 26 + "-> larger")
+    assert findings.line(wrong).plain.endswith("small [0x80094811]\n" + " " * 26 + "-> larger")
 
 
 def test_the_cas_own_settings_and_rights_are_read_where_they_may_be(bench):

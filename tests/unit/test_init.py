@@ -370,6 +370,15 @@ def test_a_secret_that_others_can_read_is_refused(tmp_path: Path):
     assert "Secret" not in line
 
 
+def test_a_ca_of_a_domain_can_issue_the_servers_own_certificate(tmp_path: Path):
+    answers = adcs(tmp_path) | {"tls": {"mode": "pki"}}
+    result = run(tmp_path, answers, "--offline")
+    assert result.exit_code == 0, result.output
+    bundle = config.load(tmp_path / "config.yml").tls_certificate_manager.bundles[0]
+    assert (bundle.mode, bundle.authority) == ("pki", "corp")
+    assert "the root, in PEM, of LAB-CA" in result.stdout
+
+
 def test_sspi_asks_for_no_account(tmp_path: Path):
     account = ("domain", "user", "credentials", "domain-controllers")
     authority = {key: value for key, value in ADCS.items() if key not in account}

@@ -1,0 +1,305 @@
+"""What `certeasy doctor` looks at in the database and the workdir: is this the node that it was,
+and do its journal and the database tell one story?
+
+It reads, beside a running server or without one. What is written meanwhile is no contradiction:
+the journal is never ahead of the database, and at most one batch behind.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from certeasy import config
+from certeasy.app import root_file
+from certeasy.ca.adcs.findings import Finding
+from certeasy.cluster import boot, identity
+from certeasy.cluster.identity import Identity
+from certeasy.cluster.refusal import BootRefused
+from certeasy.cluster.secrets import KEY_LENGTH, Secrets
+from certeasy.commit import probe, segments
+from certeasy.commit.batch import LINES
+from certeasy.commit.keys import read_keys
+from certeasy.commit.probe import Found, ProbeRefused
+from certeasy.commit.segments import SegmentRefused
+from certeasy.ids import Ids
+from certeasy.settings import Settings
+from certeasy.store import Store
+from certeasy.store.databases import place_of
+from certeasy.store.schema import FORMAT
+from events.counting import counted
+from events.envelope import BrokenLine, parse
+from journal.file import read_tail
+from journal.segments import closed_segments
+from projections.fold import VERSION
+from projections.nodes import NODES
+
+HELD = timedelta(seconds=5)
+"""So far the log may be ahead of the clock: it is waited for."""
+APART = 5.0  # seconds between this clock and the database's that are worth a word
+
+
+def database(settings: Settings, store: Store) -> Iterator[Finding]:
+    """It is there, fit for a log, and of this version's format."""
+    name = place_of(settings.database)
+    fitness = store.fitness()
+    version = f", version {fitness.version}, schema {fitness.schema}" if fitness.version else ""
+    for refusal in fitness.refusals:
+        yield Finding("database", "fail", f"{name}{version} cannot be used: {refusal}")
+    for warning in fitness.warnings:
+        yield Finding("database", "warn", f"{name}: {warning}")
+    if fitness.refusals:
+        return
+    if store.is_empty():
+        text = f"{name}{version} has no tables yet: the first start makes them"
+        if settings.database.noddl:
+            remedy = "have the DBA run what 'certeasy migrate --sql -f config.yml' prints"
+            yield Finding("database", "fail", f"{name}{version} has no tables", remedy)
+            return
+        yield Finding("database", "ok", text)
+        return
+    head = store.head()
+    said = f"{name}{version}: {counted(head.position, 'event')}, format {head.format}"
+    if head.format > FORMAT:
+        remedy = "run the version that wrote it, or a newer one"
+        yield Finding("database", "fail", f"{said}, which this version does not know", remedy)
+    elif head.format < FORMAT:
+        remedy = "stop the server, 'certeasy migrate -f config.yml', start it"
+        yield Finding("database", "warn", f"{said}, this version needs {FORMAT}", remedy)
+    elif head.projections != VERSION:
+        text = f"{said}; its tables are of another version, the next start folds them anew"
+        yield Finding("database", "warn", text, "a start takes longer then; nothing else")
+    else:
+        yield Finding("database", "ok", said)
+
+
+def rights(store: Store) -> Finding:
+    """The server's user may add to the log, and not change it."""
+    found = store.rights()
+    if not found.known:
+        return Finding("rights", "ok", "a file has none; whoever changes it is found out by others")
+    how = "'certeasy migrate --sql --role NAME -f config.yml' prints grants for the DBA to run"
+    if found.lacking:
+        text = f"the database's user may not {' and '.join(found.lacking)} on events"
+        return Finding("rights", "fail", text, how)
+    if found.beyond:
+        text = (
+            f"the database's user may {' and '.join(found.beyond)} on events, which it never does"
+        )
+        return Finding("rights", "warn", text, how)
+    return Finding("rights", "ok", "the database's user may read events and add to them, no more")
+
+
+def clock(store: Store, now: datetime) -> Iterator[Finding]:
+    """This clock is not behind the log, and near the database's."""
+    head = store.head()
+    apart = now.timestamp() - head.now
+    if abs(apart) > APART:
+        text = f"this clock is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'}"
+        yield Finding("clock", "warn", f"{text} the database's", "let both take their time by NTP")
+    if not head.at:
+        yield Finding("clock", "ok", "no event yet that it could be behind")
+        return
+    latest = datetime.fromisoformat(head.at).astimezone(UTC)
+    ahead = latest - now
+    if ahead > HELD:
+        text = f"this clock is {ahead.total_seconds():.0f} s behind the log: changes are refused"
+        remedy = "set it right; if the log's was wrong: 'certeasy clock accept -f config.yml'"
+        yield Finding("clock", "fail", text, remedy)
+    else:
+        yield Finding("clock", "ok", f"the log's latest event is of {latest:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def secrets(settings: Settings, store: Store, ids: Ids) -> Finding:
+    """The key file opens what is in the database."""
+    file = settings.secrets.key_file
+    if not store.has_secrets():
+        return Finding("secrets", "ok", "none are in the database yet")
+    back = "put it back from the backup, or copy it from another node"
+    if not file.exists():
+        return Finding("secrets", "fail", f"{file} is missing, and wraps the secrets there", back)
+    key = file.read_bytes()
+    if len(key) != KEY_LENGTH:
+        text = f"{file} has {len(key)} bytes; a key has {KEY_LENGTH}"
+        return Finding("secrets", "fail", text, back)
+    try:
+        Secrets(store, AESGCM(key), ids, file).get("nonces")
+    except BootRefused as error:
+        return Finding("secrets", "fail", str(error), back)
+    return Finding("secrets", "ok", f"{file} opens those in the database; is there a backup of it?")
+
+
+def authorities(settings: Settings, store: Store, now: datetime) -> Iterator[Finding]:
+    """The embedded CAs have their keys, and live."""
+    for each in settings.authorities:
+        if each.embedded is None:
+            continue
+        if store.secret(f"authority/{each.name}") is None:
+            if store.has_stream(f"authority/{each.name}"):
+                text = (
+                    f"{each.name}: the log knows its certificates, the database has no keys of it"
+                )
+                yield Finding("ca", "fail", text, "restore the database from a backup")
+            else:
+                yield Finding("ca", "ok", f"{each.name}: embedded; the first start makes its keys")
+            continue
+        yield _root(settings, each.name, now)
+
+
+def _root(settings: Settings, name: str, now: datetime) -> Finding:
+    file = root_file(settings, name)
+    try:
+        root = x509.load_pem_x509_certificate(file.read_bytes())
+    except (OSError, ValueError):
+        text = f"{name}: embedded, its keys are there; {file} is not to be read"
+        return Finding("ca", "warn", text, "a start writes it again")
+    until = f"{name}: embedded, its root is valid until {root.not_valid_after_utc:%Y-%m-%d}"
+    longest = next(
+        each.embedded.certificate_validity
+        for each in settings.authorities
+        if each.name == name and each.embedded is not None
+    )
+    if root.not_valid_after_utc <= now:
+        return Finding("ca", "fail", f"{until}: it has expired", "another authority is needed")
+    if root.not_valid_after_utc - now < longest:
+        return Finding("ca", "warn", f"{until}: no certificate outlives it", "plan another one")
+    return Finding("ca", "ok", until)
+
+
+def node(
+    settings: Settings, store: Store, ids: Ids, *, running: bool
+) -> tuple[Identity | None, list[Finding]]:
+    """Who this node is. None: it is not yet, or cannot be told."""
+    id_file = settings.workdir / "server_id"
+    if not id_file.exists() and not _has_lines(settings.audit.path):
+        return None, [Finding("node", "ok", "not made yet: the first start makes its key")]
+    try:
+        who = identity.find(settings.workdir, settings.audit.path, ids)
+    except BootRefused as error:
+        return None, [Finding("node", "fail", str(error))]
+    return who, list(_node(settings, store, who, running=running))
+
+
+def _has_lines(path: Path) -> bool:
+    return bool(closed_segments(path)) or (path.exists() and path.stat().st_size > 0)
+
+
+def _node(settings: Settings, store: Store, who: Identity, *, running: bool) -> Iterator[Finding]:
+    kid = who.key.public.kid
+    yield Finding("node", "ok", f"node {who.server_id} signs with key {kid}")
+    if store.is_empty():
+        return
+    row = store.get(NODES, who.server_id)
+    if row is not None and row.retired:
+        text = f"it was retired at {row.retired}: it never writes again"
+        yield Finding("node", "fail", text, "give this host a new node, in a workdir of its own")
+    if (wanting := boot.not_endorsed(store, who.server_id)) is not None:
+        yield Finding("node", "warn", wanting)
+    if who.next_key is not None:
+        text = "a rotation of its key was broken off; the next start completes or forgets it"
+        yield Finding("node", "warn", text)
+    if running:
+        yield from _settings_in_use(settings, store, who)
+
+
+def _settings_in_use(settings: Settings, store: Store, who: Identity) -> Iterator[Finding]:
+    line = store.last_of_type("settings.loaded", [f"node/{who.server_id}"])
+    used = None if line is None else getattr(parse(line).event, "sha256", None)
+    if used is not None and used != config.fingerprint(settings):
+        text = "the running server has other settings than this file: it was changed since"
+        yield Finding("config", "warn", text, "restart the server, if the file is as it should be")
+
+
+def journal(settings: Settings, store: Store, who: Identity, *, running: bool) -> Iterator[Finding]:
+    """The journal's end, and its closed segments, are what the database knows."""
+    path = settings.audit.path
+    if store.is_empty():
+        if not _has_lines(path):
+            yield Finding("journal", "ok", f"{path}: no line yet")
+            return
+        remedy = "name the right database, or see docs/recovery.md"
+        text = f"{path} has lines, and the database is empty"
+        yield Finding("journal", "fail", text, remedy)
+        return
+    try:
+        yield from (
+            _beside_a_server(settings, store, who) if running else _at_rest(settings, store, who)
+        )
+    except (ProbeRefused, SegmentRefused, BrokenLine) as refusal:
+        remedy = "docs/operations.md, What a start may find"
+        yield Finding("journal", "fail", str(refusal), remedy)
+
+
+def _at_rest(settings: Settings, store: Store, who: Identity) -> Iterator[Finding]:
+    """Look as the next start will, which mends what a crash can have left."""
+    path, known = settings.audit.path, store.server(who.server_id)
+    keys = read_keys(store.stream(f"node/{who.server_id}"), who.server_id, who.key.public)
+    found = Found(who.server_id, who.key, keys, tuple(who.boots), store.head(), known)
+    mending = probe.check(found, store, path)
+    missing = (known.seq if known is not None else 0) - mending.seq
+    size = path.stat().st_size if path.exists() else 0
+    if missing:
+        lines = counted(missing, "line")
+        text = f"{path} lacks {lines} at its end, as after a crash; a start writes what is missing"
+        yield Finding("journal", "warn", text, "start the server")
+    elif mending.end < size:
+        text = f"{path} ends with {size - mending.end} bytes that are no line, as after a crash"
+        yield Finding("journal", "warn", text, "start the server, which cuts them")
+    else:
+        yield Finding("journal", "ok", f"{path}: up to seq {mending.seq}, as in the database")
+    yield from _archived(mending.closed.away)
+
+
+def _beside_a_server(settings: Settings, store: Store, who: Identity) -> Iterator[Finding]:
+    """Hold the last line against the database: it is there, and no more than a batch behind."""
+    path = settings.audit.path
+    known = store.server(who.server_id)  # first: the journal only goes on from here
+    closed = segments.look(store, who.server_id, path)
+    if closed.lost:
+        names = segments.named(closed.lost)
+        text = f"beside {path} is missing what was closed as {names}"
+        remedy = "put it back; docs/operations.md, What a start may find"
+        yield Finding("journal", "fail", text, remedy)
+    lines = read_tail(path).lines if path.exists() else []
+    seq = parse(lines[-1][1]).envelope.seq if lines else closed.end[0]
+    stored = next(iter(store.lines_of(who.server_id, seq - 1)), None) if lines else None
+    if lines and stored != lines[-1][1]:
+        text = f"the last line of {path}, seq {seq}, is not that of the database"
+        remedy = "stop the server; 'certeasy audit verify -f config.yml' names what differs"
+        yield Finding("journal", "fail", text, remedy)
+    elif known is not None and known.seq - seq > LINES:
+        text = f"{path} ends at seq {seq}, and the database is at {known.seq}"
+        yield Finding("journal", "fail", text, "look into the server's log")
+    else:
+        yield Finding("journal", "ok", f"{path}: up to seq {seq}, as in the database")
+    yield from _archived(closed.away)
+
+
+def _archived(away: list[segments.Segment]) -> Iterator[Finding]:
+    if away:
+        text = f"closed segments are not here: {segments.named(away)}"
+        yield Finding("journal", "warn", text, "compare with the archive that they went to")
+
+
+def writer(store: Store, who: Identity | None, *, running: bool) -> Finding:
+    """Who has the writer's place."""
+    head = store.head()
+    left = head.lease_until - head.now
+    if not head.writer or left <= 0:
+        if running:
+            text = "this node runs, and has not the writer's place: nothing can be committed"
+            return Finding("writer", "fail", text, "look into the server's log")
+        return Finding("writer", "ok", "nobody has the writer's place; a start can take it")
+    if who is not None and head.writer == who.server_id:
+        if running:
+            return Finding("writer", "ok", "this node has the writer's place")
+        text = f"this node does not run, and has the writer's place for another {left:.0f} s"
+        return Finding("writer", "warn", text, "it was killed, or runs in another place")
+    server = store.server(head.writer)
+    named = f"node {head.writer}" + (f" on {server.hostname}" if server else "")
+    if running:
+        text = f"{named} has the writer's place, and this node runs: it commits nothing"
+        return Finding("writer", "fail", text, "look into the server's log")
+    return Finding("writer", "ok", f"{named} has the writer's place: this one can stand by")
