@@ -199,12 +199,14 @@ class Application:
         self.schedule.start()
         self._door = self._local_door(doorway)
         self.readiness.checks = self._checks()
-        self.readiness.remarks = {
-            f"authority {name}": partial(self._sickness, name) for name in self.authorities
-        } | {
-            f"certificate {name}": partial(self.own_certificates.failing, name)
-            for name in (self.own_certificates.bundles if settings.server.tls else ())
-        }
+        self.readiness.remarks = (
+            {"journal disk": self._low_disk}
+            | {f"authority {name}": partial(self._sickness, name) for name in self.authorities}
+            | {
+                f"certificate {name}": partial(self.own_certificates.failing, name)
+                for name in (self.own_certificates.bundles if settings.server.tls else ())
+            }
+        )
         self._role = WRITER
         self._closed = False
 
@@ -470,12 +472,21 @@ class Application:
     def _checks(self) -> dict[str, health.Check]:
         return {
             "database": self._database_reason,
-            "journal": lambda: (
-                None if self.node.journal.is_open else f"{self.node.journal.path} is closed"
-            ),
+            "journal": self.node.journal.trouble,
             "role": self.committer.trouble,
             "certificate": self.own_certificates.ended,
         }
+
+    def _low_disk(self) -> str | None:
+        """Return that the journal's disk is filling up, if it is."""
+        journal, low = self.node.journal, self.settings.audit.low_free_bytes
+        free = journal.free
+        if free >= low:
+            return None
+        return (
+            f"{free} bytes are free where {journal.path} is, less than {low}"
+            " (audit.low-free-bytes): make room before nothing is accepted any more"
+        )
 
     def _sickness(self, authority: str) -> str | None:
         sickness = self.breakers.sickness(authority)

@@ -182,6 +182,14 @@ class Journal:
         """How many of them are beyond what is kept free; below 0 nothing is accepted."""
         return self.free - self._keep_free
 
+    def trouble(self) -> str | None:
+        """Return why no line can be written now, None if one can. Raises OSError if that cannot be
+        told."""
+        if not self.is_open:
+            return f"{self.path} is closed after an error, and is tried again"
+        free = self.free
+        return str(NoRoom(self.path, free, self._keep_free)) if free < self._keep_free else None
+
     def check_room(self, coming: int = 0) -> None:
         """Raise NoRoom unless `coming` bytes and the headroom fit on the disk.
 

@@ -122,6 +122,8 @@ class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="keb
     path: Path = Path(WORKDIR, "audit.log")
     min_free_bytes: Annotated[int, Meta(ge=1 << 16, le=1 << 40)] = 64 << 20
     """Changes are refused while the journal's disk has less room: one batch at its largest."""
+    low_free_bytes: Annotated[int, Meta(ge=1 << 16, le=1 << 40)] = 1 << 30
+    """With less room on the journal's disk than this, /readyz says so."""
     rotate: RotateSettings = RotateSettings()
 
 

@@ -9,8 +9,9 @@ import os
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -566,6 +567,48 @@ class StoreContract:
         assert [certificate.id for certificate in found] == [orders[0], orders[2]]
         assert found[0] == store.get(CERTIFICATES, orders[0])
         assert list(store.certificates("2028-01-01T00:00:00Z")) == []
+
+    def test_orders_are_counted_by_status(self, store: Store, log: ALog) -> None:
+        account = log.an_account()
+        log.an_order("one.corp.internal", account=account)
+        for number in range(3):
+            log.a_new_order(f"n{number}.corp.internal", account=account)
+        store_log(store, log)
+        right = Counter(order.status for order in made(log, ORDERS))
+        assert right[PENDING] >= 3
+        assert store.orders_by_status() == right
+
+    def test_certificates_that_end_by_a_time_come_in_the_order_of_their_ends(
+        self, store: Store, log: ALog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        orders = [log.an_order(f"n{number}.corp.internal") for number in range(7)]
+        log.a_revocation(orders[1])
+        store_log(store, log)
+        right = [c for c in made(log, CERTIFICATES) if not c.revoked]
+        right.sort(key=lambda c: (c.not_after, c.id))
+        first, last = (datetime.fromisoformat(right[n].not_after) for n in (0, -1))
+        monkeypatch.setattr("certeasy.store.store.PAGE", 2)  # what ends together, on several
+        second = timedelta(seconds=1)
+        pages = list(store.certificates_ending(first - second, last))
+        assert [c for page in pages for c in page] == right
+        assert max(map(len, pages)) == 2
+        assert list(store.certificates_ending(last, last + second)) == []
+        assert list(store.certificates_ending(first - 2 * second, first - second)) == []
+
+    def test_the_latest_certificate_for_a_name_is_found_unless_it_was_revoked(
+        self, store: Store, log: ALog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        account = log.an_account()
+        one, two, three = (log.an_order("one.corp.internal", account=account) for _ in range(3))
+        other = log.an_order("other.corp.internal", account=account)
+        log.a_new_order("one.corp.internal", account=account)  # there is no certificate of it yet
+        log.a_revocation(three)
+        store_log(store, log)
+        names = ["nobody.corp.internal", "one.corp.internal", "other.corp.internal"]
+        monkeypatch.setattr("certeasy.store.counts.NAMES_AT_ONCE", 2)
+        assert store.latest_for(names, one) == {names[1]: two, names[2]: other}
+        assert store.latest_for(names, two) == {names[2]: other}
+        assert store.latest_for([], "") == {}
 
     def test_a_campaign_s_certificates_and_a_name_s_orders_are_listed(
         self, store: Store, log: ALog

@@ -434,3 +434,14 @@ def test_an_error_of_the_system_keeps_its_number(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory") as caught:
         OsDisk().open(tmp_path)
     assert caught.value.errno == errno.EISDIR
+
+
+def test_why_nothing_can_be_written_is_told_in_a_sentence(journal: Journal, faults: Faults) -> None:
+    assert journal.trouble() is None
+    faults.arm("free", lambda _action: 99, times=3)
+    assert (journal.free, journal.headroom) == (99, -1)
+    told = journal.trouble()
+    assert told is not None
+    assert "99 bytes free on the journal's disk, 100 are needed" in told
+    journal.close()
+    assert journal.trouble() == f"{journal.path} is closed after an error, and is tried again"

@@ -3,8 +3,11 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from certeasy.metrics import Metrics, told
@@ -54,3 +57,78 @@ def test_a_figure_that_cannot_be_told_costs_no_other():
 
 def test_no_series_tells_when_it_was_made():
     assert "_created" not in Metrics().text().decode()
+
+
+# -- what is made of them -----------------------------------------------------------------------
+
+FOLDER = Path(__file__).resolve().parents[2] / "docs/monitoring"
+ALERTS = yaml.safe_load((FOLDER / "alerts.yml").read_text(encoding="utf-8"))
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+DASHBOARD = msgspec.json.decode((FOLDER / "dashboard.json").read_bytes())
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+TARGETS = [target for panel in PANELS for target in panel["targets"]]
+EXPRESSIONS = sorted({each["expr"] for each in (*RULES, *TARGETS)})
+OF_PROMETHEUS = {"job", "instance", "le"}
+SERIES = {
+    f"{name}{suffix}": metric
+    for name, metric in DECLARED.items()
+    for suffix in (("_bucket", "_sum", "_count") if metric._type == "histogram" else ("",))
+}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_alerts_and_the_dashboard_ask_for_figures_and_labels_that_there_are(expression: str):
+    asked = re.findall(r"\bcerteasy_\w+", expression)
+    assert set(asked) <= set(SERIES)
+    labels = OF_PROMETHEUS.union(*(SERIES[name]._labelnames for name in asked))
+    for inside in re.findall(r"\{([^}]*)\}", expression):
+        assert set(re.findall(r"(\w+)\s*=", inside)) <= labels
+    for inside in re.findall(r"\b(?:by|on)\s*\(([^)]*)\)", expression):
+        assert set(re.findall(r"\w+", inside)) <= labels
+
+
+def shown(text: str) -> set[str]:
+    """The labels that a legend or a sentence has."""
+    return set(re.findall(r"\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}", text))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_each_alert_says_how_bad_it_is_and_has_its_row_on_the_page(rule: dict[str, Any]):
+    assert rule["labels"]["severity"] in {"critical", "warning"}
+    names = re.findall(r"\bcerteasy_\w+", rule["expr"])
+    known = OF_PROMETHEUS.union(*(SERIES[name]._labelnames for name in names))
+    assert shown(rule["annotations"]["summary"]) <= known
+    assert f"| `{rule['alert']}` |" in PAGE
+
+
+def test_the_page_tells_of_no_other_alert():
+    alerts = {line.split("`")[1] for line in PAGE.splitlines() if line.startswith("| `Certeasy")}
+    assert alerts == {rule["alert"] for rule in RULES}
+
+
+def test_a_legend_shows_labels_that_there_are():
+    for target in TARGETS:
+        names = re.findall(r"\bcerteasy_\w+", target["expr"])
+        known = OF_PROMETHEUS.union(*(SERIES[name]._labelnames for name in names))
+        assert shown(target["legendFormat"]) <= known, target
+
+
+def test_each_figure_that_tells_of_trouble_is_on_the_dashboard():
+    on_it = {name for target in TARGETS for name in re.findall(r"\bcerteasy_\w+", target["expr"])}
+    asked = {name for rule in RULES for name in re.findall(r"\bcerteasy_\w+", rule["expr"])}
+    assert {name for name in asked if "_counts_" not in name and "renewal" not in name} <= on_it
+
+
+def test_no_two_panels_of_the_dashboard_lie_on_each_other():
+    taken = set()
+    for panel in DASHBOARD["panels"]:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not taken & cells, panel["title"]
+        assert at["x"] + at["w"] <= 24
+        taken |= cells
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
