@@ -12,6 +12,7 @@ class Watch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[str, list[threading.Event]] = {}
+        self._released = False
 
     def tell(self, committed: Committed) -> None:
         """Wake those whose order is no longer processing."""
@@ -29,7 +30,17 @@ class Watch:
         event = threading.Event()
         with self._lock:
             self._waiting.setdefault(order_id, []).append(event)
+            if self._released:
+                event.set()
         return event
+
+    def release(self) -> None:
+        """Let nobody wait any more: the node stops, and answers as things are."""
+        with self._lock:
+            self._released = True
+            for waiting in self._waiting.values():
+                for event in waiting:
+                    event.set()
 
     def forget(self, order_id: str, event: threading.Event) -> None:
         """Wait no longer."""

@@ -129,6 +129,7 @@ class Node:
         clean = True
         if self.acme is not None:
             self.acme.stop_accepting()
+            self.application.hasten()
             clean = self.acme.drain(self.settings.server.shutdown_timeout.total_seconds())
             self.acme.close()
         clean = self.application.close() and clean

@@ -12,7 +12,7 @@ if sys.platform == "win32":
 
 from tests.make.journals import a_log
 from tests.make.postgres import Postgres
-from tools.crashlab import faults, kills, switching
+from tools.crashlab import faults, kills, stops, switching
 from tools.crashlab.evidence import IN_ROWS, Kept, Story, contradictions
 from tools.crashlab.ledger import ACCEPTED, ISSUED, VALID, Known
 
@@ -47,6 +47,24 @@ def test_kill_9_loses_nothing_and_doubles_nothing(
     assert not outcome.broken, "\n".join([str(outcome), *said])
     assert (outcome.rounds, outcome.lost, outcome.bad_nonces) == (5, 0, 0), outcome
     assert outcome.kills >= 5
+    assert outcome.certificates > 5, outcome
+
+
+@slow
+def test_a_server_that_is_asked_to_end_does_so_in_time_and_owes_nothing(
+    tmp_path: Path, a_seed: str, database: str | None
+):
+    said: list[str] = []
+    outcome = stops.run(
+        tmp_path / "lab",
+        rounds=5,
+        clients=CLIENTS,
+        seed=a_seed,
+        tell=said.append,
+        database=database,
+    )
+    assert not outcome.broken, "\n".join([str(outcome), *said])
+    assert (outcome.rounds, outcome.lost, outcome.bad_nonces) == (5, 0, 0), outcome
     assert outcome.certificates > 5, outcome
 
 

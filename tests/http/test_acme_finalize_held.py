@@ -105,3 +105,26 @@ def test_one_thread_in_four_is_held_and_no_more(tmp_path: Path) -> None:
             lab.server.workers.look_around()
             held.join()
         assert answers == ["valid"]
+
+
+def test_a_finalize_is_held_no_longer_when_the_node_stops(tmp_path: Path) -> None:
+    wait = timedelta(seconds=PATIENCE)
+    with a_lab_with_a_slow_authority(tmp_path, finalize_wait=wait) as lab:
+        client = lab.client()
+        client.register()
+        orders = [client.ready(f"web{n}.lab.test") for n in range(2)]
+        answers: list[falcon.testing.Result] = []
+        held = threading.Thread(
+            target=lambda: answers.append(finalized(client, orders[0], "web0.lab.test"))
+        )
+        held.start()
+        order_id = orders[0].rpartition("/")[2]
+        soon(lambda: order_id in lab.server.committer.watch._waiting)
+        began = time.monotonic()
+        lab.server.hasten()
+        held.join()
+        answers.append(finalized(client, orders[1], "web1.lab.test"))
+        assert time.monotonic() - began < PATIENCE
+        for answer in answers:
+            assert (answer.status_code, answer.json["status"]) == (200, "processing")
+            assert answer.headers["retry-after"] == "1"

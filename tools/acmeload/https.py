@@ -12,6 +12,10 @@ NO_CONTENT = 204
 AGENT = "certeasy-acmeload"
 
 
+class CutOff(ConnectionAbortedError):
+    """An answer broke off in its middle."""
+
+
 class Reply(Struct, frozen=True):
     """An HTTP answer; header names are in lower case, of repeated ones the last counts."""
 
@@ -30,6 +34,7 @@ class Connection:
         self._timeout = timeout
         self._socket: ssl.SSLSocket | None = None
         self._buffer = b""
+        self._begun = False  # an answer is being read
         self.opened = 0
         """How often a connection had to be opened."""
 
@@ -37,6 +42,7 @@ class Connection:
         """Send a request and return its answer. Raises OSError; the next call connects anew."""
         try:
             connection = self._socket or self._open()
+            self._begun = False
             connection.sendall(self._request(method, target, body))
             return self._reply(connection, bodiless=method == "HEAD")
         except BaseException:
@@ -105,7 +111,12 @@ class Connection:
         return found
 
     def _more(self, connection: ssl.SSLSocket) -> None:
-        data = connection.recv(READ_SIZE)
+        try:
+            data = connection.recv(READ_SIZE)
+        except ConnectionError as error:
+            raise CutOff("the answer broke off") if self._begun else error from None
         if not data or len(self._buffer) > MAX_ANSWER:
-            raise ConnectionAbortedError("the answer broke off, or is too long")
+            broken = CutOff if self._begun else ConnectionAbortedError
+            raise broken("the answer broke off, or is too long")
+        self._begun = True
         self._buffer += data

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 import click
 import msgspec
 
-from tools.crashlab import doubts, faults, kills, switching
+from tools.crashlab import doubts, faults, kills, stops, switching
 from tools.crashlab.faults import BY_STRACE, FAULTS
 from tools.crashlab.trouble import NotHeld
 
@@ -58,6 +58,46 @@ def kill(
         )
     except NotHeld as error:
         outcome = kills.Outcome(seed, clients, broken=str(error))
+    if as_json:
+        _print(outcome)
+    _tell(str(outcome))
+    if outcome.broken:
+        _tell(f"NOT HELD: {outcome.broken}; everything is left as it was in {place}")
+    _end(place, held=not outcome.broken, keep=folder is not None)
+
+
+@main.command(epilog="Example: python -m tools.crashlab stop --rounds 50")
+@click.option("--rounds", default=50, type=MANY, show_default=True)
+@click.option("--slow-ca", is_flag=True, help="A simulated enterprise CA issues, slowly.")
+@with_clients
+@with_seed
+@with_folder
+@with_database
+@as_json
+def stop(
+    *,
+    rounds: int,
+    clients: int,
+    seed: str,
+    folder: Path | None,
+    database: str | None,
+    slow_ca: bool,
+    as_json: bool,
+) -> None:
+    """SIGTERM at random instants, now and then twice."""
+    seed, place = _begin(seed, folder, clients)
+    try:
+        outcome = stops.run(
+            place,
+            rounds=rounds,
+            clients=clients,
+            seed=seed,
+            tell=_tell,
+            database=database,
+            slow_ca=slow_ca,
+        )
+    except NotHeld as error:
+        outcome = stops.Outcome(seed, clients, broken=str(error))
     if as_json:
         _print(outcome)
     _tell(str(outcome))

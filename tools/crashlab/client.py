@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from tools.acmeload.client import TROUBLE, Client, OrderFailed, Trouble
-from tools.acmeload.https import Connection, Reply
+from tools.acmeload.https import Connection, CutOff, Reply
 from tools.crashlab.ledger import REVOKED, Ledger, Request, change_of, state_of
 
 PATIENCE = 120.0
@@ -123,6 +123,8 @@ class PatientClient(Client):
         except (OSError, KeyError) as error:  # KeyError: newNonce was answered with a 503
             # The nonce may have been used up: the answer is what got lost.
             self._nonce = None
+            if isinstance(error, CutOff):
+                self._ledger.count("cut")
             return error
 
     def _jws(self, url: str, nonce: str, payload: object | None) -> bytes:

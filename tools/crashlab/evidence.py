@@ -70,6 +70,13 @@ def read(journals: Sequence[Path], database: Path | str) -> Kept:
         return Kept(lines, torn, [bytes(line) for (line,) in stored], _rows(connection))
 
 
+def lease_until(database: Path | str) -> float:
+    """Return until when the writer's place is held; 0: it is free."""
+    with closing(_connect(database)) as connection:
+        [(until,)] = connection.execute("SELECT lease_until FROM log_head")
+        return float(until)
+
+
 def _lines(journals: Sequence[Path]) -> tuple[list[bytes], int]:
     """Return the lines of several nodes' journals, by position where they can be read."""
     lines: list[bytes] = []

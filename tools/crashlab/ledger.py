@@ -62,7 +62,7 @@ class Ledger:
         self.lost: list[str] = []
         """Orders that led to no certificate although the client tried again, and why."""
         self.counts: Counter[str] = Counter()
-        """bad-nonces, retries, orders, certificates."""
+        """bad-nonces, retries, cut (answers that broke off), orders, certificates."""
         self.replayable: Request | None = None
         """The last newOrder that was answered with 201."""
 
