@@ -48,20 +48,26 @@ class Middle:
         self.requests: list[bytes] = []
         self.connections = 0
         self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
-        """End everything."""
-        for each in (self._listener, *self._open):
+        """End everything, also what comes in this moment."""
+        _end(self._listener)
+        self._accepting.join()
+        for each in self._open:
             _end(each)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._to))
+                self._open.append(client)
+                server = _connected(client, self._to)
+                if server is None:
+                    continue
                 self.connections += 1
-                self._open += [client, server]
+                self._open.append(server)
                 stall = self._stalls[self.connections > 1]
                 for work in (self._requests, self._answers):
                     threading.Thread(target=work, args=(client, server, stall), daemon=True).start()
@@ -112,6 +118,15 @@ def _packet(source: socket.socket) -> bytes:
     return data
 
 
+def _connected(client: socket.socket, port: int) -> socket.socket | None:
+    """Return the line to the server; None, and the client's has ended, if there is nobody."""
+    try:
+        return socket.create_connection(("127.0.0.1", port))
+    except OSError:
+        _end(client)
+        return None
+
+
 def _end(end: socket.socket) -> None:
     with contextlib.suppress(OSError):
         end.shutdown(socket.SHUT_RDWR)
@@ -146,12 +161,15 @@ class Cutter:
         self._to = to_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        self._open = [self._listener]
+        self._open: list[socket.socket] = []
         self._left = {"up": up, "down": down}
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def close(self) -> None:
-        """End everything."""
+        """End everything, also what comes in this moment."""
+        _end(self._listener)
+        self._accepting.join()
         for each in self._open:
             _end(each)
 
@@ -159,8 +177,11 @@ class Cutter:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._to))
-                self._open += [client, server]
+                self._open.append(client)
+                server = _connected(client, self._to)
+                if server is None:
+                    continue
+                self._open.append(server)
                 for way, source, sink in (("up", client, server), ("down", server, client)):
                     threading.Thread(
                         target=self._pass, args=(way, source, sink), daemon=True
