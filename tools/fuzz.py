@@ -1,4 +1,5 @@
-"""Give the readers of requests, certificate requests and names any bytes at all, for a while.
+"""Give the readers of requests, certificate requests, names, and of what a CA of a domain answers,
+any bytes at all, for a while.
 
     python -m tools.fuzz [TARGET ...] [--seconds N] [--seed N] [--folder DIR]
 
@@ -20,7 +21,9 @@ TARGETS = (
     "jws", "signed-request", "json", "binding", "csr", "csr-text", "signed-csr", "csr-subject",
     "csr-extension", "name",
     "address", "contact", "cert-id", "issue-value", "http-answer", "alpn-certificate",
-    "alpn-extension",
+    "alpn-extension", "rpc-reply", "rpc-binding", "rpc-plain", "rpc-mapper", "ntlm-challenge",
+    "gss-answer", "ca-reply", "ca-certificate", "ca-object", "kdc-reply", "ldap-answer",
+    "descriptor",
 )  # fmt: skip
 EXECUTED = re.compile(r"stat::number_of_executed_units: *([0-9]+)")
 COVERED = re.compile(r"cov: ([0-9]+)")

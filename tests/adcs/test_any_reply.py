@@ -13,25 +13,9 @@ from certeasy.ca.adcs.ntlm import NtlmContext
 from certeasy.ca.adcs.rpc import Channel
 from certeasy.ca.adcs.security import Refused, Tampered
 from tests.adcs.test_ntlm import a_challenge
+from tests.fakes.played_line import Played
 
 NEVER_AN_ANSWER = (Tampered, Fault, ConnectionResetError)
-
-
-class Played:
-    """A wire on which bytes come that were fixed before, and then the end."""
-
-    def __init__(self, data):
-        self._data = data
-
-    def send(self, data, forceWriteAndx=0, forceRecv=0):  # noqa: N803 - impacket's names
-        """Nobody listens."""
-
-    def recv(self, forceRecv=0, count=0):  # noqa: N803
-        data, self._data = self._data[:count], self._data[count:]
-        return data
-
-    def get_credentials(self):
-        return ("user", "password", "domain", b"", b"", b"", None, None)
 
 
 def a_packet(kind, flags, call_id, head, body, size):

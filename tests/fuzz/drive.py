@@ -35,7 +35,8 @@ def _guided(name: str, seconds: int, seed: int, folder: Path) -> None:
 
     with atheris.instrument_imports(include=INSTRUMENTED):
         from tests.fuzz import targets  # noqa: PLC0415 - instrumented as it is imported
-    target = targets.TARGETS[name]
+
+        target = targets.prepare(name)
     corpus = targets.corpus(folder, name)
     options = [
         f"-max_total_time={seconds}",

@@ -332,6 +332,29 @@ def planted(data: bytes) -> bool:
     return False
 
 
+CONNECTOR = (
+    "rpc-reply", "rpc-binding", "rpc-plain", "rpc-mapper", "ntlm-challenge", "gss-answer",
+    "ca-reply", "ca-certificate", "ca-object", "kdc-reply", "ldap-answer", "descriptor",
+)  # fmt: skip
+"""Targets of `tests.fuzz.connector`, which takes its time to be imported."""
+
+
+def of_the_connector(name: str, data: bytes) -> bool:
+    """Take bytes for what a CA of a domain, or somebody in its place, answers."""
+    from tests.fuzz import connector  # noqa: PLC0415 - it imports what speaks RPC
+
+    return connector.TARGETS[name](data)
+
+
+def prepare(name: str) -> Target:
+    """Return a target; whatever it imports is imported by then."""
+    if name in CONNECTOR:
+        from tests.fuzz import connector  # noqa: PLC0415 - as above
+
+        return connector.TARGETS[name]
+    return TARGETS[name]
+
+
 TARGETS: dict[str, Target] = {
     "jws": jws,
     "signed-request": signed_request,
@@ -351,12 +374,16 @@ TARGETS: dict[str, Target] = {
     "alpn-certificate": alpn_certificate,
     "alpn-extension": alpn_extension,
     "planted": planted,
-}
+} | {name: functools.partial(of_the_connector, name) for name in CONNECTOR}
 
 
 @functools.cache
 def seeds(target: str) -> list[bytes]:
     """Return inputs that are let in, or nearly, from which a run starts."""
+    if target in CONNECTOR:
+        from tests.fuzz import connector  # noqa: PLC0415 - as above
+
+        return connector.seeds(target)
     signer = _HOUSE.signer
     header = {"alg": "ES256", "nonce": NONCE.decode(), "url": URL + PATH}
     by_kid = msgspec.json.encode(header | {"kid": KID})

@@ -181,7 +181,10 @@ class KerberosContext:
             raise Tampered("the server answers another connection's ticket")
         if kind not in AES_TYPES:
             raise Tampered(f"the server wants keys of kind {kind}, and only AES can be verified")
-        subkey = type(key)(kind, value)
+        try:
+            subkey = type(key)(kind, value)
+        except ValueError:
+            raise Tampered("the key that the server wants is of a wrong length") from None
         part["subkey"].clear()
         ours = part.clone()
         ours["ctime"], ours["cusec"] = when
@@ -292,7 +295,8 @@ def _unframed(token: bytes) -> bytes:
     try:
         error = decoder.decode(token, asn1Spec=asn1.KRB_ERROR())[0]
         code = int(error["error-code"])
-    except PyAsn1Error:
+    # Whatever is wrong with bytes off the wire, pyasn1 has an error of its own for it, or not.
+    except (PyAsn1Error, ValueError, TypeError, IndexError, KeyError, RecursionError):
         return token
     try:
         symbol = constants.ErrorCodes(code).name

@@ -33,6 +33,8 @@ CONFOUNDERS = {AES256: 16, AES128: 16, RC4: 8}
 CANONICALIZE, RENEW = 15, 30
 """KDC options, counted from the first bit. RFC 4120 section 5.4.1."""
 A_DAY = timedelta(days=1)
+LONGEST_LIFE = timedelta(days=365)
+"""A ticket is not taken for good for longer than that."""
 
 
 class Garbled(Exception):
@@ -85,12 +87,17 @@ class Ticket(Struct, frozen=True):
     @property
     def expires(self) -> datetime:
         """When it is worthless, by our clock."""
-        return self.fetched + (self.ends - self.starts)
+        return self.fetched + self._life
 
     @property
     def stale(self) -> datetime:
         """From when on a new one is asked for: 80 % of its life are over."""
-        return self.fetched + (self.ends - self.starts) * 4 / 5
+        return self.fetched + self._life * 4 / 5
+
+    @property
+    def _life(self) -> timedelta:
+        """How long it is good in all; a KDC may write any two times."""
+        return min(self.ends - self.starts, LONGEST_LIFE)
 
     def for_impacket(self) -> Mapping[str, Any]:
         """Return it in the shape that impacket's calls take."""
