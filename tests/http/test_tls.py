@@ -328,7 +328,8 @@ def test_a_reader_that_stops_is_cut_after_the_write_timeout():
     limits = impatient(write_timeout=0.4)
     with serving(app, limits, some_certificates()) as listener, dial_tls(listener) as connection:
         connection.sendall(get())
-        time.sleep(1.5)
+        assert connection.recv(1) == b"H"  # and no more
+        assert eventually(lambda: not listener._server.active_channels)
         with pytest.raises((ssl.SSLError, ConnectionError, EOFError)):
             read_whole(connection, 8 * 1024 * 1024)
 
