@@ -50,6 +50,18 @@ def test_every_host_has_exactly_one_bundle(tmp_path):
     assert settings.tls_certificate_manager.bundles[0].hosts == ("a.test",)
 
 
+def test_the_server_s_own_certificate_may_be_of_a_ca_of_a_domain(tmp_path):
+    """A start waits for it only as long as there is none yet."""
+    bundles = BUNDLES.format("{name: b, mode: pki, hosts: [a.test], authority: ca}")
+    authorities = r"""[{name: ca, type: adcs, configuration: {ca-name: 'ca1.corp.test\CA',
+        certificate-template: W, domain: corp.test, user: svc, keytab: /k}}]"""
+    path = a_config(
+        tmp_path, server=TLS_ON, tls_certificate_manager=bundles, authorities=authorities
+    )
+    [bundle] = load(path).tls_certificate_manager.bundles
+    assert (bundle.mode, bundle.authority) == ("pki", "ca")
+
+
 def test_a_certificate_lives_longer_than_the_time_it_is_renewed_before(tmp_path):
     bundles = "{bundles: [{name: b, mode: pki, hosts: [a.test], authority: ca}]}"
     authorities = "[{name: ca, type: fake, configuration: {certificate-validity: 24h}}]"
