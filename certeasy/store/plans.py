@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from certeasy.settings import DatabaseSettings
 from certeasy.store import Store
+from certeasy.store.inventory import CertificatesWanted
 from certeasy.store.statements import Prepared
 from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES
@@ -121,6 +122,15 @@ def _look_up_everything(store: Store) -> None:
     store.orders_of_name(account, "x.test", "2026-01-01T00:00:00Z", 10)
     store.issuers_of("x")
     store.run_out("pending", "2026-01-01T00:00:00Z", 10)
+    store.over("2026-01-01T00:00:00Z", 10)
+    store.revocations_among(["x"])
+    store.revocations_of("x")
+    for wanted in (
+        CertificatesWanted("x", account_id="x"),
+        CertificatesWanted("x", name="x"),
+        CertificatesWanted("x", serial="x"),
+    ):
+        next(store.certificates_wanted(wanted), None)
     store.certificates_with_serial(serial)
     next(store.certificates("x"), None)
     next(store.campaign("x"), None)

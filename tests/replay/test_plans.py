@@ -38,6 +38,9 @@ def test_every_look_up_is_led_by_an_index(settings):
         "orders_for",
         "orders_of_name",
         "run_out",
+        "over",
+        "revocations_among",
+        "certificates_wanted",
         "get",
         "stream",
     } <= asked
