@@ -261,6 +261,100 @@ def test_a_stop_begins_nothing_more_and_waits_for_what_is_at_work(
     assert len(work.left) == 7
 
 
+class Stored(Work):
+    """Work whose outcomes are stored in a step of their own, which can be held up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.storing: list[str] = []
+        self.storage = threading.Event()
+
+    def perform_and_store(self, job: Job, attempt: int, fresh: bool) -> Callable[[], None]:
+        self.tried.append((job.id, attempt, fresh))
+        assert self.gate.wait(10)
+        return lambda: self._store(job)
+
+    def _store(self, job: Job) -> None:
+        self.storing.append(job.id)
+        assert self.storage.wait(10)
+        if self.fails.get(job.id):
+            raise self.fails[job.id].pop(0)
+        self.left.pop(job.id, None)
+
+
+@pytest.fixture
+def stored(leases: MemoryLeases) -> Iterator[tuple[Stored, Workers]]:
+    """Two workers, and the one thread more that they get."""
+    work = Stored()
+    two = msgspec.structs.replace(SETTINGS, workers=2)
+    made = Workers(two, leases, SystemClock(), work.jobs, {VALIDATE: work.perform_and_store})
+    yield work, made
+    work.gate.set()
+    work.storage.set()
+    assert made.stop(10)
+
+
+def test_while_an_outcome_is_stored_the_next_job_is_at_work(
+    stored: tuple[Stored, Workers],
+) -> None:
+    work, workers = stored
+    for name in ("one", "two", "three"):
+        work.add(name)
+    workers.start(Committer())
+    soon(lambda: len(work.storing) == 3)
+    assert len(work.left) == 3
+    work.storage.set()
+    soon(lambda: workers.waiting() == 0)
+    assert sorted(work.tried) == [("one", 1, False), ("three", 1, False), ("two", 1, False)]
+
+
+def test_no_more_jobs_are_at_work_than_there_are_workers(stored: tuple[Stored, Workers]) -> None:
+    work, workers = stored
+    work.gate.clear()
+    for number in range(5):
+        work.add(f"job-{number}")
+    workers.start(Committer())
+    soon(lambda: len(work.tried) == 2)
+    assert not workers.stop(0.05)  # which would have been time for a third
+    assert len(work.tried) == 2
+
+
+def test_nothing_more_is_begun_while_all_threads_store(stored: tuple[Stored, Workers]) -> None:
+    work, workers = stored
+    for number in range(5):
+        work.add(f"job-{number}")
+    workers.start(Committer())
+    soon(lambda: len(work.storing) == 3)
+    workers.look_around()
+    assert workers.waiting() == 5
+    assert len(work.tried) == 3
+    work.storage.set()
+    soon(lambda: not work.left)
+
+
+def test_a_stop_waits_for_the_outcomes_that_are_stored(stored: tuple[Stored, Workers]) -> None:
+    work, workers = stored
+    work.add("job")
+    workers.start(Committer())
+    soon(lambda: work.storing)
+    assert not workers.stop(0.05)
+    work.storage.set()
+    assert workers.stop(10)
+    assert not work.left
+
+
+def test_a_job_whose_outcome_cannot_be_stored_is_tried_again(
+    stored: tuple[Stored, Workers],
+) -> None:
+    work, workers = stored
+    work.storage.set()
+    work.fails["job"] = [Unavailable("the journal's disk is full"), ZeroDivisionError()]
+    work.add("job")
+    workers.start(Committer())
+    soon(lambda: not work.left)
+    assert work.tried == [("job", attempt, False) for attempt in (1, 2, 3)]
+
+
 def test_periodic_work_is_done_again_and_again_until_the_stop() -> None:
     done: list[int] = []
     schedule = Schedule()
