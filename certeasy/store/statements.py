@@ -1,13 +1,14 @@
 """The statements of the committer and of single look-ups, built and compiled once."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from certeasy.store import schema
-from certeasy.store.dialects import POSTGRES, database_seconds, upsert
+from certeasy.store.dialects import POSTGRES, SQLITE, database_seconds, upsert
 from journal.trust import TRUST_TYPES
 from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES
@@ -24,6 +25,11 @@ HEAD = (
     "installation_id",
     "projections",
 )
+
+
+_ROW = re.compile(r" VALUES (\([?, ]+\))")
+MOST_ROWS = 16
+"""So many rows are inserted by one step of SQLite; 32,766 values would be its limit."""
 
 
 class Prepared:
@@ -44,6 +50,8 @@ class Prepared:
         self._order = tuple(compiled.positiontup or ()) if compiled.positional else None
         self._names = frozenset(compiled.params)
         self._one_by_one = dialect.name == POSTGRES
+        row = _ROW.search(self.sql) if dialect.name == SQLITE and not self._fixed else None
+        self._row = row and (self.sql[: row.end()], ", " + row[1], self.sql[row.end() :])
 
     def values(self, given: Mapping[str, object]) -> Any:
         """Return the driver's parameters for one run."""
@@ -65,14 +73,32 @@ class Prepared:
     def run_many(self, cursor: Any, rows: Sequence[Mapping[str, object]]) -> None:
         """Execute once per row: with one call of the driver, unless that would hide where it is.
 
+        To SQLite many rows are given as one. Its driver lets go of Python's lock for each step, and
+        takes it again: with other threads at work, that takes longer than the step itself.
+
         psycopg sends many rows as a pipeline. While a server waits for the rest of one, no timeout
         of a transaction counts: a node that is suspended then would hold its locks for ever.
         """
         if self._one_by_one or len(rows) == 1:
             for row in rows:
                 cursor.execute(self.sql, self.values(row))
+        elif self._row is not None:
+            first, more, rest = self._row
+            for part in _parts(rows):
+                values = [value for row in part for value in self.values(row)]
+                cursor.execute(first + more * (len(part) - 1) + rest, values)
         else:
             cursor.executemany(self.sql, [self.values(row) for row in rows])
+
+
+def _parts(rows: Sequence[Mapping[str, object]]) -> Iterator[Sequence[Mapping[str, object]]]:
+    """Yield the rows, as many at once as a power of two: few statements, and each known before."""
+    at, size = 0, MOST_ROWS
+    while at < len(rows):
+        while size > len(rows) - at:
+            size //= 2
+        yield rows[at : at + size]
+        at += size
 
 
 class Statements:
