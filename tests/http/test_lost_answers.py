@@ -271,5 +271,7 @@ def test_what_is_found_may_be_that_of_another_order_with_the_same_key(lab: FarLa
     lab.ends(other, "valid")
     for order_id in (first, other):
         lab.tells(order_id, "revocation.published", seconds=30)
+    # Each of the two that were lost is found by both orders, and revoked for each of them.
+    lab.until(lambda: not lab.server.workers.waiting(), seconds=30)
     assert len(set(lab.given())) == 2
     lab.check()
