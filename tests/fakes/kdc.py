@@ -67,6 +67,8 @@ class Kdc:
         """How far its clock is ahead."""
         self.forges = 0
         """So many proofs are refused from now on, whatever they are worth."""
+        self.tires = False
+        """Whether it is BUSY after it has refused a proof."""
         self._clock = clock or SystemClock()
         self.asked: list[str] = []
         """What was asked so far: `AS svc`, `AS svc proven`, `TGS host/ca1.lab.test`, `RENEW`."""
@@ -181,6 +183,7 @@ class Kdc:
                 plain = b""
             if self.forges or not plain:
                 self.forges = max(0, self.forges - 1)
+                self.moods |= {"BUSY"} if self.tires else set()
                 return self._error(24)
             stamp = decoder.decode(plain, asn1Spec=asn1.PA_ENC_TS_ENC())[0]
             at = datetime.strptime(str(stamp["patimestamp"]), STAMP).replace(tzinfo=UTC)
