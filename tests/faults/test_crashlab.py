@@ -139,6 +139,7 @@ def a_seed() -> str:
 
 LOG = a_log()
 ACCOUNT_ID = LOG.an_account()
+LOG.a_failed_order("gone.corp.internal", account=ACCOUNT_ID)
 ORDER_ID = LOG.an_order("web.corp.internal", account=ACCOUNT_ID)
 LINES = [record.line for record in LOG.records]
 FACTS = frozenset(fact for fact in Story(LINES).facts if fact[0] in (*IN_ROWS, ACCEPTED))
