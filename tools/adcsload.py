@@ -1,11 +1,16 @@
 """Orders through `certeasy serve` to a slow CA of a domain, and others' requests meanwhile: JSON.
 
-    python -m tools.adcsload --clients 24 --orders 400 --ca-ms 300
+    python -m tools.adcsload --clients 32 --orders 400 --ca-ms 300
 
 Three parties on loopback, each in processes of its own: the server as an administrator starts it; a
 simulated CA, asked by NTLM over TCP, that takes so long for each request; and the clients of
 `tools.acmeload`, each with an account of its own, that order one certificate after another by
 http-01.
+
+Clients ask for what became of an order `--first-poll-ms` after the first time, then after twice as
+long, and so on: with an interval much shorter than what the CA takes, it is their polling that is
+measured. A finalize is held by one in four of the server's `--threads`. Where there are as many
+clients as workers, the workers wait for them: take twice as many.
 
 `others` are one more client that orders nothing in earnest: it asks for the directory, for nonces,
 for new orders, and looks at these, thirty times a second, while the load lasts; milliseconds until
@@ -122,14 +127,23 @@ def measure(plan: Plan, server: Server) -> dict[str, object]:
 
 
 @click.command()
-@click.option("--clients", default=24, show_default=True, type=MANY, help="Clients at once.")
+@click.option("--clients", default=32, show_default=True, type=MANY, help="Clients at once.")
 @click.option("--orders", default=400, show_default=True, type=MANY, help="Orders in all.")
 @click.option("--warmup", default=40, show_default=True, help="Orders before measuring.")
 @click.option("--ca-ms", default=300, show_default=True, help="What the CA takes for a request.")
 @click.option("--workers", default=16, show_default=True, type=MANY, help="The server's workers.")
+@click.option("--threads", default=64, show_default=True, type=MANY, help="That answer clients.")
+@click.option("--first-poll-ms", default=100, show_default=True, type=MANY, help="Of a client.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep all files here.")
 def main(
-    clients: int, orders: int, warmup: int, ca_ms: int, workers: int, folder: Path | None
+    clients: int,
+    orders: int,
+    warmup: int,
+    ca_ms: int,
+    workers: int,
+    threads: int,
+    first_poll_ms: int,
+    folder: Path | None,
 ) -> None:
     """Measure, and print JSON."""
     with TemporaryDirectory(prefix="certeasy-adcsload-") as temporary:
@@ -138,7 +152,7 @@ def main(
         try:
             corp.behaves(issues(after=ca_ms / 1000))
             sections = corp.section("resubmit") + f"workers:\n  workers: {workers}\n"
-            server = Server(where / "server", issuer=("corp", sections))
+            server = Server(where / "server", issuer=("corp", sections), threads=threads)
             server.start()
             try:
                 server.wait_ready()
@@ -152,6 +166,7 @@ def main(
                     domain=ZONE,
                     http_port=server.http_port,
                     pid=server.pid,
+                    first_poll_ms=first_poll_ms,
                 )
                 measured = measure(plan, server)
                 measured["twice"] = len(corp.issued()) - orders - warmup
@@ -160,7 +175,8 @@ def main(
                 server.kill()
         finally:
             corp.end()
-    told = {"clients": clients, "workers": workers, "ca_ms": ca_ms} | measured
+    asked = {"clients": clients, "workers": workers, "ca_ms": ca_ms, "threads": threads}
+    told = asked | {"first_poll_ms": first_poll_ms} | measured
     click.echo(msgspec.json.format(msgspec.json.encode(told), indent=2))
 
 

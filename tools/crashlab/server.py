@@ -27,6 +27,7 @@ workdir: {workdir}
 server:
   url: ["https://127.0.0.1:{front_port}"]
   listen: 127.0.0.1:{port}
+  threads: {threads}
 admin:
   listen: 127.0.0.1:{admin_port}
 database: {database}
@@ -94,6 +95,7 @@ class Server:
         front_port: int = 0,
         min_free_bytes: int = 1 << 20,
         issuer: tuple[str, str] = (AUTHORITY, ""),
+        threads: int = 32,
     ) -> None:
         """Write the configuration.
 
@@ -101,7 +103,8 @@ class Server:
         PostgreSQL database. A server `beside` another is a second node of its installation, that
         takes its address when its turn comes, or has one of its own to run `at_once`.
         Clients come to `front_port`, if something stands in front. `issuer` is the name of another
-        authority that serves the orders, and what stands in the configuration about it.
+        authority that serves the orders, and what stands in the configuration about it; `threads`
+        answer clients.
         """
         self.folder = folder
         self.workdir = folder / "work"
@@ -123,6 +126,7 @@ class Server:
         self.workdir.mkdir(parents=True)
         self._min_free_bytes = min_free_bytes
         self._issuer, self._others = issuer
+        self._threads = threads
         self.configure()
 
     def configure(self) -> None:
@@ -134,6 +138,7 @@ class Server:
             key_file=self.key_file,
             min_free_bytes=self._min_free_bytes,
             port=self.port,
+            threads=self._threads,
             front_port=self.front_port,
             admin_port=self.admin_port,
             http_port=self.http_port,
