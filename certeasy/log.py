@@ -1,10 +1,20 @@
 """Logging: one line per event of the server's life, as text or as JSON, never with a secret in
-it."""
+it.
 
+A line says when, how bad, from which part of the server, what happened, and in which request, where
+it was in one. A log that goes on in another file never renames one: each has the time of its first
+line in its name.
+"""
+
+import contextlib
 import logging
+import re
 import sys
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 import msgspec
 
@@ -18,6 +28,14 @@ LEVELS = {
     "off": logging.CRITICAL + 1,
     "none": logging.CRITICAL + 1,
 }
+_request: ContextVar[str] = ContextVar("request", default="")
+
+
+class Rotation(NamedTuple):
+    """When another file is begun (bytes; 0: never), and how many are kept beside it (-1: all)."""
+
+    size: int = 0
+    kept: int = 5
 
 
 def logger(name: str) -> logging.Logger:
@@ -25,40 +43,193 @@ def logger(name: str) -> logging.Logger:
     return logging.getLogger(f"{ROOT}.{name}")
 
 
+def in_request(name: str) -> None:
+    """Have each line of this thread, from now on, say in which request it was; "": in none."""
+    _request.set(name)
+
+
+def request() -> str:
+    """Return in which request this thread is; "": in none."""
+    return _request.get()
+
+
 class JsonLines(logging.Formatter):
-    """One JSON object per line: at, level, service, message, and an error's last line."""
+    """One JSON object per line: at, level, service, message, request, an error's last line,
+    tags."""
+
+    def __init__(self, tags: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._tags = dict(tags or {})
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        line = {
+        line: dict[str, object] = {
             "at": _at(record),
             "level": record.levelname.lower(),
             "service": record.name.removeprefix(f"{ROOT}."),
             "message": record.getMessage(),
         }
+        if name := request():
+            line["request"] = name
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
+        if self._tags:
+            line["tags"] = self._tags
         return msgspec.json.encode(line).decode()
 
 
 class TextLines(logging.Formatter):
     """A line for people."""
 
+    def __init__(self, tags: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._tags = "".join(f" {name}={text}" for name, text in (tags or {}).items())
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and a traceback where the program itself is at fault."""
         service = record.name.removeprefix(f"{ROOT}.")
         line = f"{_at(record)} {record.levelname.lower():7} {service}: {record.getMessage()}"
+        line += f" request={name}" if (name := request()) else ""
+        line += self._tags
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
-def set_up(level: str, style: str, output: str, file: Path | None = None) -> None:
-    """Send the server's log where the settings say: `output` is stderr, stdout or file."""
+class JournaldLines(logging.Formatter):
+    """Another form's lines, each with its level in front as sd-daemon(3) has it."""
+
+    def __init__(self, form: logging.Formatter) -> None:
+        super().__init__()
+        self._form = form
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the lines."""
+        level = record.levelno
+        priority = next(number for least, number in _PRIORITIES if level >= least)
+        return "\n".join(f"<{priority}>{line}" for line in self._form.format(record).split("\n"))
+
+
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.NOTSET, 7),
+)
+
+
+class RotatedFile(logging.Handler):
+    """Writes to files of bounded size, named after one and the time of their first line.
+
+    A start goes on in the newest one. What cannot be written is told once on stderr: the server
+    goes on without its log.
+    """
+
+    def __init__(self, base: Path, rotation: Rotation) -> None:
+        super().__init__()
+        self._base = base
+        self._rotation = rotation
+        self._open: TextIO | None = None
+        self._size = 0
+        self._told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line; logging calls this for one thread at a time."""
+        try:
+            line = self.format(record) + "\n"
+            self._write(line, record.created)
+            self._told = False
+        except OSError as error:
+            self._close()
+            if not self._told:
+                self._told = True
+                told = error.strerror or str(error)
+                sys.stderr.write(f"{self._base}: the log cannot be written: {told}\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self.lock or contextlib.nullcontext():
+            self._close()
+        super().close()
+
+    def _close(self) -> None:
+        file, self._open = self._open, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+
+    def _write(self, line: str, at: float) -> None:
+        coming = len(line.encode(errors="surrogatepass"))
+        if self._open is None:
+            self._go_on(at)
+        if self._size and self._size + coming > self._rotation.size:
+            self._close()
+            self._begin(at)
+        assert self._open is not None
+        self._open.write(line)
+        self._open.flush()
+        self._size += coming
+
+    def _go_on(self, at: float) -> None:
+        """Open the newest file, or the first."""
+        newest = max(self._files(), default=None)
+        if newest is None:
+            self._begin(at)
+        else:
+            self._use(newest[1])
+
+    def _begin(self, at: float) -> None:
+        """Open a new file, and remove those that are too many."""
+        newest = max(self._files(), default=(0, self._base))[0]
+        self._use(self._named(max(round(at * 1000), newest + 1)))  # also where the clock went back
+        if self._rotation.kept >= 0:
+            others = sorted(self._files())[:-1]
+            for _stamp, old in others[: len(others) - self._rotation.kept]:
+                old.unlink(missing_ok=True)
+
+    def _use(self, path: Path) -> None:
+        self._open = path.open("a", encoding="utf-8", errors="backslashreplace", newline="\n")
+        self._size = path.stat().st_size
+
+    def _named(self, stamp: int) -> Path:
+        seconds, rest = divmod(stamp, 1000)
+        time = datetime.fromtimestamp(seconds, UTC)
+        name = f"{self._base.stem}.{time:%Y%m%dT%H%M%SZ}.ms{rest:03}{self._base.suffix}"
+        return self._base.with_name(name)
+
+    def _files(self) -> Iterator[tuple[int, Path]]:
+        """Yield the files that there are, each with its time in milliseconds."""
+        stem, suffix = re.escape(self._base.stem), re.escape(self._base.suffix)
+        form = re.compile(rf"{stem}\.([0-9]{{8}}T[0-9]{{6}})Z\.ms([0-9]{{3}}){suffix}")
+        for each in self._base.parent.iterdir():
+            if found := form.fullmatch(each.name):
+                with contextlib.suppress(ValueError):  # a name like ours that tells no time
+                    begun = datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+                    yield round(begun.timestamp()) * 1000 + int(found[2]), each
+
+
+def set_up(
+    level: str,
+    style: str,
+    output: str,
+    file: Path | None = None,
+    *,
+    services: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
+    rotate: Rotation = Rotation(),  # noqa: B008 - it is a constant
+) -> None:
+    """Send the server's log where the settings say: `output` is stderr, stdout, file or journald.
+
+    `services` are levels of single parts that differ from `level`.
+    """
     handler: logging.Handler
-    if output == "file" and file is not None:
+    if output == "file" and file is not None and rotate.size:
+        handler = RotatedFile(file, rotate)
+    elif output == "file" and file is not None:
         handler = logging.FileHandler(file, encoding="utf-8", delay=True)
     else:
         handler = logging.StreamHandler(sys.stdout if output == "stdout" else sys.stderr)
-    handler.setFormatter(JsonLines() if style == "json" else TextLines())
+    form = JsonLines(tags) if style == "json" else TextLines(tags)
+    handler.setFormatter(JournaldLines(form) if output == "journald" else form)
     root = logging.getLogger(ROOT)
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -66,6 +237,11 @@ def set_up(level: str, style: str, output: str, file: Path | None = None) -> Non
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
     root.propagate = False
+    for name in list(logging.Logger.manager.loggerDict):
+        if name.startswith(f"{ROOT}."):
+            logging.getLogger(name).setLevel(logging.NOTSET)
+    for name, other in (services or {}).items():
+        logger(name).setLevel(LEVELS[other])
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # a late look around is no news
 
 

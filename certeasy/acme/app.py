@@ -72,7 +72,7 @@ def build(site: Site) -> App:
     app = App(
         middleware=[
             responses.OnEveryAnswer(desk.urls.directory, site.nonces),
-            Counted(site.clock, site.metrics),
+            Counted(site.clock, site.ids, site.metrics),
         ]
     )
     responses.answer_errors(app)

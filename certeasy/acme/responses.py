@@ -5,7 +5,6 @@ came of it, has a fresh nonce (RFC 8555 section 6.5; certbot raises without one)
 no success is a problem document, also what the router says before any resource is asked.
 """
 
-import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -15,11 +14,12 @@ import msgspec
 from certeasy.acme.nonces import Nonces
 from certeasy.acme.strict_json import shown
 from certeasy.decide.problems import Problem, Refused
+from certeasy.log import logger, request
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 
-log = logging.getLogger("certeasy.acme")
+log = logger("acme")
 _encode = msgspec.json.Encoder().encode
 
 Headers = list[tuple[str, str]]
@@ -52,7 +52,10 @@ def refuse(resp: falcon.Response, refused: Refused) -> None:
     """Answer with a problem document. RFC 8555 section 6.7, RFC 7807."""
     resp.status = refused.status
     resp.content_type = PROBLEM_JSON
-    resp.data = _encode(refused.document())
+    document = refused.document()
+    if name := request():
+        document = msgspec.structs.replace(document, instance=f"urn:uuid:{name}")
+    resp.data = _encode(document)
     resp.context.problem = refused.problem
     resp.text = None
     if refused.retry_after is not None:

@@ -31,7 +31,15 @@ def serve(config_file: Path, *, unendorsed: bool) -> None:
     """
     settings = read_for_service(config_file)
     chosen = settings.logs
-    log.set_up(chosen.level, chosen.format, chosen.output, chosen.file)
+    log.set_up(
+        chosen.level,
+        chosen.format,
+        chosen.output,
+        chosen.file,
+        services=dict(chosen.services.items()),
+        tags=chosen.tags,
+        rotate=log.Rotation(chosen.rotate.max_size_mb << 20, chosen.rotate.max_backups),
+    )
     for warning in config.warnings(settings):
         logger.warning("%s", warning)
     stop = StopRequest()

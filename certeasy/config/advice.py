@@ -10,6 +10,7 @@ from certeasy.settings import (
     DnsProfile,
     IpPolicy,
     IssuancePolicy,
+    LogSettings,
     RenewalInfoSettings,
     Settings,
 )
@@ -63,12 +64,19 @@ def _server(settings: Settings) -> Iterator[str]:
     for key, listen in (("server", server.listen), ("admin", settings.admin.listen)):
         if listen.endswith(":0"):
             yield f"{key}.listen has port 0: the port is another one at every start"
-    if settings.logs.level == "off":
-        yield "logs.level is off: problems will not be seen in the log"
-    if settings.logs.file is not None and settings.logs.output != "file":
-        yield f"logs.file is not used: logs.output is {settings.logs.output}"
+    yield from _logs(settings.logs)
     if settings.audit.min_free_bytes < _ONE_BATCH:
         yield "audit.min-free-bytes is less than one batch may need: a full disk may be met late"
+
+
+def _logs(logs: LogSettings) -> Iterator[str]:
+    """Yield what is notable about the log."""
+    if logs.level == "off":
+        yield "logs.level is off: problems will not be seen in the log"
+    if logs.file is not None and logs.output != "file":
+        yield f"logs.file is not used: logs.output is {logs.output}"
+    if logs.rotate.max_size_mb and logs.output != "file":
+        yield f"logs.rotate is not used: logs.output is {logs.output}"
 
 
 def _issuing(settings: Settings) -> Iterator[str]:

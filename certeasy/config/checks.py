@@ -38,6 +38,7 @@ BUNDLES = "tls-certificate-manager.bundles"
 _LONGEST_WAIT = timedelta(seconds=60)
 _MINUTE = timedelta(minutes=1)
 _DAY = timedelta(days=1)
+_MOST_TAGS = 16
 _MOST_IDENTITIES = 10
 _SHORTEST_SEGMENT = timedelta(minutes=1)
 _NEEDS_HOST = r"does not say which machine: write HOST\COMMON NAME, as certutil prints it"
@@ -98,6 +99,8 @@ def _listeners(settings: Settings, page: Page) -> None:
         page.add("server.proxy-protocol", what)
     if settings.logs.output == "file" and settings.logs.file is None and page.sound("logs"):
         page.add("logs.output", '"file" needs logs.file, the path to write to')
+    if len(settings.logs.tags) > _MOST_TAGS:
+        page.add("logs.tags", f"has {len(settings.logs.tags)} tags; {_MOST_TAGS} are enough")
 
 
 def _times(settings: Settings, page: Page) -> None:

@@ -9,15 +9,18 @@ from datetime import timedelta
 from fractions import Fraction
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 from certeasy.config.mistakes import quoted
-from certeasy.settings import WORKDIR, Network
+from certeasy.settings import WORKDIR, Network, Service
 from certeasy.settings.names import canonical, fault, parse
 
 CONFIGDIR = "%CONFIGDIR%"
 DNS_PORT = 53
 LAST_PORT = 65535
+LONGEST_TAG = 255
+SERVICES: tuple[str, ...] = get_args(Service)
 
 _UNITS = {
     "ms": timedelta(milliseconds=1),
@@ -38,6 +41,7 @@ _DS = re.compile(
     "[0-9]{1,5} [0-9]{1,3} (1 [0-9a-f]{40}|2 [0-9a-f]{64}|4 [0-9a-f]{96})",
     re.ASCII | re.IGNORECASE,
 )
+_TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}", re.ASCII)
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,20}", re.ASCII)
 # With one of these a key that serves a web page could sign code, vouch for the time or for other
 # certificates, or log on as somebody: in a Windows domain that is the domain's end.
@@ -275,6 +279,38 @@ def host_pattern(text: str) -> str:
     """Return NAME or `*.ZONE` in its canonical form."""
     star = "*." if text.startswith("*.") else ""
     return star + name(text.removeprefix("*."))
+
+
+def host_of_table(text: str) -> str:
+    """Return the name that an address is given to, in its canonical form."""
+    try:
+        return host_pattern(text)
+    except ValueError as wrong:
+        raise ValueError(f"is neither a NAME nor *.ZONE: it {wrong}") from None
+
+
+def service(text: str) -> str:
+    """Return the name of a part of the server."""
+    if text not in SERVICES:
+        raise ValueError(f"is no service of this server; allowed: {', '.join(SERVICES)}")
+    return text
+
+
+def tag(text: str) -> str:
+    """Return the name of a tag."""
+    if not _TAG.fullmatch(text):
+        raise ValueError(
+            "is no name of a tag: a letter, then up to 31 letters, digits, hyphens, dots or"
+            " underscores"
+        )
+    return text
+
+
+def tag_text(text: str) -> str:
+    """Return what a tag says."""
+    if not 0 < len(text) <= LONGEST_TAG or not text.isprintable():
+        raise ValueError(f"is not 1 to {LONGEST_TAG} characters that can be printed")
+    return text
 
 
 def name_rule(text: str) -> str:

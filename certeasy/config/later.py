@@ -12,7 +12,6 @@ from certeasy.settings import (
     DatabaseSettings,
     DnsProfile,
     EmbeddedSettings,
-    LogSettings,
     RotateSettings,
     ServerSettings,
     Settings,
@@ -49,7 +48,6 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "max-backups": "is refused: the journal is evidence, and the server never deletes any;"
         " an administrator may move closed segments to an archive"
     },
-    LogSettings: {"rotate": LATER, "services": LATER, "tags": LATER},
     WorkerSettings: {
         "worker-id": "is not needed: <workdir>/server_id names this node",
         "idle-min": _QUEUE,

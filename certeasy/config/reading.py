@@ -18,7 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from certeasy.config import document, forms, later
 from certeasy.config.mistakes import Page, one_line, quoted
-from certeasy.config.scalars import Place, noun, scalar
+from certeasy.config.scalars import TABLES, Place, noun, scalar
 from certeasy.settings import (
     CONFIGURATIONS,
     AuthoritySettings,
@@ -149,7 +149,7 @@ class _Reading:
         if get_origin(kind) is tuple:
             return self._items(node, get_args(kind)[0], at, place)
         if get_origin(kind) is dict:
-            return self._table(node, at, place)
+            return self._table(node, get_args(hint), at, place)
         path = partial(forms.path, configdir=self._configdir, workdir=self._workdir)
         try:
             return scalar(node, kind, meta, at=at, place=place, path=path)
@@ -177,25 +177,26 @@ class _Reading:
                 found.append(value)
         return tuple(found)
 
-    def _table(self, node: Node, at: str, place: Place) -> Any:
-        """Return the one kind of table there is: NAME or `*.ZONE` -> address."""
+    def _table(self, node: Node, hints: tuple[Any, ...], at: str, place: Place) -> Any:
+        """Return a table: what its names are is in `TABLES`."""
+        what, form = TABLES[place]
         if not isinstance(node, MappingNode):
-            self._page.add(at, f"must be a table of `NAME: ADDRESS` lines, not {noun(node)}")
+            self._page.add(at, f"must be a table of `{what}` lines, not {noun(node)}")
             return UNSET
         found: dict[str, str] = {}
         for word, line, value in self._pairs(node, at):
             key = f'{at}["{word}"]'
             self._page.place(key, line)
             try:
-                name = forms.host_pattern(word)
+                name = form(word)
             except ValueError as wrong:
-                self._page.add(key, f"is neither a NAME nor *.ZONE: it {wrong}")
+                self._page.add(key, str(wrong))
                 continue
-            address = self._value(value, str, key, place)
+            told = self._value(value, hints[1], key, place)
             if name in found:
                 self._page.add(key, "is set twice, in another spelling")
-            elif address is not UNSET:
-                found[name] = address
+            elif told is not UNSET:
+                found[name] = told
         return found
 
 

@@ -24,6 +24,7 @@ from certeasy.settings import (
     DnsZone,
     IpPolicy,
     IpRules,
+    LogSettings,
     NameRules,
     RenewalInfoSettings,
     ServerSettings,
@@ -36,6 +37,13 @@ Place = tuple[type[Struct], str]
 Form = Callable[[str], object]
 
 LONGEST_TEXT = 4096
+
+TABLES: Mapping[Place, tuple[str, Callable[[str], str]]] = {
+    (DnsZone, "hosts"): ("NAME: ADDRESS", forms.host_of_table),
+    (LogSettings, "services"): ("NAME: LEVEL", forms.service),
+    (LogSettings, "tags"): ("NAME: TEXT", forms.tag),
+}
+"""What the lines of a table are, and what its names have to look like."""
 
 # Values whose type alone does not say what they have to look like.
 FORMS: Mapping[Place, Form] = {
@@ -55,6 +63,7 @@ FORMS: Mapping[Place, Form] = {
     (IpPolicy, "allow_cidrs"): forms.network,
     (IpPolicy, "deny_cidrs"): forms.network,
     (IpRules, "allow_cidrs"): forms.network,
+    (LogSettings, "tags"): forms.tag_text,
     (IpRules, "deny_cidrs"): forms.network,
     (NameRules, "allow"): forms.name_rule,
     (NameRules, "deny"): forms.name_rule,

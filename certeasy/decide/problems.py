@@ -107,6 +107,8 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
     identifier: Identifier | None = None
     algorithms: tuple[str, ...] = ()
     subproblems: tuple[Subproblem, ...] = ()
+    instance: str = ""
+    """Which time this was: the request's id, as lines of the log have it."""
 
 
 class Refused(Exception):

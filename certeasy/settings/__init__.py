@@ -127,13 +127,58 @@ class AuditSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="keb
     rotate: RotateSettings = RotateSettings()
 
 
+Level = Literal["debug", "info", "warning", "error", "off"]
+Service = Literal[
+    "acme",
+    "adcs",
+    "admin",
+    "authority",
+    "committer",
+    "counts",
+    "database",
+    "demo",
+    "expiry",
+    "files",
+    "http-server",
+    "issuance",
+    "journal",
+    "main",
+    "node",
+    "probe",
+    "refusals",
+    "restore",
+    "retention",
+    "revocation",
+    "tls",
+    "twins",
+    "validation",
+    "worker",
+]
+"""The parts of the server that lines of the log come from."""
+
+
+class LogRotateSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """When the log goes on in another file, and how many of them are kept."""
+
+    max_size_mb: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    """Once a file has so many MiB; 0: never."""
+    max_backups: Annotated[int, Meta(ge=-1, le=10_000)] = 5
+    """So many files beside the one in use; 0: none, -1: all there ever were."""
+
+
 class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """The operator's log lines; not the journal."""
 
-    level: Literal["debug", "info", "warning", "error", "off"] = "info"
+    level: Level = "info"
+    services: dict[Service, Level] = {}
+    """Other levels, for single parts of the server."""
     format: Literal["json", "text"] = "json"
-    output: Literal["stderr", "stdout", "file"] = "stderr"
+    output: Literal["stderr", "stdout", "file", "journald"] = "stderr"
+    """`journald`: stderr, with each line's level in front as journald reads it."""
     file: Path | None = None
+    tags: dict[str, str] = {}
+    """What every line has beside its own words."""
+    rotate: LogRotateSettings = LogRotateSettings()
 
 
 class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

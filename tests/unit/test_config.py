@@ -107,7 +107,7 @@ def keys_in(value, prefix=""):
     if isinstance(value, list):
         for item in value:
             yield from keys_in(item, prefix)
-    elif isinstance(value, dict) and not prefix.endswith("hosts."):
+    elif isinstance(value, dict) and not prefix.endswith(("hosts.", "services.", "tags.")):
         for key, inner in value.items():
             yield from keys_in(inner, f"{prefix}{key}.")
     else:
