@@ -7,7 +7,7 @@ order. A test builds it as `serve` does, with another clock if it likes.
 import hashlib
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,6 @@ from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
 from certeasy.clock import Clock, SystemClock
 from certeasy.cluster import boot, identity
 from certeasy.cluster.files import openness, refuse_link
-from certeasy.cluster.secrets import Secrets
 from certeasy.commit import Command, Committed, Committer, Unavailable
 from certeasy.commit.subjects import Subjects
 from certeasy.decide import eab
@@ -72,12 +71,20 @@ from projections.jobs import ISSUE, REVOKE, TWINS, VALIDATE, Job
 from projections.orders import ORDERS, Order
 
 if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
     import falcon
 
 NONCE_SECRET = 32
+LISTED = 20
+"""Orders that are named where an authority cannot be taken out because of them."""
 STARTING, WRITER, STOPPING = ROLES = ("starting", "writer", "stopping")
 """What a node is at; with `topology: single` who runs has the writer's place."""
 log = logger("node")
+
+
+class ReloadRefused(Exception):
+    """Settings that must not be taken into use now; one line says why, and what to do."""
 
 
 class Application:
@@ -97,13 +104,15 @@ class Application:
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds(self.clock)
         self.readiness = health.Readiness({"node": lambda: "the node is starting"})
-        self._roots = b""
+        self._roots: dict[str, bytes] = {}
+        self.authorities: dict[str, Authority] = {}
+        self._former: list[Authority] = []
         self.metrics = Metrics()
         self.metrics.describe_build(settings.database.driver)
         self._role = STARTING
         for role in ROLES:
             self.metrics.role.labels(role).set_function(partial(self._has_role, role))
-        self.admin = health.build(self.readiness, lambda: self._roots, self.metrics)
+        self.admin = health.build(self.readiness, self._all_roots, self.metrics)
         self.on_stop: Callable[[str], None] = lambda _reason: None
         self._closing = threading.Lock()
         self._closed = True  # nothing to close before `open` has succeeded
@@ -140,15 +149,10 @@ class Application:
         if not self._unendorsed:
             boot.check_endorsed(node)
         nonce_secret = node.secrets.get_or_make("nonces", self.ids.random(NONCE_SECRET))
-        self.authorities = self._authorities(node.secrets)
+        self.authorities = {}
+        self.authorities = self._authorities(settings)
         self.breakers = Breakers(self.clock)
-        self.policies = Policies(
-            settings.issuance_policies,
-            settings.policy_bindings,
-            self.authorities.values(),
-            settings.profiles,
-            settings.default_profile,
-        )
+        self.policies = self._policies(settings, self.authorities.values())
         node.store.on_error = self._count_database_error
         self.committer = Committer(
             node.store, node.journal, self.clock, settings.audit.rotate, self.metrics
@@ -156,8 +160,7 @@ class Application:
         self.committer.on_stop = self._stopped
         self.committer.listeners.append(Figures(self.metrics).hear)
         self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
-        redacted = SettingsLoaded(config.fingerprint(settings), dict(config.redacted(settings)))
-        boot.announce(node, self.committer, settings, redacted)
+        boot.announce(node, self.committer, settings, _loaded(settings))
         self._see_issuers()
         self.refusals = Refusals(self.committer, self.clock)
         self.own_certificates = OwnCertificates(
@@ -183,7 +186,9 @@ class Application:
         )
         self.workers = self._workers()
         self.subjects = Subjects(self.node.store, self.ids)
-        self.acme = self._acme(nonce_secret)
+        redeemed = MemoryRedeemedNonces(self.clock)
+        self.nonces = Nonces(nonce_secret, redeemed, self.clock, self.ids.random)
+        self.acme = self._acme(settings)
         self.counts = Counts(node.store, self.clock, self.metrics, settings.renewal_info)
         self._show_figures()
         self.workers.start(self.committer)
@@ -194,19 +199,11 @@ class Application:
         self.schedule.every(schedule.EXPIRE, self.expiry.expire)
         if self.settings.retention.enabled:
             self.schedule.every(schedule.RETAIN, self.retention.apply)
-        for name in self.authorities:
-            self.schedule.every(PROBE.total_seconds(), partial(self.health.look, name))
+        self._probed: set[str] = set()
+        self._watch()
         self.schedule.start()
         self._door = self._local_door(doorway)
         self.readiness.checks = self._checks()
-        self.readiness.remarks = (
-            {"journal disk": self._low_disk}
-            | {f"authority {name}": partial(self._sickness, name) for name in self.authorities}
-            | {
-                f"certificate {name}": partial(self.own_certificates.failing, name)
-                for name in (self.own_certificates.bundles if settings.server.tls else ())
-            }
-        )
         self._role = WRITER
         self._closed = False
 
@@ -214,6 +211,51 @@ class Application:
         """Answer requests that wait for a certificate with what is known by now: the node is about
         to be taken out of service. The certificate is fetched from the one that comes next."""
         self.committer.watch.release()
+
+    def answer(
+        self, environ: "WSGIEnvironment", start_response: "StartResponse"
+    ) -> Iterable[bytes]:
+        """Answer an ACME client by the settings in use: the WSGI application of the listener."""
+        return self.acme(environ, start_response)
+
+    def reload(self, settings: Settings) -> None:
+        """Use new settings from the next request and the next job on, and record them first.
+
+        They differ from those in use as `config.taken_over` lets them. All or nothing: raises
+        ReloadRefused, BootRefused, OSError, and what `Committer.submit` raises; then the old ones
+        hold.
+        """
+        gone = self.authorities.keys() - {each.name for each in settings.authorities}
+        self._refuse_open_orders(gone)
+        authorities = self._authorities(settings)
+        policies = self._policies(settings, authorities.values())
+        acme, validators = self._acme(settings), self._validators(settings)
+        office = self._office_by(settings)
+        stream = f"node/{self.node.identity.server_id}"
+        self._commit(lambda _rows, _now: Decision(((stream, _loaded(settings)),)))
+        # What is under way goes on with what it began with, so nothing is closed before the end.
+        now = authorities.values()
+        self._former += [each for each in self.authorities.values() if each not in now]
+        self.authorities.update(authorities)
+        self.validation.look_with(validators)
+        self.policies.take_over(policies)
+        for name in gone:
+            del self.authorities[name]
+            self.metrics.authority_up.remove(name)
+        self.settings, self.acme, self._office = settings, acme, office
+        self._watch()
+
+    def _refuse_open_orders(self, gone: Collection[str]) -> None:
+        """An authority that has begun with orders is kept until they have their certificates."""
+        waiting = [order for order in self.node.store.processing() if order.authority in gone]
+        if waiting:
+            names = ", ".join(sorted({f'"{order.authority}"' for order in waiting}))
+            orders = ", ".join(order.id for order in waiting[:LISTED])
+            more = f" and {len(waiting) - LISTED} more" if len(waiting) > LISTED else ""
+            raise ReloadRefused(
+                f"the authority {names} cannot be taken out while these orders wait for it:"
+                f" {orders}{more}; leave it in, without a binding, until they are done"
+            )
 
     def close(self) -> bool:
         """Take the node out of service; return whether all work came to its end within
@@ -235,31 +277,50 @@ class Application:
         except Unavailable as error:
             log.warning("the stop could not be recorded: %s", error)
         self.committer.stop()
-        for authority in self.authorities.values():
+        for authority in (*self.authorities.values(), *self._former):
             authority.close()
         self.node.close()
         return drained
 
     # -- the parts -----------------------------------------------------------------------------
 
-    def _authorities(self, secrets: Secrets) -> dict[str, Authority]:
+    def _policies(self, settings: Settings, authorities: Iterable[Authority]) -> Policies:
+        return Policies(
+            settings.issuance_policies,
+            settings.policy_bindings,
+            authorities,
+            settings.profiles,
+            settings.default_profile,
+        )
+
+    def _authorities(self, settings: Settings) -> dict[str, Authority]:
+        """Return the authorities; one that is in use with the same settings is the one in use."""
+        used = {each.name: each for each in self.settings.authorities}
+        running = self.authorities
         authorities: dict[str, Authority] = {}
-        self._roots = b""
-        for each in self.settings.authorities:
+        for each in settings.authorities:
+            if each.name in running and used.get(each.name) == each:
+                authorities[each.name] = running[each.name]
+                continue
             match each.configuration:
                 case EmbeddedSettings() as chosen:
-                    authorities[each.name] = self._embedded(each.name, chosen, secrets)
+                    authorities[each.name] = self._embedded(each.name, chosen)
                 case AdcsSettings() as chosen:
                     # What speaks RPC takes its time to be imported, and is not for everybody.
                     from certeasy.ca.adcs.authority import adcs_authority  # noqa: PLC0415
 
-                    workers = self.settings.workers.workers
+                    workers = settings.workers.workers
                     made = adcs_authority(each, chosen, self.clock, workers=workers)
                     log.info("authority %s: %s", each.name, made.described)
                     authorities[each.name] = made
                 case AdcsCliSettings() as chosen:
                     authorities[each.name] = self._by_programs(each, chosen)
         return authorities
+
+    def _all_roots(self) -> bytes:
+        return b"".join(
+            root for name, root in list(self._roots.items()) if name in self.authorities
+        )
 
     def _by_programs(self, each: AuthoritySettings, chosen: AdcsCliSettings) -> Authority:
         """Return a CA that is asked by the programs of Windows."""
@@ -271,8 +332,9 @@ class Application:
         log.info("authority %s: %s", each.name, made.described)
         return made
 
-    def _embedded(self, name: str, chosen: EmbeddedSettings, secrets: Secrets) -> EmbeddedAuthority:
+    def _embedded(self, name: str, chosen: EmbeddedSettings) -> EmbeddedAuthority:
         """Return a CA inside this server; its keys are made once."""
+        secrets = self.node.secrets
         stored = secrets.get(f"authority/{name}")
         if stored is None:
             self._refuse_second_ca(name)
@@ -280,7 +342,7 @@ class Application:
             stored = secrets.get_or_make(f"authority/{name}", made)
         keys = EmbeddedKeys.decode(stored)
         self._publish_root(name, keys.root_pem)
-        self._roots += keys.root_pem
+        self._roots[name] = keys.root_pem
         return EmbeddedAuthority(name, keys, chosen, self.clock, self.ids)
 
     def _refuse_second_ca(self, name: str) -> None:
@@ -304,8 +366,12 @@ class Application:
 
     def _workers(self) -> Workers:
         urls = Urls(self.settings.server.url)
-        validation = Validation(
-            self.committer, self._validators(), urls.accounts, self.clock, self.metrics
+        self.validation = Validation(
+            self.committer,
+            self._validators(self.settings),
+            urls.accounts,
+            self.clock,
+            self.metrics,
         )
         ownership = Ownership(self.committer, self.node.store.jobs)
         issuance = Issuance(
@@ -328,7 +394,7 @@ class Application:
             ownership,
         )
         perform: dict[str, Perform] = {
-            VALIDATE: validation.perform,
+            VALIDATE: self.validation.perform,
             ISSUE: issuance.perform,
             REVOKE: revoking.perform,
             TWINS: twins.perform,
@@ -356,50 +422,48 @@ class Application:
     def _issue_now(self, order: Order) -> None:
         self.workers.do_now(Job(order.id, ISSUE, order.id, order.account_id, order.position))
 
-    def _validators(self) -> dict[tuple[str, str], Validator]:
+    def _validators(self, settings: Settings) -> dict[tuple[str, str], Validator]:
         made = {
-            profile.name: validators_of(profile, self.settings.server.caa_identities, self.clock)
-            for profile in self.settings.dns_validation_profiles
+            profile.name: validators_of(profile, settings.server.caa_identities, self.clock)
+            for profile in settings.dns_validation_profiles
         }
         return {
             (policy.name, kind): validator
-            for policy in self.settings.issuance_policies
+            for policy in settings.issuance_policies
             for kind, validator in made[policy.dns_validation_profile].items()
         }
 
-    def _caa_again(self) -> CaaAgain:
+    def _caa_again(self, settings: Settings) -> CaaAgain:
         """Return what looks at CAA records again when an order is finalized."""
-        server = self.settings.server
+        server = settings.server
         asked = {
             profile.name: Obeyed(
                 Caa(Resolver(profile), server.caa_identities), strict=profile.caa == "strict"
             )
-            for profile in self.settings.dns_validation_profiles
+            for profile in settings.dns_validation_profiles
             if profile.caa != "off"
         }
         by_policy = {
             policy.name: asked[policy.dns_validation_profile]
-            for policy in self.settings.issuance_policies
+            for policy in settings.issuance_policies
             if policy.dns_validation_profile in asked
         }
         urls = Urls(server.url)
         return CaaAgain(by_policy, urls.accounts, self.clock, server.finalize_wait, server.threads)
 
-    def _acme(self, nonce_secret: bytes) -> "falcon.App[falcon.Request, falcon.Response]":
+    def _acme(self, settings: Settings) -> "falcon.App[falcon.Request, falcon.Response]":
         site = Site(
-            settings=self.settings,
+            settings=settings,
             clock=self.clock,
             ids=self.ids,
             committer=self.committer,
-            nonces=Nonces(
-                nonce_secret, MemoryRedeemedNonces(self.clock), self.clock, self.ids.random
-            ),
+            nonces=self.nonces,
             subjects=self.subjects,
             policies=self.policies,
             available=self.breakers.available,
             refused=self.refusals.note,
             issue_now=self._issue_now,
-            check_caa=self._caa_again().check,
+            check_caa=self._caa_again(settings).check,
             mac_key=self._mac_key,
             told=self._is_told,
             metrics=self.metrics,
@@ -426,14 +490,32 @@ class Application:
         )
         for gauge, figure in shown:
             gauge.set_function(told(figure))
-        for name in self.authorities:
-            well = partial(self._is_well, name)
-            metrics.authority_up.labels(name).set_function(told(well))
         own = self.own_certificates
         for bundle in own.bundles:
             end, failing = partial(_timestamp, own, bundle), partial(_is_failing, own, bundle)
             metrics.tls_expiry.labels(bundle).set_function(told(end))
             metrics.tls_failing.labels(bundle).set_function(told(failing))
+
+    def _watch(self) -> None:
+        """Probe the authorities, and show how they are: those that there are now."""
+        for name in self.authorities:
+            well = partial(self._is_well, name)
+            self.metrics.authority_up.labels(name).set_function(told(well))
+            if name not in self._probed:
+                self._probed.add(name)
+                self.schedule.every(PROBE.total_seconds(), partial(self._probe, name))
+        self.readiness.remarks = (
+            {"journal disk": self._low_disk}
+            | {f"authority {name}": partial(self._sickness, name) for name in self.authorities}
+            | {
+                f"certificate {name}": partial(self.own_certificates.failing, name)
+                for name in (self.own_certificates.bundles if self.settings.server.tls else ())
+            }
+        )
+
+    def _probe(self, authority: str) -> None:
+        if authority in self.authorities:  # it may have been taken out since
+            self.health.look(authority)
 
     def _has_role(self, role: str) -> bool:
         return self._role == role
@@ -452,8 +534,16 @@ class Application:
 
     def _local_door(self, doorway: local.Doorway) -> LocalDoor:
         """Let administrators in, by the local socket; the workdir's lock is ours."""
-        office = Office(
-            settings=self.settings,
+        self._office = self._office_by(self.settings)
+
+        def receive(user: str) -> Desk:
+            return Desk(self._office, *boot.administrator(user, self.ids))
+
+        return LocalDoor(doorway, receive)
+
+    def _office_by(self, settings: Settings) -> Office:
+        return Office(
+            settings=settings,
             clock=self.clock,
             ids=self.ids,
             store=self.node.store,
@@ -464,11 +554,6 @@ class Application:
             committer=lambda: self.committer,
             told=self._is_told,
         )
-
-        def receive(user: str) -> Desk:
-            return Desk(office, *boot.administrator(user, self.ids))
-
-        return LocalDoor(doorway, receive)
 
     def _mac_key(self, kid: str) -> bytes | None:
         """Return the MAC key of an external account binding, or None."""
@@ -538,6 +623,10 @@ def _timestamp(own: OwnCertificates, bundle: str) -> float:
 
 def _is_failing(own: OwnCertificates, bundle: str) -> bool:
     return own.failing(bundle) is not None
+
+
+def _loaded(settings: Settings) -> SettingsLoaded:
+    return SettingsLoaded(config.fingerprint(settings), dict(config.redacted(settings)))
 
 
 def root_file(settings: Settings, authority: str) -> Path:

@@ -209,7 +209,12 @@ def _settings_in_use(settings: Settings, store: Store, who: Identity) -> Iterato
     used = None if line is None else getattr(parse(line).event, "sha256", None)
     if used is not None and used != config.fingerprint(settings):
         text = "the running server has other settings than this file: it was changed since"
-        yield Finding("config", "warn", text, "restart the server, if the file is as it should be")
+        yield Finding(
+            "config",
+            "warn",
+            text,
+            "SIGHUP has it read again; some keys need a restart, the log names them",
+        )
 
 
 def journal(settings: Settings, store: Store, who: Identity, *, running: bool) -> Iterator[Finding]:

@@ -1,15 +1,18 @@
 """`certeasy serve`."""
 
+from functools import partial
 from pathlib import Path
 
 import click
 
 from certeasy import __version__, config, log
+from certeasy.cli import preflight
 from certeasy.cli.options import read_for_service, told, with_config
 from certeasy.cluster.boot import BootRefused
 from certeasy.serve.contexts import UnusableCertificate
 from certeasy.serve.node import Node, run
-from certeasy.serve.stopping import StopRequest, stop_on_signals
+from certeasy.serve.stopping import ReloadRequest, StopRequest, reload_on_hangup, stop_on_signals
+from certeasy.settings import Settings
 from certeasy.tls.own import NoCertificate
 
 logger = log.logger("main")
@@ -24,7 +27,7 @@ logger = log.logger("main")
 )
 @told(BootRefused, NoCertificate, UnusableCertificate)
 def serve(config_file: Path, *, unendorsed: bool) -> None:
-    """Run the server until SIGTERM, SIGINT or Ctrl-C.
+    """Run the server until SIGTERM, SIGINT or Ctrl-C; SIGHUP has it read its configuration again.
 
     Exit codes: 0 after an orderly stop, 1 if the server may not or cannot run, 2 for a wrong
     command line.
@@ -42,10 +45,22 @@ def serve(config_file: Path, *, unendorsed: bool) -> None:
     )
     for warning in config.warnings(settings):
         logger.warning("%s", warning)
-    stop = StopRequest()
-    with stop_on_signals(stop):
-        code = run(settings, stop, announce, unendorsed=unendorsed)
+    stop, again = StopRequest(), ReloadRequest()
+    with stop_on_signals(stop), reload_on_hangup(again):
+        reloads = (again, partial(reread, config_file))
+        code = run(settings, stop, announce, unendorsed=unendorsed, reloads=reloads)
     raise SystemExit(code)
+
+
+def reread(config_file: Path, used: Settings) -> tuple[Settings, tuple[str, ...]]:
+    """Return what a running node takes over of its file, and the keys of what waits for a start.
+
+    ConfigurationError: the file, or what it names on the disk, is not in order.
+    """
+    found, page = config.read_page(config_file)
+    preflight.check(found, page)
+    page.raise_if_wrong()
+    return config.taken_over(used, found, page)
 
 
 def announce(node: Node) -> None:

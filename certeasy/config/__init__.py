@@ -15,6 +15,7 @@ from certeasy.config import checks, document, reading
 from certeasy.config.advice import warnings
 from certeasy.config.mistakes import ConfigurationError, Mistake, Page
 from certeasy.config.redaction import fingerprint, redacted
+from certeasy.config.reloading import taken_over
 from certeasy.settings import Settings
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "read_page",
     "read_text",
     "redacted",
+    "taken_over",
     "warnings",
 ]
 

@@ -106,6 +106,14 @@ class Rules(Struct, frozen=True):
         return f'profile "{self.profile}" ({policy})' if self.profile else policy
 
 
+class _Said(Struct, frozen=True):
+    """The rules by policy, those by profile, and the profile of orders that name none."""
+
+    rules: Mapping[str, Rules]
+    profiles: Mapping[str, Rules]
+    default: str | None
+
+
 class Policies:
     """The policies that an authority serves, in the order of their bindings, and the profiles."""
 
@@ -119,7 +127,7 @@ class Policies:
     ) -> None:
         by_name = {policy.name: policy for policy in policies}
         signers = {signer.name: signer for signer in authorities}
-        self._rules = {
+        rules = {
             binding.policy: _rules(
                 by_name[binding.policy],
                 [signers[name] for name in binding.authorities],
@@ -127,11 +135,15 @@ class Policies:
             )
             for binding in bindings
         }
-        self._profiles = {
-            profile.name: _narrowed(profile, by_name[profile.policy], self._rules, signers)
+        narrowed = {
+            profile.name: _narrowed(profile, by_name[profile.policy], rules, signers)
             for profile in profiles
         }
-        self._default = default_profile
+        self.said = _Said(rules, narrowed, default_profile)
+
+    def take_over(self, other: "Policies") -> None:
+        """Say from now on what the other one says. Whoever asks meanwhile hears one of them."""
+        self.said = other.said
 
     @property
     def wildcards(self) -> bool:
@@ -183,25 +195,27 @@ class Policies:
         """Return what holds today under a policy, or under a profile that stands for it; None:
         they are not in force any more."""
         if not profile:
-            return self._rules.get(policy)
-        rules = self._profiles.get(profile)
+            return self.said.rules.get(policy)
+        rules = self.said.profiles.get(profile)
         return rules if rules is not None and rules.policy == policy else None
 
     def _offered(self, profile: str | None, policy: str) -> Iterable[Rules]:
         """Return what an order may fall under, in the order in which it is tried."""
-        known = {name: one for name, one in self._profiles.items() if policy in {"", one.policy}}
-        wanted = profile or (self._default if self._default in known else None)
+        said = self.said
+        known = {name: one for name, one in said.profiles.items() if policy in {"", one.policy}}
+        wanted = profile or (said.default if said.default in known else None)
         if wanted is not None:
             return (_wanted(known, wanted),)
         if not policy:
-            return self._rules.values()
-        if policy not in self._rules:
+            return said.rules.values()
+        if policy not in said.rules:
             detail = f'The policy "{policy}", the only one for this account, is not in force'
             raise Refused(Problem.UNAUTHORIZED, detail)
-        return (self._rules[policy],)
+        return (said.rules[policy],)
 
     def _all(self) -> Iterable[Rules]:
-        return (*self._rules.values(), *self._profiles.values())
+        said = self.said
+        return (*said.rules.values(), *said.profiles.values())
 
 
 def _wanted(known: Mapping[str, Rules], name: str) -> Rules:

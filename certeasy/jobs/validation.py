@@ -52,6 +52,10 @@ class Validation:
         self._clock = clock
         self._metrics = metrics
 
+    def look_with(self, validators: Validators) -> None:
+        """Use these validators from the next look on."""
+        self._validators = validators
+
     def perform(self, job: Job, attempt: int, _fresh: bool) -> Storing | None:
         """Look once; return what stores the outcome, as `submit` does. Raises TryAgain where a
         failure may pass."""

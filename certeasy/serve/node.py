@@ -11,15 +11,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from certeasy.app import Application
+from certeasy import config
+from certeasy import log as logs
+from certeasy.app import Application, ReloadRefused
 from certeasy.cluster import boot
+from certeasy.cluster.boot import BootRefused
 from certeasy.commit import Unavailable
 from certeasy.log import logger
 from certeasy.serve import listener as listening
 from certeasy.serve.contexts import Certificates, TlsMaterial, UnusableCertificate
 from certeasy.serve.limits import Limits
 from certeasy.serve.listener import Listener
-from certeasy.serve.stopping import StopRequest
+from certeasy.serve.stopping import ReloadRequest, StopRequest
 from certeasy.settings import ServerSettings, Settings
 from certeasy.store import DatabaseUnavailable
 from certeasy.tls.own import OwnCertificates
@@ -30,6 +33,10 @@ SWITCH_INTERVAL = 0.001  # seconds; the default of 5 ms lets the committer wait 
 
 log = logger("main")
 Ready = Callable[["Node"], None]
+Reread = Callable[[Settings], tuple[Settings, tuple[str, ...]]]
+"""Returns, for the settings in use, those to be used from now on, and the keys of others that
+differ; raises ConfigurationError."""
+Reloads = tuple[ReloadRequest, Reread]
 
 
 @contextmanager
@@ -103,7 +110,7 @@ class Node:
             self.application.schedule.every(watch.total_seconds(), self._refresh)
         with _named("server.listen", server.listen):
             return listening.start(
-                self.application.acme,
+                self.application.answer,
                 server.listen,
                 limits_of(server),
                 self._certificates,
@@ -118,6 +125,28 @@ class Node:
                 self._certificates.replace(materials(own))
             except UnusableCertificate as error:
                 log.error("the new certificate cannot be used, the old one stays: %s", error)
+
+    def reload(self, reread: Reread) -> None:
+        """Read the settings again and take into use what can be; a mistake keeps the old ones."""
+        try:
+            settings, waiting = reread(self.application.settings)
+            self.application.reload(settings)
+        except config.ConfigurationError as error:
+            for mistake in error.mistakes:
+                log.error("the settings in use stay: %s", mistake)
+            return
+        except (ReloadRefused, BootRefused, OSError, Unavailable, DatabaseUnavailable) as error:
+            log.error("the settings in use stay: %s", error)
+            return
+        chosen = settings.logs
+        logs.set_up(chosen.level, chosen.format, chosen.output, chosen.file)
+        self._refresh()
+        log.info("the settings were read again, and are in use")
+        if waiting:
+            log.warning(
+                "these were changed, and are taken into use at the next start only: %s",
+                ", ".join(waiting),
+            )
 
     def alive(self) -> bool:
         """Whether both listeners run and the node commits."""
@@ -169,11 +198,13 @@ def run(
     ready: Ready = lambda _node: None,
     *,
     unendorsed: bool = False,
+    reloads: Reloads | None = None,
 ) -> int:
     """Serve until asked to stop; return the exit code: 0 after an orderly stop, 1 if the node had
     to end.
 
-    `ready` is called once, when clients are served. Raises what `Node` and `Node.open` raise.
+    `ready` is called once, when clients are served. `reloads`: who asks for the settings to be read
+    again, and what reads them. Raises what `Node` and `Node.open` raise.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     node = Node(settings, unendorsed=unendorsed)
@@ -181,7 +212,13 @@ def run(
         if not node.open(stop):
             return 0
         ready(node)
-        alive = stop.wait(node.alive)
+
+        def alive_still() -> bool:
+            if reloads is not None and reloads[0].taken():
+                node.reload(reloads[1])
+            return node.alive()
+
+        alive = stop.wait(alive_still)
         fault = node.application.committer.fault if alive else "a listener has died"
         if fault is None:
             log.info("stopping: %s", stop.reason)

@@ -1,4 +1,4 @@
-"""The end of a server: who may ask for it.
+"""The end of a server, and other settings for it: who may ask.
 
 SIGTERM, SIGINT and, on Windows, Ctrl-Break ask for an orderly end. A second one means it: the
 process ends at once, as the system would have done without us.
@@ -35,6 +35,39 @@ class StopRequest:
             if not alive():
                 return False
         return True
+
+
+class ReloadRequest:
+    """Somebody wants the settings to be read again. Set by SIGHUP, by the Windows service, or by a
+    test; several at once are one."""
+
+    def __init__(self) -> None:
+        self._asked = threading.Event()
+
+    def ask(self) -> None:
+        """Ask for it."""
+        self._asked.set()
+
+    def taken(self) -> bool:
+        """Return whether it was asked for since the last time."""
+        asked = self._asked.is_set()
+        self._asked.clear()
+        return asked
+
+
+@contextlib.contextmanager
+def reload_on_hangup(request: ReloadRequest) -> Iterator[None]:
+    """Let SIGHUP, where there is one, ask for the settings to be read again. For the main thread
+    only."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None:
+        yield
+        return
+    before = signal.signal(hangup, lambda _number, _frame: request.ask())
+    try:
+        yield
+    finally:
+        signal.signal(hangup, before)
 
 
 @contextlib.contextmanager

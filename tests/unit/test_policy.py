@@ -329,3 +329,12 @@ def test_where_one_policy_counts_its_profiles_do_and_no_others() -> None:
         .profile
         == "short"
     )
+
+
+def test_who_asks_hears_what_was_taken_over() -> None:
+    ours = policies(WEB)
+    rules = ours.choose(["web.corp.test"])
+    ours.take_over(policies(LAB))
+    assert ours.choose(["a.lab.test"]).policy == "lab"
+    assert ours.today("web") is None
+    assert rules.policy == "web"  # who has them goes on with them
