@@ -134,6 +134,7 @@ def test_an_authority_that_cannot_be_used_is_seen(tmp_path: Path):
 
 def test_errors_of_the_database_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with a_lab(tmp_path) as lab:
+        begun(lab)
         store = lab.server.node.store
 
         def broken(*_given: Any) -> Any:
