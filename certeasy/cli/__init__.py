@@ -14,6 +14,11 @@ from certeasy.cli.printing import while_it_is_read
 
 COMMANDS = {  # name: (module, attribute, the help text of the listing)
     "serve": ("certeasy.cli.serve", "serve", "Run the server."),
+    "service": (
+        "certeasy.cli.service",
+        "service",
+        "Have the system run it: its systemd unit.",
+    ),
     "init": ("certeasy.cli.init", "init", "Ask, and write a configuration."),
     "demo": ("certeasy.cli.demo", "demo", "Show a first certificate, from nothing."),
     "validate": ("certeasy.cli.validate", "validate", "Check a configuration; change nothing."),

@@ -1,5 +1,6 @@
 """`certeasy serve`."""
 
+import os
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from certeasy.cluster.boot import BootRefused
 from certeasy.serve.contexts import UnusableCertificate
 from certeasy.serve.node import Node, run
 from certeasy.serve.stopping import ReloadRequest, StopRequest, reload_on_hangup, stop_on_signals
+from certeasy.serve.systemd import Systemd
 from certeasy.settings import Settings
 from certeasy.tls.own import NoCertificate
 
@@ -46,9 +48,13 @@ def serve(config_file: Path, *, unendorsed: bool) -> None:
     for warning in config.warnings(settings):
         logger.warning("%s", warning)
     stop, again = StopRequest(), ReloadRequest()
+    # Taken out, so that programs which the server starts do not speak for it.
+    systemd = Systemd(os.environ.pop("NOTIFY_SOCKET", ""))  # noqa: TID251 - systemd's own
     with stop_on_signals(stop), reload_on_hangup(again):
         reloads = (again, partial(reread, config_file))
-        code = run(settings, stop, announce, unendorsed=unendorsed, reloads=reloads)
+        code = run(
+            settings, stop, announce, unendorsed=unendorsed, reloads=reloads, supervisor=systemd
+        )
     raise SystemExit(code)
 
 

@@ -122,6 +122,7 @@ class Committer:
         self.on_stop: Callable[[str], None] = lambda _reason: None
         self.stopped: str | None = "the node is starting"
         self.fault: str | None = None  # why the thread had to end, if it had to
+        self.turns = 0  # grows as long as the thread lives: every few seconds at the least
         self.position = 0  # of the last event it has committed
         self._metrics = metrics or Metrics()
         self._store = store
@@ -294,6 +295,7 @@ class Committer:
     def _turn(self) -> bool:
         """Take what is waiting, or look after the lease; return False when told to stop."""
         batch, go_on = self._take()
+        self.turns += 1
         try:
             if self._trouble is not None:
                 self._catch_up()

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from certeasy import config
 from certeasy import log as logs
@@ -23,6 +24,7 @@ from certeasy.serve.contexts import Certificates, TlsMaterial, UnusableCertifica
 from certeasy.serve.limits import Limits
 from certeasy.serve.listener import Listener
 from certeasy.serve.stopping import ReloadRequest, StopRequest
+from certeasy.serve.systemd import Systemd
 from certeasy.settings import ServerSettings, Settings
 from certeasy.store import DatabaseUnavailable
 from certeasy.tls.own import OwnCertificates
@@ -37,6 +39,22 @@ Reread = Callable[[Settings], tuple[Settings, tuple[str, ...]]]
 """Returns, for the settings in use, those to be used from now on, and the keys of others that
 differ; raises ConfigurationError."""
 Reloads = tuple[ReloadRequest, Reread]
+
+
+class Supervisor(Protocol):
+    """Who has started this process and wants to know how it is: systemd, or Windows."""
+
+    def ready(self) -> None:
+        """Clients are served."""
+        ...
+
+    def alive(self, turns: int) -> None:
+        """The node was looked at; `turns` grows as long as its committer lives."""
+        ...
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        ...
 
 
 @contextmanager
@@ -199,30 +217,36 @@ def run(
     *,
     unendorsed: bool = False,
     reloads: Reloads | None = None,
+    supervisor: Supervisor | None = None,
 ) -> int:
     """Serve until asked to stop; return the exit code: 0 after an orderly stop, 1 if the node had
     to end.
 
-    `ready` is called once, when clients are served. `reloads`: who asks for the settings to be read
-    again, and what reads them. Raises what `Node` and `Node.open` raise.
+    `ready` is called once, when clients are served; `supervisor` is told how the process is.
+    `reloads`: who asks for the settings to be read again, and what reads them. Raises what `Node`
+    and `Node.open` raise.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
+    supervisor = supervisor or Systemd()
     node = Node(settings, unendorsed=unendorsed)
+
+    def alive() -> bool:
+        supervisor.alive(node.application.committer.turns)
+        if reloads is not None and reloads[0].taken():
+            node.reload(reloads[1])
+        return node.alive()
+
     try:
         if not node.open(stop):
             return 0
         ready(node)
-
-        def alive_still() -> bool:
-            if reloads is not None and reloads[0].taken():
-                node.reload(reloads[1])
-            return node.alive()
-
-        alive = stop.wait(alive_still)
-        fault = node.application.committer.fault if alive else "a listener has died"
+        supervisor.ready()
+        asked = stop.wait(alive)
+        fault = node.application.committer.fault if asked else "a listener has died"
         if fault is None:
             log.info("stopping: %s", stop.reason)
     finally:
+        supervisor.stopping()
         clean = node.close()
     if fault is not None:
         log.error("the node ended: %s", fault)

@@ -1,0 +1,70 @@
+"""The systemd unit that `certeasy service unit` prints."""
+
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from certeasy.cli import group
+from tests.make.configs import a_config
+
+
+def printed(folder: Path, *more: str, **changes: str) -> dict[str, list[str]]:
+    """Return the values of each key of the unit for a configuration."""
+    config = a_config(folder, **changes)
+    done = CliRunner().invoke(group, ["service", "unit", "-f", str(config), *more])
+    assert done.exit_code == 0, done.output
+    values: dict[str, list[str]] = {}
+    for line in done.output.splitlines():
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            values.setdefault(key, []).append(value)
+    return values
+
+
+def test_a_unit_runs_this_certeasy_with_that_configuration_and_is_notified(tmp_path: Path):
+    unit = printed(tmp_path)
+    program, *words = shlex.split(unit["ExecStart"][0])
+    assert Path(program).parent == Path(sys.executable).parent
+    assert words == ["serve", "-f", str(tmp_path / "config.yml")]
+    assert unit["Type"] == ["notify"]
+    assert unit["WatchdogSec"] == ["2min"]
+    assert unit["User"] == ["certeasy"]
+    assert unit["UMask"] == ["0077"]
+
+
+def test_a_stop_has_the_time_that_requests_and_jobs_have(tmp_path: Path):
+    workers = "{drain-timeout: 60s}"
+    assert printed(tmp_path, workers=workers)["TimeoutStopSec"] == ["105"]
+
+
+def test_the_work_directory_is_made_by_systemd_or_is_all_that_may_be_written(tmp_path: Path):
+    assert printed(tmp_path)["ReadWritePaths"] == [str(tmp_path / "work")]
+    made = printed(tmp_path, workdir="/var/lib/acme")
+    assert (made["StateDirectory"], made["StateDirectoryMode"]) == (["acme"], ["0700"])
+    assert "ReadWritePaths" not in made
+
+
+@pytest.mark.parametrize(("port", "capability"), [(443, "CAP_NET_BIND_SERVICE"), (8443, "")])
+def test_a_low_port_takes_one_capability_and_others_none(
+    tmp_path: Path, port: int, capability: str
+):
+    server = f'{{url: [https://acme.corp.test], tls: false, listen: "0.0.0.0:{port}"}}'
+    unit = printed(tmp_path, server=server)
+    assert unit["CapabilityBoundingSet"] == unit["AmbientCapabilities"] == [capability]
+
+
+def test_secrets_below_run_credentials_are_loaded_by_systemd(tmp_path: Path):
+    secrets = "{key-file: /run/credentials/certeasy.service/secret.key}"
+    unit = printed(tmp_path, secrets=secrets)
+    assert unit["LoadCredential"] == ["secret.key:/etc/certeasy/credentials/secret.key"]
+    assert "LoadCredential" not in printed(tmp_path)
+
+
+def test_a_path_with_a_space_and_a_percent_sign_is_one_word_as_it_is(tmp_path: Path):
+    folder = tmp_path / "50% of it"
+    folder.mkdir()
+    unit = printed(folder)
+    assert shlex.split(unit["ExecStart"][0])[-1] == str(folder / "config.yml").replace("%", "%%")
