@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.make.acme_client import QUIET_ENV, program
+from tests.make.waiting import soon
 
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".venv/windows"
@@ -106,21 +107,19 @@ class Windows:
         self._quietly: dict[str, Any] = {"env": self._env, **nowhere}
 
     def start(self) -> None:
-        """Make its drives and start what every program needs, which then stays."""
+        """Start a program that stays: the first one has wine make the machine, and its services end
+        with the last one."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._server = subprocess.Popen(
-            self._inside(program("wineserver"), "-f", "-p"),
-            **self._quietly,
-        )
-        # It leaves programs behind that go on for ever and would keep a pipe open.
-        boot = self._inside(program("wine"), "wineboot", "--init")
-        subprocess.run(boot, **self._quietly, check=True, timeout=2 * WITHIN)
+        code = "import sys; print('up', flush=True); sys.stdin.read()"
+        python = [program("wine"), str(HOME / "python.exe")]
+        self._staying = Running(self._inside(*python, "-c", code), self._env)
+        soon(lambda: self._staying.said, 2 * WITHIN)
 
     def stop(self) -> None:
         """End every program there is."""
         end = self._inside(program("wineserver"), "-k")
         subprocess.run(end, **self._quietly, check=False, timeout=WITHIN)
-        self._server.wait(WITHIN)
+        self._staying.ended()
 
     def path(self, file: Path) -> str:
         """Return how Windows names a file of this machine's."""
