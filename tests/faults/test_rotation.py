@@ -212,8 +212,8 @@ def test_a_closing_that_cannot_be_stored_is_not_tried_with_every_batch(tmp_path:
         for _ in range(2):
             node.submit(node.some_orders(450))
         first = node.journal.first
-        node.faults.arm("insert", lambda action: action())
-        node.faults.arm("insert", before(lambda: ValueError("made by a test")), times=9)
+        node.faults.arm("move", lambda action: action())
+        node.faults.arm("move", before(lambda: ValueError("made by a test")), times=9)
         node.submit(node.some_orders(450))
         soon(lambda: len(node.faults.met) == 2)
         for _ in range(9):
