@@ -20,7 +20,6 @@ intervals.
 import hashlib
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from functools import partial
 
 import msgspec
 from msgspec import Struct
@@ -50,7 +49,7 @@ from certeasy.decide.policy import Policies, Rules
 from certeasy.decide.problems import Problem as Kind
 from certeasy.jobs.ownership import Ownership
 from certeasy.jobs.plain import plain
-from certeasy.jobs.workers import Storing, TryAgain
+from certeasy.jobs.workers import TryAgain
 from certeasy.log import logger
 from certeasy.metrics import Metrics
 from events.certificates import (
@@ -118,36 +117,34 @@ class Issuance:
         self._ownership = ownership
         self._metrics = metrics
 
-    def perform(self, job: Job, _attempt: int, fresh: bool) -> Storing | None:
-        """Do what is next for an order; return what stores a certificate that is as it was ordered.
-
-        Raises TryAgain, and what `Committer.submit` raises.
-        """
+    def perform(self, job: Job, _attempt: int, fresh: bool) -> None:
+        """Do what is next for an order. Raises TryAgain, and what `Committer.submit` raises."""
         order = self._committer.get(ORDERS, job.order_id)
         if order is None or order.status != PROCESSING:
-            return None
+            return
         if not order.in_doubt:
-            return self._ask(order, self._rules(order))
-        if fresh:  # this process has just recorded that it is about to submit, and has not yet
+            self._ask(order, self._rules(order))
+        elif fresh:  # this process has just recorded that it is about to submit, and has not yet
             rules = self._rules(order)
             authority = self._authority(order.authority)
-            return self._conclude(order, authority, rules, self._answer(order, authority, rules))
-        return self._ask_again(order)
+            self._conclude(order, authority, rules, self._answer(order, authority, rules))
+        else:
+            self._ask_again(order)
 
-    def _ask(self, order: Order, rules: Rules, over: _Over | None = None) -> Storing | None:
+    def _ask(self, order: Order, rules: Rules, over: _Over | None = None) -> None:
         """Submit, after what was found out about the submission before."""
         if self._is_closed(order, over):
-            return None
+            return
         name = self._choice(order, rules)
         authority = self._authority(name)
         if not self._breakers.available(name):
             self._wait(order, name, rules, over)
-            return None
+            return
         order = self._submitted(order, authority, over)
         rules = self._rules(order)  # it was read from a table before; now it is the log's
-        return self._conclude(order, authority, rules, self._answer(order, authority, rules))
+        self._conclude(order, authority, rules, self._answer(order, authority, rules))
 
-    def _ask_again(self, order: Order) -> Storing | None:
+    def _ask_again(self, order: Order) -> None:
         """Find out what became of what was submitted, at the authority that it went to; submit anew
         where it came to nothing."""
         order = self._of_the_log(order)
@@ -162,15 +159,16 @@ class Issuance:
                 outcome = Pending(order.request_id, AT_ONCE)
             elif not order.pending and self._out_of_time(order):
                 self._give_up(order, str(later))
-                return None
+                return
             else:
                 raise
         if isinstance(outcome, _Over):
             if outcome.untold and self._is_enough(order):
                 self._give_up(order, outcome.reason)
-                return None
-            return self._ask(order, rules, outcome)
-        return self._conclude(order, authority, rules, outcome)
+            else:
+                self._ask(order, rules, outcome)
+        else:
+            self._conclude(order, authority, rules, outcome)
 
     def _what_became_of(self, order: Order, authority: Authority, rules: Rules) -> Outcome | _Over:
         """Ask. What cannot be told apart now has not said that nothing was issued."""
@@ -265,11 +263,11 @@ class Issuance:
 
     def _conclude(
         self, order: Order, authority: Authority, rules: Rules, outcome: Outcome | None
-    ) -> Storing | None:
-        """Record what an authority said (None: nothing is left to say), or return what does."""
+    ) -> None:
+        """Record what an authority said; None: nothing is left to say."""
         match outcome:
             case Issued():
-                return self._issued(order, authority, rules, outcome)
+                self._issued(order, authority, rules, outcome)
             case Denied():
                 told = outcome.reason_for_client
                 self._refused(
@@ -283,8 +281,7 @@ class Issuance:
             case Pending():
                 self._pending(order, authority.name, rules, outcome)
             case None:
-                pass
-        return None
+                return
 
     def _pending(self, order: Order, authority: str, rules: Rules, outcome: Pending) -> None:
         """Wait until a person has approved the request, if the policy does, and for as long."""
@@ -436,10 +433,7 @@ class Issuance:
         self._commit(decide)
         return seen[-1] or order
 
-    def _issued(
-        self, order: Order, authority: Authority, rules: Rules, outcome: Issued
-    ) -> Storing | None:
-        """Hold a certificate against its order; return what stores it, if it is the order's."""
+    def _issued(self, order: Order, authority: Authority, rules: Rules, outcome: Issued) -> None:
         try:
             issuers = authority.issuers()
         except Unavailable as error:
@@ -458,10 +452,10 @@ class Issuance:
             )
         except Mismatch as mismatch:
             self._mismatched(order, authority, outcome, str(mismatch))
-            return None
+            return
         if self._is_taken(order, outcome.certificate):
             self._mismatched(order, authority, outcome, "was there before this attempt")
-            return None
+            return
         issued = _issued_fact(order, outcome, facts)
 
         def decide(rows: Reader) -> Decision:
@@ -472,7 +466,7 @@ class Issuance:
                 else decision
             )
 
-        return partial(self._commit, decide)
+        self._commit(decide)
 
     def _mismatched(self, order: Order, authority: Authority, outcome: Issued, reason: str) -> None:
         serial, publish, own = "", False, None

@@ -12,7 +12,7 @@ from certeasy.decide import validation as deciding
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem as Kind
 from certeasy.decide.problems import Refused
-from certeasy.jobs.workers import Storing, TryAgain
+from certeasy.jobs.workers import TryAgain
 from certeasy.log import logger
 from certeasy.metrics import Metrics
 from certeasy.validate import Asked, Evidence, Failed, Validated, Validator
@@ -56,20 +56,19 @@ class Validation:
         """Use these validators from the next look on."""
         self._validators = validators
 
-    def perform(self, job: Job, attempt: int, _fresh: bool) -> Storing | None:
-        """Look once; return what stores the outcome, as `submit` does. Raises TryAgain where a
-        failure may pass."""
+    def perform(self, job: Job, attempt: int, _fresh: bool) -> None:
+        """Look once. Raises TryAgain where a failure may pass, and what `submit` raises."""
         order_id, n, m = parts_of(job.id)
         order = self._committer.get(ORDERS, order_id)
         if order is None:
-            return None
+            return
         account = self._committer.get(ACCOUNTS, order.account_id)
         if account is None:
-            return None
+            return
         authorization = order.authorizations[n]
         challenge = authorization.challenges[m]
         if order.status != PENDING or challenge.status != PROCESSING:
-            return None  # it has its outcome, or the order has failed by another name
+            return  # it has its outcome, or the order has failed by another name
         validator = self._validators.get((order.policy, challenge.type))
         if validator is None:
             raise TryAgain(f"no policy {order.policy!r} in the settings validates {challenge.type}")
@@ -108,7 +107,7 @@ class Validation:
             decide = partial(
                 deciding.validated, order_id=order_id, n=n, m=m, asked=asked, evidence=evidence
             )
-        return partial(self.submit, decide)
+        self.submit(decide)
 
     def submit(self, decide: Callable[[Reader], Decision]) -> None:
         """Have an outcome decided and stored. Raises what the committer's `submit` raises."""

@@ -8,11 +8,7 @@ worker brings back that had lost its claim is sorted out by the decisions.
 A job begins in the moment its event is committed; what a crash left behind is found at the start,
 and a look around every now and then finds what was postponed by a process that is no more.
 
-A worker is a place, not a thread: a job that has only its outcome left to store gives its place to
-the next one, which may look at the network or call an authority meanwhile. There are half as many
-threads more as places; while all of them store, nothing more is begun.
-
-One account has at most three quarters of the places, and of the jobs that are due each account's
+One account has at most three quarters of the threads, and of the jobs that are due each account's
 next one is begun in turn: whoever orders a hundred names that answer slowly, as one account or as
 several, does not keep everybody else waiting.
 """
@@ -36,8 +32,6 @@ from projections.jobs import JOBS, Job
 log = logger("worker")
 RENEWALS = 3
 """So often a claim is renewed in the time for which it holds."""
-STORE = 2
-"""One of so many workers has a second thread, for as long as the outcome of one is stored."""
 
 
 DONE, AGAIN, FAILED = "done", "again", "failed"
@@ -52,9 +46,7 @@ class TryAgain(Exception):
         self.after = after
 
 
-Storing = Callable[[], object]
-"""Has what came of a job stored, in the thread that did it."""
-Perform = Callable[[Job, int, bool], Storing | None]
+Perform = Callable[[Job, int, bool], None]
 DoneElsewhere = Callable[[Committed, Job], bool]
 """Whether whoever made this commit does the job in its own thread, with `do_now`."""
 
@@ -74,8 +66,7 @@ class Workers:
     ) -> None:
         """Take what lists all work, and what does each kind of job.
 
-        `perform` is given the job, the attempt, and whether the job is fresh; what it returns, if
-        anything, is done as the job's last step, without a place.
+        `perform` is given the job, the attempt, and whether the job is fresh.
         """
         self._settings = settings
         self._leases = leases
@@ -91,7 +82,6 @@ class Workers:
         self._share = max(1, settings.workers * 3 // 4)
         self._at_work: Counter[str] = Counter()
         self._ready: dict[str, deque[tuple[Job, bool]]] = {}  # due, by account; the next one first
-        self._free = settings.workers
         self._busy = 0
         self._idle = 0
         self._stopping = False
@@ -100,7 +90,7 @@ class Workers:
         self._keeper = threading.Thread(target=self._keep_claims, name="leases", daemon=True)
         self._threads = [
             threading.Thread(target=self._run, name=f"worker-{n}", daemon=True)
-            for n in range(settings.workers + max(1, settings.workers // STORE))
+            for n in range(settings.workers)
         ]
 
     def start(self, committer: Committer) -> None:
@@ -172,43 +162,40 @@ class Workers:
             self._queued.add(job.id)
             due = self._clock.monotonic() + delay
             heapq.heappush(self._due, (due, next(self._order), job, fresh))
-            self._wake()
-
-    def _wake(self) -> None:
-        """Have another thread look, if there may be something for it to begin, now or later."""
-        if self._idle and self._free and (self._ready or self._due):
-            self._condition.notify()
+            if self._idle:
+                self._condition.notify()
 
     def _run(self) -> None:
         while (taken := self._take()) is not None:
-            job, fresh, place = taken
-            delay = self._do(job, fresh=fresh, leave=place.leave)
-            place.leave()
+            job, fresh = taken
+            delay = self._do(job, fresh=fresh)
             with self._condition:
                 self._busy -= 1
                 self._queued.discard(job.id)
+                self._leave(job.account_id)
                 if self._stopping:
                     self._condition.notify_all()
             if delay is not None:
                 self._push(job, delay, fresh=False)
 
-    def _take(self) -> "tuple[Job, bool, _Place] | None":
-        """Wait for a place and a job that is due; None when it is time to end."""
+    def _take(self) -> tuple[Job, bool] | None:
+        """Wait for a job that is due; None when it is time to end."""
         with self._condition:
             while not self._stopping:
                 now = self._clock.monotonic()
                 while self._due and self._due[0][0] <= now:
                     _, _, job, fresh = heapq.heappop(self._due)
                     self._ready.setdefault(job.account_id, deque()).append((job, fresh))
-                if self._free and (taken := self._in_turn()) is not None:
-                    self._wake()
+                if (taken := self._in_turn()) is not None:
+                    if self._ready and self._idle:
+                        self._condition.notify()
                     return taken
                 self._idle += 1
-                self._condition.wait(self._due[0][0] - now if self._due and self._free else None)
+                self._condition.wait(self._due[0][0] - now if self._due else None)
                 self._idle -= 1
             return None
 
-    def _in_turn(self) -> "tuple[Job, bool, _Place] | None":
+    def _in_turn(self) -> tuple[Job, bool] | None:
         """Take the next job of the account whose turn it is; its turn comes again after the
         others'."""
         free = (each for each in self._ready if self._at_work[each] < self._share)
@@ -220,30 +207,23 @@ class Workers:
             self._ready[account_id] = jobs
         self._at_work[account_id] += 1
         self._busy += 1
-        self._free -= 1
-        return *taken, _Place(lambda: self._left(account_id))
+        return taken
 
-    def _left(self, account_id: str) -> None:
-        """A job of the account needs its place no longer: another one may have it."""
-        with self._condition:
-            self._free += 1
-            self._at_work[account_id] -= 1
-            if not self._at_work[account_id]:
-                del self._at_work[account_id]
-            self._wake()
+    def _leave(self, account_id: str) -> None:
+        """One job of the account is done: another one may have its thread."""
+        self._at_work[account_id] -= 1
+        if not self._at_work[account_id]:
+            del self._at_work[account_id]
+        if self._ready:
+            self._condition.notify()
 
-    def _do(
-        self, job: Job, *, fresh: bool, leave: Callable[[], None] = lambda: None
-    ) -> float | None:
-        """Do a job; return after how many seconds to try again, or None if it is done.
-
-        `leave` is called when nothing but its outcome is left to be stored.
-        """
+    def _do(self, job: Job, *, fresh: bool) -> float | None:
+        """Do a job; return after how many seconds to try again, or None if it is done."""
         try:
             attempt = self._leases.claim(job.id, self._clock.now(), self._settings.lease)
             if attempt is None:
                 return self._settings.base_backoff.total_seconds()
-            delay = self._claimed(job, attempt, leave, fresh=fresh)
+            delay = self._claimed(job, attempt, fresh=fresh)
             if delay is None:
                 self._leases.forget(job.id)
                 return None
@@ -253,14 +233,12 @@ class Workers:
             return self._settings.lease.total_seconds()
         return delay.total_seconds()
 
-    def _claimed(
-        self, job: Job, attempt: int, leave: Callable[[], None], *, fresh: bool
-    ) -> timedelta | None:
+    def _claimed(self, job: Job, attempt: int, *, fresh: bool) -> timedelta | None:
         """Perform a job while its claim is kept."""
         longest = self._settings.max_job_duration.total_seconds()
         self._claims[job.id] = (attempt, self._clock.monotonic() + longest)
         try:
-            return self._attempt(job, attempt, leave, fresh=fresh)
+            return self._attempt(job, attempt, fresh=fresh)
         finally:
             self._claims.pop(job.id, None)
 
@@ -277,16 +255,12 @@ class Workers:
                 except DatabaseUnavailable as error:  # it runs out, unless that passes soon
                     log.warning("the claim of %s cannot be renewed: %s", job_id, error)
 
-    def _attempt(
-        self, job: Job, attempt: int, leave: Callable[[], None], *, fresh: bool
-    ) -> timedelta | None:
+    def _attempt(self, job: Job, attempt: int, *, fresh: bool) -> timedelta | None:
         """Perform a claimed job; return how long to put it off, or None if it is done."""
         told = (job.kind, job.id, attempt)
         begun, outcome = self._clock.monotonic(), AGAIN
         try:
-            if (storing := self._perform[job.kind](job, attempt, fresh)) is not None:
-                leave()
-                storing()
+            self._perform[job.kind](job, attempt, fresh)
             outcome = DONE
         except TryAgain as error:
             log.info("%s %s, attempt %d: %s", *told, error)
@@ -305,16 +279,3 @@ class Workers:
     def _backoff(self, attempt: int) -> timedelta:
         doubled: timedelta = self._settings.base_backoff * 2 ** min(attempt - 1, 16)
         return min(doubled, self._settings.max_backoff)
-
-
-class _Place:
-    """What a job has while it is at work; it is given back once."""
-
-    def __init__(self, left: Callable[[], None]) -> None:
-        self._left: Callable[[], None] | None = left
-
-    def leave(self) -> None:
-        """Give it back, unless that was done before."""
-        left, self._left = self._left, None
-        if left is not None:
-            left()
