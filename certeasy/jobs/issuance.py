@@ -36,7 +36,7 @@ from certeasy.ca import (
     Unavailable,
     Untraceable,
 )
-from certeasy.ca.breaker import Breakers
+from certeasy.ca.breaker import FIRST_REST, Breakers
 from certeasy.clock import Clock
 from certeasy.commit import Command, Committed, Committer
 from certeasy.config.forms import duration_text
@@ -242,7 +242,9 @@ class Issuance:
                 self._refused(order, name, reason, told)
             return
         rest = self._breakers.rest(signer.name for signer in rules.signers)
-        raise TryAgain(f"no authority can be used; {name}: {reason}", max(rest, AT_ONCE))
+        # A probe may find out long before its rest is over that an authority is back.
+        wait = min(max(rest, AT_ONCE), FIRST_REST)
+        raise TryAgain(f"no authority can be used; {name}: {reason}", wait)
 
     def _give_up(self, order: Order, reason: str) -> None:
         """End an order whose last attempt may have made a certificate."""

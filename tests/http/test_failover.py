@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from cryptography import x509
 
+from certeasy.ca.breaker import FIRST_REST
 from certeasy.clock import Clock
 from certeasy.commit import Unavailable
 from certeasy.settings import AuthoritySettings, PolicyBinding, WorkerSettings
@@ -185,6 +186,31 @@ def test_an_order_ends_when_nobody_could_be_used_for_long_enough(tmp_path: Path)
         over = client.see(order)
         assert over["error"]["detail"] == "the authority cannot be reached"
         assert over["error"]["type"].endswith(":serverInternal")
+
+
+def test_an_order_that_waits_goes_on_soon_after_an_authority_has_answered_a_probe(
+    tmp_path: Path,
+) -> None:
+    """Its rest may have been a long one by then."""
+    clock = MovedClock()
+    with a_lab_of_two(tmp_path, "away", others=("away",), clock=clock, **AT_ONCE) as lab:
+        client, breakers = a_client(lab), lab.server.breakers
+        order = client.ready("web.lab.test")
+        client.finalize(order, a_csr("web.lab.test"))
+        asked = [("issuance.submitted", name) for name in (FIRST, SECOND)]
+        soon(lambda: [each for each in story(lab, order) if each in asked] == asked)
+        for name in (FIRST, SECOND) * 5:
+            breakers.failed(name, breakers.asking(name), "away", of_probe=True)
+        assert breakers.rest([FIRST, SECOND]) > FIRST_REST * 10
+        clock.pass_by(FIRST_REST.total_seconds())
+        workers = lab.server.workers
+        workers.look_around()
+        soon(lambda: workers._due and workers._due[0][0] > clock.monotonic())  # it waits again
+        lab.server.health.look(FIRST)
+        assert breakers.available(FIRST)
+        clock.pass_by(FIRST_REST.total_seconds())
+        workers.look_around()
+        soon(lambda: status_of(lab, order) == "valid")
 
 
 def test_an_order_whose_account_was_closed_is_not_handed_over_any_more(tmp_path: Path) -> None:
