@@ -237,11 +237,12 @@ class SambaDomain:
             raise
 
     def _wait(self) -> None:
+        """Wait for everybody who has a part in a log on; winbindd, whom smbd asks, comes last."""
         end = time.monotonic() + STARTS_WITHIN
-        for port in (88, 389, 445):
+        for place in (88, 389, 445, self.folder / "dc/state/winbindd_privileged/pipe"):
             while True:
                 try:
-                    socket.create_connection((DC_AT, port), 1).close()
+                    _knock(place)
                     break
                 except OSError:
                     if time.monotonic() > end or self._samba is None or self._samba.poll():
@@ -255,6 +256,15 @@ class SambaDomain:
             self._samba.kill()
             self._samba.wait()
             self._samba = None
+
+
+def _knock(place: int | Path) -> None:
+    """Connect to a port of the controller, or to a Unix socket. Raises OSError."""
+    if isinstance(place, int):
+        socket.create_connection((DC_AT, place), 1).close()
+        return
+    with socket.socket(socket.AF_UNIX) as line:
+        line.connect(str(place))
 
 
 @contextmanager
