@@ -13,7 +13,7 @@ export NO_MKDOCS_2_WARNING := 1
 PURE := events/*,journal/*,projections/*,certeasy/decide/*
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install demo demo-adcs test check lint types docs fuzz interop test-all lock clean
+.PHONY: help venv install demo demo-adcs test check lint types docs fuzz interop windows test-all lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' Makefile | expand -t 12
@@ -61,7 +61,10 @@ interop: ## drive every ACME client there is, and print the table (root: install
 	@$(PYTHON) -m tools.environment test
 	@sh tests/clients/packages.sh
 	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/interop.txt --requirement requirements/release.txt
-	@$(BIN)/python $(PYTEST) -m '' --timeout 300 tests/clients tests/packaging/test_release.py
+	@$(BIN)/python $(PYTEST) -m '' --timeout 300 --ignore tests/clients/test_windows.py tests/clients tests/packaging/test_release.py
+
+windows: ## run the server and SSPI on Windows' own Python, under wine (after `make interop`)
+	@$(BIN)/python -m pytest -m '' --timeout 300 tests/clients/test_windows.py
 
 test-all: ## run the tests on every Python 3.11 or later that is installed here
 	@sh tools/every_python.sh
