@@ -143,6 +143,35 @@ def test_what_needs_a_step_that_failed_is_skipped_and_names_it():
     assert seen["ca-object"].status == "ok"
 
 
+def test_with_ntlm_a_domain_without_controllers_here_is_no_failure():
+    """The CA asks them; what only the directory knows is left out, and the CA is asked itself."""
+    nobody = a_world(controllers=NotAuthenticated("", "DNS names none"), offered=("acmeserver",))
+    seen = found(nobody, auth="ntlm")
+    assert [step for step, each in seen.items() if each.status == "fail"] == []
+    assert seen["controllers"].status == "warn"
+    assert "DNS names none" in seen["controllers"].text
+    assert seen["template"].status == "skipped"
+    assert seen["published"] == Finding(
+        "published", "ok", "the CA offers AcmeServer", about="AcmeServer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("offered", "status", "told"),
+    [
+        (("WebServer", "User"), "fail", "the CA does not offer AcmeServer, but user, webserver"),
+        ((), "fail", "but none"),
+        (Unread("no"), "skipped", "does not tell"),
+    ],
+)
+def test_a_template_that_is_not_offered_is_told_by_the_ca_where_the_directory_is_away(
+    offered, status, told
+):
+    seen = found(a_world(controllers=NotAuthenticated("", "none"), offered=offered), auth="ntlm")
+    assert seen["published"].status == status
+    assert told in seen["published"].text
+
+
 def test_with_ntlm_no_ticket_is_wanted_and_ntlm_is_warned_of():
     closed = {(f"dc{n}.lab.test", 88) for n in (1, 2)}
     seen = found(a_world(closed=closed, time=NOW - timedelta(hours=1)), auth="ntlm")

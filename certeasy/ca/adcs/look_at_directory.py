@@ -11,6 +11,8 @@ from certeasy.ca.adcs.findings import Finding, listed, shown
 from certeasy.ca.adcs.templates import Unreadable, days
 from certeasy.ca.adcs.world import SOON, Known, Seen, Subject, Unread, Wanted, World
 
+_TO_ISSUE = "certsrv.msc, Certificate Templates, New, Certificate Template to Issue"
+
 
 class Domain:
     """The directory, as one of the controllers shows it to us."""
@@ -150,6 +152,7 @@ class Domain:
             missing = "directory" if self._seen.directory is None else "ca-object"
             text = f"not looked at: {missing} comes first"
             yield Finding("template", "skipped", text, about=name)
+            yield _about(self._published_by_the_ca(name), name)
             return
         try:
             attributes = self._seen.directory.template(name)
@@ -200,7 +203,22 @@ class Domain:
             "published",
             "fail",
             f"{ca} does not offer {name}, but {listed(offered) or 'none'}",
-            "certsrv.msc, Certificate Templates, New, Certificate Template to Issue",
+            _TO_ISSUE,
+            "0x80094800",
+        )
+
+    def _published_by_the_ca(self, name: str) -> Finding:
+        """See whether the CA offers a template, where the directory is not there to ask."""
+        told = self._offered()
+        if told is None:
+            return Finding("published", "skipped", "not looked at: the CA does not tell either")
+        if name.lower() in told:
+            return Finding("published", "ok", f"the CA offers {name}")
+        return Finding(
+            "published",
+            "fail",
+            f"the CA does not offer {name}, but {listed(sorted(told)) or 'none'}",
+            _TO_ISSUE,
             "0x80094800",
         )
 

@@ -36,8 +36,20 @@ class Way:
         return Finding("ca-dns", "ok", f"{host} is {listed(found)}")
 
     def controllers(self) -> Finding:
-        """See who the controllers of the domain are."""
-        self._seen.controllers = self._world.controllers()
+        """See who the controllers of the domain are; NTLM asks the CA alone, which asks them."""
+        try:
+            self._seen.controllers = self._world.controllers()
+        except Known as error:
+            if self._subject.auth != "ntlm":
+                raise
+            self._seen.broken.add("controllers")
+            return Finding(
+                "controllers",
+                "warn",
+                f"{shown(cause(error), 300)}: with auth: ntlm certificates are issued without them,"
+                " but the directory is not read, which has the template and who may use it",
+                "list domain-controllers, or let this machine ask the domain's DNS",
+            )
         return Finding("controllers", "ok", listed(self._seen.controllers))
 
     def ca_ports(self) -> Finding:
