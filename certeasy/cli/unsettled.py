@@ -9,6 +9,7 @@ from certeasy.cli.at_rest import tables_of
 from certeasy.cli.options import read, told, with_config
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
 from journal.breaks import printable
+from projections.authorities import TROUBLES
 from projections.orders import ORDERS, Order
 from projections.revocations import Revocation
 from projections.suspects import Suspect
@@ -17,10 +18,11 @@ from projections.suspects import Suspect
 class Open(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something that is open, as `--json` prints it; times are RFC 3339 in UTC.
 
-    `kind` is `approval` (a person has to approve a request), `in-doubt` (it is not known what
-    became of a submission), `twin` (a certificate may exist that nobody has), or `revocation` (a
-    certificate is to be revoked at its authority). `state` is, of a twin, `looked-for` or
-    `not-found`, of a revocation `waiting`, `failed`, or `recorded`: its authority is not told.
+    `kind` is `order` (it waits for an authority), `approval` (a person has to approve a request),
+    `in-doubt` (it is not known what became of a submission), `twin` (a certificate may exist that
+    nobody has), or `revocation` (a certificate is to be revoked at its authority). `state` is, of a
+    twin, `looked-for` or `not-found`, of a revocation `waiting`, `failed`, or `recorded`: its
+    authority is not told.
     """
 
     kind: str
@@ -42,9 +44,10 @@ class Open(msgspec.Struct, frozen=True, omit_defaults=True):
 def unsettled(config_file: Path, *, as_json: bool) -> None:
     """List what is open between the log and the authorities. May be run beside the server.
 
-    Requests that a person has to approve, submissions whose answer was lost, certificates that may
-    exist although nobody has them, and certificates that are to be revoked and are not yet. Exit
-    codes: 0 listed, be it nothing; 1 the database cannot be read.
+    Orders that wait for an authority, requests that a person has to approve, submissions whose
+    answer was lost, certificates that may exist although nobody has them, and certificates that are
+    to be revoked and are not yet. Exit codes: 0 listed, be it nothing; 1 the database cannot be
+    read.
     """
     with tables_of(read(config_file).database) as store:
         found = _open(store)
@@ -53,11 +56,13 @@ def unsettled(config_file: Path, *, as_json: bool) -> None:
         return
     for each in found:
         click.echo(printable(_line(each)))
+    if not found:
+        click.echo("nothing is open", err=True)
 
 
 def _open(store: Store) -> list[Open]:
     names = _Names(store)
-    waiting = [_submission(order) for order in store.processing() if order.pending or order.doubted]
+    waiting = [_submission(store, order) for order in store.processing()]
     twins = [_twin(suspect, names.of(suspect.order_id)) for suspect in store.suspects()]
     revocations = [_revocation(row, names.of(row.order_id)) for row in store.unpublished()]
     return [*waiting, *twins, *revocations]
@@ -79,9 +84,10 @@ def _names(order: Order) -> tuple[str, ...]:
     return tuple(identifier.value for identifier in order.identifiers)
 
 
-def _submission(order: Order) -> Open:
+def _submission(store: Store, order: Order) -> Open:
+    trouble = store.get(TROUBLES, order.authority)
     return Open(
-        kind="approval" if order.pending else "in-doubt",
+        kind="approval" if order.pending else "in-doubt" if order.doubted else "order",
         state="waiting",
         authority=order.authority,
         order=order.id,
@@ -89,6 +95,7 @@ def _submission(order: Order) -> Open:
         names=_names(order),
         attempt=order.attempt,
         request=order.request_id,
+        detail="" if trouble is None else f"the authority cannot be used: {trouble.reason}",
     )
 
 

@@ -33,7 +33,7 @@ def test_nothing_is_open_where_all_is_well(tmp_path: Path) -> None:
     config = the_config(tmp_path)
     with a_far_lab(tmp_path / "node") as lab:
         lab.ends(lab.finalized(lab.a_client()), "valid")
-        assert run(config) == ""
+        assert run(config) == "nothing is open\n"
         assert listed(config) == []
 
 
@@ -92,3 +92,18 @@ def test_a_revocation_and_a_doubt_are_open_until_the_authority_is_back(tmp_path:
 
 def test_without_a_database_it_says_so(tmp_path: Path) -> None:
     assert "there is no database" in run(the_config(tmp_path), code=1)
+
+
+def test_an_order_that_waits_for_an_authority_is_listed_with_what_is_wrong_with_that(
+    tmp_path: Path,
+) -> None:
+    config = the_config(tmp_path)
+    with a_far_lab(tmp_path / "node") as lab:
+        lab.ca.away = True
+        order_id = lab.finalized(lab.a_client())
+        lab.tells(order_id, "issuance.failed")
+        [found] = listed(config)
+        assert (found["kind"], found["order"], found["authority"]) == ("order", order_id, "lab-ca")
+        assert found["detail"].startswith("the authority cannot be used: ")
+        lab.ca.away = False
+        lab.ends(order_id, "valid")

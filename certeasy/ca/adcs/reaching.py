@@ -23,7 +23,7 @@ class Obstacle(Struct, frozen=True):
 
 LAYERS: Mapping[str, str] = {
     "dns": "correct the name, or have this machine ask the domain's DNS servers",
-    "connect": "look at the firewall between this machine and the CA",
+    "connect": "look whether that machine runs, CertSvc on it, and at the firewall before it",
     "mapper": "look whether CertSvc runs on that host, and at certutil -getreg CA\\InterfaceFlags"
     " (IF_NORPCICERTREQUEST)",
     "smb": "look whether the account may log on over the network there, or use transport: tcp",

@@ -22,7 +22,7 @@ def connected(host: str, port: int, deadline: Deadline) -> socket.socket:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
     assert error is not None
-    raise NotReached("connect", described(f"{host} port {port}", error), error.errno) from None
+    raise NotReached("connect", described(f"{host} port {port}", error)) from None
 
 
 def addresses(host: str, port: int) -> list[str]:
