@@ -159,7 +159,7 @@ def test_with_ntlm_a_domain_without_controllers_here_is_no_failure():
 @pytest.mark.parametrize(
     ("offered", "status", "told"),
     [
-        (("WebServer", "User"), "fail", "the CA does not offer AcmeServer, but user, webserver"),
+        (("WebServer", "User"), "fail", "the CA does not offer AcmeServer, but User, WebServer"),
         ((), "fail", "but none"),
         (Unread("no"), "skipped", "does not tell"),
     ],

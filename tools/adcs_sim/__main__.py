@@ -139,27 +139,36 @@ def _loopback(address: object) -> bool:
 
 def _tell(running: list[Machine], line: Control | None, *, as_json: bool) -> None:
     """Say where everything is."""
-    found = [describe(one) for one in running]
     if as_json:
-        document = {"cas": found, "control": line.port if line else None}
+        document = {
+            "cas": [describe(one) for one in running],
+            "control": line.port if line else None,
+        }
         click.echo(msgspec.json.encode(document))
         return
-    table = Table(title="Simulated certification authorities")
-    for column in ("CA", "endpoint mapper", "ICertPassage", "DCOM objects", "templates"):
-        table.add_column(column)
-    for one, machine in zip(found, running, strict=True):
-        ports = (one.mapper_port, one.port, one.objects_port)
-        table.add_row(
-            one.name, *(f"{one.address}:{port}" for port in ports), " ".join(machine.ca.templates)
-        )
     console = Console()
-    console.print(table)
+    if not console.is_terminal:
+        console.width = 200  # a port that is cut off is of no use
+    console.print(_table(running))
     plan = running[0].plan
     for account, password in plan.accounts.items():
         console.print(f"Account: {plan.domain}\\{account}, password {password}")
     if line:
         console.print(f"Commands are taken on {LOOPBACK}:{line.port}.")
     console.print("Ctrl-C ends it.")
+
+
+def _table(running: list[Machine]) -> Table:
+    table = Table(title="Simulated certification authorities")
+    for column in ("CA", "endpoint mapper", "ICertPassage", "DCOM objects", "templates"):
+        table.add_column(column, no_wrap=column != "templates")
+    for machine in running:
+        one = describe(machine)
+        ports = (one.mapper_port, one.port, one.objects_port)
+        table.add_row(
+            one.name, *(f"{one.address}:{port}" for port in ports), " ".join(machine.ca.templates)
+        )
+    return table
 
 
 if __name__ == "__main__":

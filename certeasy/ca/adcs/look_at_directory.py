@@ -217,17 +217,18 @@ class Domain:
         return Finding(
             "published",
             "fail",
-            f"the CA does not offer {name}, but {listed(sorted(told)) or 'none'}",
+            f"the CA does not offer {name}, but {listed(sorted(told.values())) or 'none'}",
             _TO_ISSUE,
             "0x80094800",
         )
 
-    def _offered(self) -> set[str] | None:
-        """Return which templates the CA itself says it offers; None: it does not tell."""
+    def _offered(self) -> dict[str, str] | None:
+        """Return which templates the CA itself says it offers, by their names in lower case; None:
+        it does not tell."""
         if "bind" in self._seen.broken:
             return None
         try:
-            return {name.lower() for name in self._world.offered()}
+            return {name.lower(): shown(name) for name in self._world.offered()}
         except (Unread, *Known):
             return None
 
