@@ -13,7 +13,7 @@ from certeasy.ca.authority import Denied, InDoubt, Issued, Outcome, Pending, Sub
 POLL = timedelta(seconds=10)
 LONGEST = 500
 _FAILURE = 0x8000_0000
-_TRANSIENT_REST = timedelta(seconds=30)
+_REST = timedelta(seconds=30)
 _OVER = {1: "the CA failed to process it", 6: "its certificate has been revoked"}
 _UNCERTAIN = {
     0: "the CA has not completed it",
@@ -80,7 +80,8 @@ def refused(code: int, reply: Reply | None = None) -> Denied:
         if number is not None:
             told += f", its request {number}"
         return Denied(told, said, written, number, means.problem)
-    wait = _TRANSIENT_REST if means.kind == "transient" else None
+    # A sick CA rests by itself; else each try is a denied request in its database.
+    wait = None if means.kind == "service" else _REST
     raise Unavailable(said, wait, sick=means.kind == "service", code=written)
 
 
