@@ -147,6 +147,11 @@ def _impersonating(name: str, settings: Settings) -> Iterator[str]:
 
 def _adcs(name: str, adcs: AdcsSettings, settings: Settings) -> Iterator[str]:
     """Yield what is notable about a CA of a domain."""
+    if " " in adcs.certificate_template:
+        yield (
+            f'authority "{name}" asks for the template "{adcs.certificate_template}": that looks'
+            " like its display name, and its name has no blanks (certtmpl.msc, tab General)"
+        )
     if adcs.auth == "ntlm":
         yield (
             f'authority "{name}" is asked with NTLM, which domains are giving up: prefer kerberos'

@@ -27,6 +27,7 @@ _HINTS = (
     ("scanning an alias", 'a value that begins with * needs quotes, as in "*.corp.example"'),
     ("character '%'", 'a value that begins with % needs quotes, as in "%WORKDIR%/audit.log"'),
     ("character '\\t'", "lines are indented with spaces, not with tabs"),
+    ("unknown escape character", "a value with a backslash needs single quotes, as in 'HOST\\CA'"),
     ("character '@'", "a value that begins with @ needs quotes"),
     ("character '`'", "a value that begins with ` needs quotes"),
 )

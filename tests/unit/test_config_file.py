@@ -31,6 +31,7 @@ def test_a_message_is_one_line():
         ("workdir: /a\nserver:\n\tlisten: x\n", 3, "spaces, not with tabs"),
         ("a:\n  - *.corp.test\n", 2, 'begins with * needs quotes, as in "*.corp.example"'),
         ("a: %WORKDIR%/x\n", 1, "begins with % needs quotes"),
+        ('a: "ca1.corp.test\\Corp CA"\n', 1, "needs single quotes, as in 'HOST"),
         ("a: @x\n", 1, "begins with @ needs quotes"),
         ("a: `x`\n", 1, "begins with ` needs quotes"),
         ("a: 1\n---\nb: 2\n", 2, "document"),

@@ -142,6 +142,8 @@ PASSWORD = ", auth: ntlm, domain: corp.test, user: u, password-file: /p"
     [
         (ADCS.format("adcs", "", "ca1.corp.test\\CA", TICKETS), None),
         (ADCS.format("adcs", "", "ca1.corp.test\\CA", PASSWORD), "asked with NTLM"),
+        (ADCS.replace("W{}", "Web Server{}").format("adcs", "", "ca1.corp.test\\CA", TICKETS),
+         "its name has no blanks"),
         (ADCS.format("adcs-cli", "", "ca1.corp.test\\CA", ""), "asked by certreq and certutil"),
         (ADCS.format("adcs", "disable-ca-revocation: true, ", "ca1.corp.test\\CA", TICKETS),
          "is not told of revocations"),
