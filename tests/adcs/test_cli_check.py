@@ -94,7 +94,9 @@ def test_each_step_is_a_line_and_what_failed_has_a_remedy(bench):
     assert seen["ca-name"] == "ok it is LAB-CA"
     assert "-> let this machine reach the domain's controllers" in result.stdout
     assert "29 steps" not in result.stdout
-    assert "1 failed" in result.stdout.splitlines()[-2]
+    assert "published       the CA offers WebServer" in result.stdout
+    assert "published       the CA does not offer LongServer, but WebServer" in result.stdout
+    assert "2 failed" in result.stdout.splitlines()[-2]
 
 
 def test_nothing_is_asked_of_the_ca_but_a_request_that_cannot_exist(bench):
