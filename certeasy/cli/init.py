@@ -183,7 +183,7 @@ def _explain(
         say(f"  {what}:")
         say("", line)
     say("")
-    say("How clients are told to trust the server (docs/clients.md has more of them):")
+    say("How clients are told to trust the server (docs/clients has a page for each):")
     for client, line in after.trust_lines(root):
         say(f"  {client:14}", line)
 

@@ -24,7 +24,7 @@ def root_of(given: Given, settings: Settings) -> tuple[str, str]:
 
 
 def trust_lines(root: str) -> Iterator[tuple[str, str]]:
-    """Yield client and line: how each is told to trust the server. docs/clients.md has more."""
+    """Yield client and line: how each is told to trust the server. docs/clients has more."""
     file = shlex.quote(root)
     yield "certbot", f"REQUESTS_CA_BUNDLE={file}   (in the environment)"
     yield "lego, Traefik", f"LEGO_CA_CERTIFICATES={file}   (in the environment)"

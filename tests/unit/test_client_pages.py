@@ -1,0 +1,78 @@
+"""Each client has its page, and no page promises what is not there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.make.pages import CLIENTS, DOCS, blocks
+from tests.unit.test_advised_commands import missing
+
+ROOT = DOCS.parent
+PAGES = sorted(CLIENTS.glob("*.md"))
+OF_ONE = [page for page in PAGES if page.stem not in {"index", "others"}]
+NAMED = (
+    "certbot lego acme-sh win-acme posh-acme cert-manager caddy traefik apache nginx proxmox"
+    " fortigate"
+).split()
+SECTIONS = ("first certificate", "Renewal", "Revocation", "Known traps")
+WORDS = (
+    r"root\.pem|the root",
+    r"https://acme\.corp\.example/acme/directory",
+    "http-01",
+    "dns-01",
+    "eab",
+    r"when to renew\]|renewal information\]",
+)
+"""Whom to trust, where to ask, how to prove, whom an account belongs to, when to renew."""
+
+
+def name(page: Path) -> str:
+    return page.stem
+
+
+def test_each_client_that_administrators_ask_for_has_a_page():
+    assert {page.stem for page in OF_ONE} == set(NAMED)
+
+
+@pytest.mark.parametrize("page", OF_ONE, ids=name)
+def test_a_page_tells_what_every_administrator_asks(page: Path):
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    for section in SECTIONS:
+        assert any(section in heading for heading in headings), section
+    for word in WORDS:
+        assert re.search(word, text), word
+
+
+@pytest.mark.parametrize("page", OF_ONE, ids=name)
+def test_a_page_says_whether_it_was_run_and_where(page: Path):
+    text = page.read_text(encoding="utf-8")
+    assert "Run by the tests" in text or "Not run here" in text
+    for file in re.findall(r"`(tests/[\w/.]+)`", text):
+        assert (ROOT / file).exists(), file
+
+
+def test_the_first_page_leads_to_each_of_them():
+    text = (CLIENTS / "index.md").read_text(encoding="utf-8")
+    nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    for page in PAGES:
+        if page.stem != "index":
+            assert f"({page.name})" in text, page
+        assert f": clients/{page.name}\n" in nav, page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_what_is_to_be_written_in_yaml_is_yaml(page: Path):
+    for language, _, text in blocks(page):
+        if language == "yaml":
+            assert list(yaml.safe_load_all(text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_our_own_commands_on_a_page_can_be_typed(page: Path):
+    for command in re.findall(r"`certeasy ([^`]* .*?)`", page.read_text(encoding="utf-8")):
+        if "-f" in command:
+            assert missing(shlex.split(command)) == [], command
