@@ -5,8 +5,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from certeasy.cli import group
+from tools.reference import codes_of, command_page
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/cli.md").read_text(encoding="utf-8")
 
@@ -27,7 +29,8 @@ COMMANDS = dict(commands(group, "certeasy"))
 
 
 def row(name: str) -> str:
-    [found] = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
+    table = PAGE.partition("\n## All commands\n")[2]
+    [found] = [line for line in table.splitlines() if line.startswith(f"| `{name}` |")]
     return found
 
 
@@ -68,3 +71,16 @@ def test_each_command_tells_its_exit_codes_and_an_example(name: str):
     command = COMMANDS[name]
     assert "Exit codes: 0" in " ".join((command.help or "").split())
     assert f"{name} " in (command.epilog or "")
+
+
+def test_all_exit_codes_are_one_table_written_from_the_help():
+    """After a change, `python -m tools.reference`."""
+    assert command_page(PAGE) == PAGE
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_ends_as_its_help_says_when_its_line_is_wrong(name: str):
+    words = [*name.split()[1:], "--no-such-option"]
+    told = codes_of(" ".join((COMMANDS[name].help or "").split()))
+    wrong = 1 if "line" not in told.get("2", "line") else 2
+    assert CliRunner().invoke(group, words).exit_code == wrong

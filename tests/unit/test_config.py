@@ -4,7 +4,6 @@ from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 
-import msgspec
 import pytest
 import yaml
 from hypothesis import given
@@ -13,9 +12,10 @@ from msgspec.structs import fields
 
 from certeasy.config import load
 from certeasy.config.forms import duration, duration_text
-from certeasy.settings import CONFIGURATIONS, PolicyBinding, ServerSettings, Settings
+from certeasy.settings import PolicyBinding, ServerSettings, Settings
 from certeasy.settings.adcs import AdcsCliSettings
 from tests.make.configs import a_config, a_file
+from tools.reference import configuration, structs_in
 
 EXAMPLE = Path("docs/examples/config.yml")
 EXAMPLE_ADCS = Path("docs/examples/adcs.yml")
@@ -88,18 +88,11 @@ def keys_of(kind, prefix=""):
         key = f"{prefix}{field.encode_name}"
         if key == "source":
             continue
-        structs = [found for found in msgspec_structs(field.type) if found is not kind]
+        structs = [found for found in structs_in(field.type) if found is not kind]
         if not structs:
             yield key
         for struct in structs:
             yield from keys_of(struct, f"{key}.")
-
-
-def msgspec_structs(hint):
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        yield hint
-    for inner in getattr(hint, "__args__", ()):
-        yield from msgspec_structs(inner)
 
 
 def keys_in(value, prefix=""):
@@ -128,61 +121,43 @@ def test_the_example_has_every_key():
     assert {key for key in keys_of(Settings) if key not in written} == commented
 
 
-def rows_of_the_reference():
-    """Section heading -> key -> default, as the tables have them."""
-    sections, heading = {}, ""
-    for line in REFERENCE.read_text().splitlines():
-        if line.startswith("#"):
-            heading = line.strip("#` ")
-        elif line.startswith("| `") and line.endswith("| 0.1 |"):
-            cells = [cell.strip() for cell in line.split(" | ")]
-            sections.setdefault(heading, {})[cells[0].strip("|` ")] = cells[2]
-    return sections
+def test_the_reference_is_written_from_the_settings():
+    """Keys, types, what is allowed and defaults; after a change, `python -m tools.reference`."""
+    page = REFERENCE.read_text()
+    assert page == configuration(page)
+    assert "| ? |" not in page, "a key whose meaning nobody has told"
 
 
-def shown_default(field):  # noqa: PLR0911 - a table of forms
-    """A default as the reference shows it."""
-    default = None if field.required else field.default
-    if field.default_factory is not msgspec.NODEFAULT:
-        default = field.default_factory()
-    match default:
-        case None if field.required:
-            return "required"
-        case None:
-            return "not set"
-        case msgspec.Struct() | (msgspec.Struct(),):
-            return "see below"
-        case () | {}:
-            return "none"
-        case "":
-            return "the only one"
-        case bool():
-            return f"`{str(default).lower()}`"
-        case timedelta():
-            return f"`{duration_text(default)}`"
-        case tuple():
-            return ", ".join(f"`{item}`" for item in default)
-        case _:
-            return f"`{default}`"
+def test_a_new_key_comes_into_the_reference_with_what_its_struct_says():
+    page = REFERENCE.read_text()
+    (row,) = [line for line in page.splitlines() if line.startswith("| `proxy-protocol` |")]
+    told = (
+        "Connections of trusted proxies begin with a PROXY header (version 1 or 2); no others do."
+    )
+    made = configuration(page.replace(row + "\n", ""))
+    assert f"| `proxy-protocol` | `true`, `false` | `false` | {told} | 0.1 |\n" in made
 
 
-def sections_of(kind, heading=""):
-    """Heading -> struct, of this section and those inside it."""
-    words = [word for word, each in CONFIGURATIONS.items() if each is kind][:1]
-    yield "` of `".join([heading or "Top level", *words]), kind
-    for field in fields(kind):
-        for inner in msgspec_structs(field.type):
-            many = "[]" if getattr(field.type, "__origin__", None) is tuple else ""
-            name = f"{heading}.{field.encode_name}" if heading else field.encode_name
-            yield from sections_of(inner, name + many)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("| `threads` | 1 to 256 | `32` |", "| `threads` | 1 to 255 | `32` |"),
+        ("| `threads` | 1 to 256 | `32` |", "| `threads` | 1 to 256 | `31` |"),
+        ("`stdout`, `file`, `journald` | `stderr` |", "`stdout`, `file` | `stderr` |"),
+        ("| `max-conn` |", "| `max-connections` |"),
+    ],
+)
+def test_a_reference_that_says_something_else_is_found(before, after):
+    page = REFERENCE.read_text()
+    wrong = page.replace(before, after, 1)
+    assert page != wrong != configuration(wrong)
 
 
-def test_the_reference_tells_every_key_and_its_default():
-    expected = {
-        heading: {f.encode_name: shown_default(f) for f in fields(kind) if f.name != "source"}
-        for heading, kind in sections_of(Settings)
-    }
-    assert rows_of_the_reference() == expected
+def test_a_section_without_a_table_is_named():
+    page = REFERENCE.read_text()
+    head, _, rest = page.partition("## `retention`\n")
+    with pytest.raises(KeyError, match="retention"):
+        configuration(head + rest.partition("\n## ")[2])
 
 
 def test_the_shortest_example_of_the_reference_is_in_order(tmp_path):
