@@ -18,15 +18,13 @@ from typing import Any
 from waitress.channel import HTTPChannel  # type: ignore[import-untyped] # waitress carries no types
 
 from certeasy.log import logger
-from certeasy.serve.limits import Phase
+from certeasy.serve.limits import LINGER_BYTES, Phase
 from certeasy.serve.proxy_header import Ahead
 from certeasy.serve.requests import Request
 from certeasy.serve.responses import Answer, Refusal
 
 NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 """No failure: the socket has nothing to give, or no room to take."""
-
-DISCARD_BYTES = 65536
 
 
 class Channel(HTTPChannel):  # type: ignore[misc] # waitress carries no types
@@ -51,6 +49,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress carries no types
         self.heard = False
         self.linger_after_answer = False
         self.lingering = False
+        self.discarded = 0
         self.origin: str | None = None
         self.ahead: Ahead | None = None
         """What a proxy has to say before anything else; None: it has, or there is none."""
@@ -150,6 +149,10 @@ class Channel(HTTPChannel):  # type: ignore[misc] # waitress carries no types
             self.handle_close()
         elif not self.lingering:
             self.received(data)
+        else:
+            self.discarded += len(data)
+            if self.discarded > LINGER_BYTES:
+                self.handle_close()
 
     def handle_write(self) -> None:
         """Send what waits; when a refusal has left, hear the client out before closing."""

@@ -23,6 +23,9 @@ SMALL_BODY = 64 * 1024
 LINGER = 2.0
 """Seconds for which a refused client may go on sending, so that it gets to read why."""
 
+LINGER_BYTES = 16 << 20
+"""And so much of it: as large as the largest body that can be allowed."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one listener; every one of them works when left alone.

@@ -4,7 +4,9 @@ A request whose end two parties could see in different places is refused, becaus
 it could smuggle a second one (RFC 9112 section 6.1). Whatever the parser cannot read becomes a
 400; left alone, some of it (a length of 5,000 digits, an unclosed bracket in the URI) raises out
 of the parser and ends the connection without an answer. A body for which there is no room among
-all others (`bodies`) is refused as soon as that is known.
+all others (`bodies`) is refused as soon as that is known. So is one in chunks whose sizes stand in
+long lines, or that has a long trailer: with each piece that comes, the parser reads such a line
+from its beginning, and a client that sends it byte by byte would keep the loop busy.
 """
 
 from typing import Any
@@ -13,9 +15,16 @@ from waitress.parser import (  # type: ignore[import-untyped] # waitress carries
     HTTPRequestParser,
     ParsingError,
 )
+from waitress.receiver import (  # type: ignore[import-untyped] # waitress carries no types
+    ChunkedReceiver,
+)
 from waitress.utilities import (  # type: ignore[import-untyped] # waitress carries no types
+    BadRequest,
     Error,
 )
+
+MAX_CHUNK_LINE_BYTES = 4096
+"""Of the line with a chunk's size and extensions, and of all trailers, while they are not whole."""
 
 
 class NoRoom(Error):  # type: ignore[misc] # waitress carries no types
@@ -37,14 +46,27 @@ class Request(HTTPRequestParser):  # type: ignore[misc] # waitress carries no ty
     def received(self, data: bytes) -> int:
         """Take bytes of this request and return how many were its own."""
         taken: int = super().received(data)
-        if self.body_rcv is not None and self.error is None and not self._finds_room():
-            self.error = NoRoom("no room")
-            self.completed = True
-            self.close()
+        if self.body_rcv is not None and self.error is None:
+            if not self._finds_room():
+                self._refuse(NoRoom("no room"))
+            elif self._awaits_a_long_line():
+                size = MAX_CHUNK_LINE_BYTES
+                self._refuse(BadRequest(f"a chunk's line or trailer has more than {size} bytes"))
         if self.completed:
             # "100 Continue" would reopen a request that is refused, or that has no body.
             self.expect_continue = False
         return taken
+
+    def _refuse(self, error: Error) -> None:
+        self.error = error
+        self.completed = True
+        self.close()
+
+    def _awaits_a_long_line(self) -> bool:
+        receiver = self.body_rcv
+        if self.completed or not isinstance(receiver, ChunkedReceiver):
+            return False
+        return len(receiver.control_line) + len(receiver.trailer) > MAX_CHUNK_LINE_BYTES
 
     def _finds_room(self) -> bool:
         size = self.body_bytes_received
