@@ -15,7 +15,7 @@ from rich.console import Console
 
 from certeasy import config, log
 from certeasy.cli import demo_folder
-from certeasy.cli.demo_folder import LISTEN, ZONE, DemoFailed, Folder
+from certeasy.cli.demo_folder import LISTEN, ZONE, DemoFailed, Folder, own_ca
 from certeasy.cli.demo_screen import Screen
 from certeasy.cli.options import fail
 from certeasy.clock import SystemClock
@@ -101,7 +101,7 @@ def demo(workdir: Path | None, once: bool, listen: str | None, name: str) -> Non
     failed; 2 for a wrong command line.
     """
     ids = RandomIds(SystemClock())
-    show(lambda: demo_folder.prepare(workdir, listen, ids), name, once=once)
+    show(lambda: own_ca(demo_folder.prepare(workdir, listen, ids)), name, once=once)
 
 
 def show(

@@ -6,6 +6,7 @@ and a second demo goes on where the first one stopped, with the same CA and the 
 
 import errno
 import os
+import shlex
 import socket
 import tempfile
 from ipaddress import ip_address
@@ -157,6 +158,17 @@ def prepare(path: Path | None, listen: str | None, ids: Ids) -> Folder:
     folder = Folder(path, _load(path), kept_from_before=known)
     if known:
         _check(folder, listen)
+    return folder
+
+
+def own_ca(folder: Folder) -> Folder:
+    """Return the folder, whose demo needs no CA but the server's own. Raises DemoFailed."""
+    if any(authority.adcs is not None for authority in folder.settings.authorities):
+        path = shlex.quote(str(folder.path))
+        raise DemoFailed(
+            f"{folder.config_file} is of the demo with a simulated Windows CA, which runs from a"
+            f" checkout: python -m tools.adcs_sim.demo --workdir {path}; or name another --workdir"
+        )
     return folder
 
 

@@ -65,6 +65,11 @@ class Source(Protocol):
         """Take note that something answered turned out to be wrong; whether it is asked again."""
         ...
 
+    def wants(self, key: str, *, needed: bool) -> bool:
+        """Whether a question that few have to answer is asked: if it turned out to be `needed`, or
+        if there is an answer already."""
+        ...
+
     def sound(self) -> bool:
         """Whether nothing was found wrong so far that was not put right."""
         ...
@@ -142,6 +147,10 @@ class Terminal:
         self._complain(f"{key}: {wrong}")
         return True
 
+    def wants(self, key: str, *, needed: bool) -> bool:  # noqa: ARG002 - nothing is known before
+        """Nobody is asked what is not needed."""
+        return needed
+
     def _complain(self, wrong: str) -> None:
         self._console.print(Text(f"  {one_line(wrong)}", "red"), soft_wrap=True)
 
@@ -191,6 +200,10 @@ class Script:
         """Note what is wrong; a script is not asked again."""
         self._page.add(key, wrong)
         return False
+
+    def wants(self, key: str, *, needed: bool) -> bool:  # noqa: ARG002 - a script cannot be asked
+        """It may have said so."""
+        return key in self._answers
 
     def sound(self) -> bool:
         """Whether nothing was found wrong so far."""

@@ -10,6 +10,7 @@ from certeasy.cli.printing import program
 from certeasy.settings import Settings
 
 ELSEWHERE = "root.pem"
+NOT_OURS = "stands for a file that is not written here: the root, in PEM"
 
 
 def root_of(given: Given, settings: Settings) -> tuple[str, str]:
@@ -18,9 +19,12 @@ def root_of(given: Given, settings: Settings) -> tuple[str, str]:
         path = root_file(settings, given.one("authority.name"))
         return str(path), "the first start makes it; give it to each client"
     if given.one("tls.mode") == "pki":
-        return ELSEWHERE, f"the root, in PEM, of {given.one('authority.ca-name')}"
+        ca = given.one("authority.ca-name")
+        if file := given.one("authority.ca-certificates"):
+            return file, f"it has what {ca} is verified under; give it to each client"
+        return ELSEWHERE, f"{NOT_OURS}, of {ca}; machines of its domain trust it already"
     shown = given.one("tls.certificate") or "the certificate that the proxy shows"
-    return ELSEWHERE, f"the root, in PEM, under which {shown} was issued"
+    return ELSEWHERE, f"{NOT_OURS}, under which {shown} was issued"
 
 
 def trust_lines(root: str) -> Iterator[tuple[str, str]]:

@@ -33,7 +33,31 @@ from certeasy.settings.adcs import AdcsSettings
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fd00::/8")
 CREDENTIALS = {"kerberos": ("keytab", "password-file", "ccache"), "ntlm": ("password-file",)}
 """What an account can prove itself with, by the kind of authentication."""
-USUAL_PORT = 443
+USUAL_PORT, MAPPER_PORT = 443, "135"
+UNUSUAL = (
+    Question(
+        "authority.address",
+        "Address of the CA's machine",
+        (AdcsSettings, "address"),
+        hint="where the DNS does not know it; nothing: it does",
+        optional=True,
+    ),
+    Question(
+        "authority.endpoint-mapper-port",
+        "Port of its endpoint mapper",
+        (AdcsSettings, "endpoint_mapper_port"),
+        hint="another than 135 is for labs",
+        default=(MAPPER_PORT,),
+    ),
+    Question(
+        "authority.ca-certificates",
+        "File with the CA's certificate and those above, PEM",
+        (AdcsSettings, "ca_certificates"),
+        hint="nothing: the CA is asked for them",
+        optional=True,
+    ),
+)
+"""What is asked where a CA does not answer. A script may say it in any case."""
 NOW, FIRST_START = "now", "first-start"
 
 
@@ -297,6 +321,7 @@ class Wizard:
         )
         if self.given.one("authority.auth") != "sspi":
             self._account()
+        self._unusual(needed=False)
         self._template()
 
     def _account(self) -> None:
@@ -339,15 +364,25 @@ class Wizard:
             )
         )
 
+    def _unusual(self, *, needed: bool) -> bool:
+        """Ask what few CAs need; whether something was answered."""
+        new = [each for each in UNUSUAL if each.key not in self.given.words]
+        asked = [each for each in new if self._source.wants(each.key, needed=needed)]
+        return [self._ask(each) for each in asked] != [each.default for each in asked]
+
     def _template(self) -> None:
         """Ask for the template, with those that the CA offers to choose from."""
-        if not self._offline and self._source.sound():
+        looking = not self._offline and self._source.sound()
+        while looking:
+            looking = False
             try:
                 names = looks.published(self._adcs_settings())
                 said = ", ".join(one_line(name[:64]) for name in names) or "none"
             except Unusable as error:
                 said = f"not known: {error}"
+                looking = True
             self._tell(f"templates that the CA offers: {said}")
+            looking = looking and self._unusual(needed=True)
         self._ask(
             Question(
                 "authority.certificate-template",
@@ -365,6 +400,8 @@ class Wizard:
             ca_name=given.one("authority.ca-name"),
             certificate_template="-",  # not chosen yet
             host=given.one("authority.host") or None,
+            address=given.one("authority.address") or None,
+            endpoint_mapper_port=int(given.one("authority.endpoint-mapper-port") or MAPPER_PORT),
             auth=given.one("authority.auth"),  # type: ignore[arg-type] # one of its words
             domain=given.one("authority.domain") or None,
             user=given.one("authority.user") or None,

@@ -135,7 +135,7 @@ def _authority(given: Given) -> Iterator[str]:
         yield "      # A CA inside this server, its key in the database: for labs alone."
         yield f"      common-name: {as_yaml(given.one('authority.common-name'))}"
         return
-    for key in ("ca-name", "host", "certificate-template", "auth", "domain", "user"):
+    for key in ("ca-name", "host", "address", "certificate-template", "auth", "domain", "user"):
         if word := given.one(f"authority.{key}"):
             yield f"      {key}: {as_yaml(word)}"
     for key in CREDENTIALS["kerberos"]:
@@ -144,6 +144,9 @@ def _authority(given: Given) -> Iterator[str]:
             yield f"      {key}: {scalar(word)}"
     if controllers := given.many("authority.domain-controllers"):
         yield f"      domain-controllers: {_list(controllers)}"
+    for key in ("endpoint-mapper-port", "ca-certificates"):
+        if word := given.one(f"authority.{key}"):
+            yield f"      {key}: {scalar(word)}"
 
 
 def _policy(given: Given) -> Iterator[str]:

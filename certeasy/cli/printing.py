@@ -41,7 +41,8 @@ def program() -> str:
     """Return how this program can be called again, from any folder."""
     called = Path(sys.argv[0])
     if called.suffix == ".py":
-        return f"{shlex.quote(sys.executable)} -m certeasy"
+        beside = shutil.which("certeasy", path=str(Path(sys.executable).parent))
+        return shlex.quote(beside) if beside else f"{shlex.quote(sys.executable)} -m certeasy"
     found = shutil.which("certeasy")
     if found and Path(found).absolute() == called.absolute():
         return "certeasy"

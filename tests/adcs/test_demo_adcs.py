@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certeasy.cli import group
 from tools.adcs_sim.database import Database
 
 
@@ -29,8 +31,13 @@ def test_the_demo_obtains_a_certificate_from_the_simulated_ca(tmp_path):
     database.close()
     assert "request      1 at windows-ca" in done.stdout
     assert "attribute    certeasyorder: " in done.stdout
+    assert done.stdout.count(f"{sys.executable} -m") == 1  # of the CA, which only a checkout has
     (port,) = re.findall(r"-m tools.adcs_sim .* --mapper-port (\d+)", done.stdout)
     assert f"endpoint-mapper-port: {port}" in (tmp_path / "demo/config.yml").read_text()
+    without = CliRunner().invoke(group, ["demo", "--workdir", str(tmp_path / "demo")])
+    assert without.exit_code == 1
+    told = f"python -m tools.adcs_sim.demo --workdir {tmp_path}/demo"
+    assert told in without.stderr
 
 
 def test_a_folder_of_another_demo_is_left_alone(tmp_path):

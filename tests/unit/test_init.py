@@ -356,6 +356,39 @@ def test_a_ca_that_cannot_be_used_yet_is_told_step_by_step_and_the_file_written(
     assert f"adcs check -f {tmp_path}/config.yml" in result.stdout
 
 
+def test_a_script_may_say_where_a_ca_is_that_no_dns_knows(tmp_path: Path):
+    (tmp_path / "ca.pem").write_bytes(make_server_certificate(tmp_path).read_bytes())
+    where = {
+        "address": "127.0.0.1",
+        "endpoint-mapper-port": 10135,
+        "ca-certificates": f"{tmp_path}/ca.pem",
+    }
+    answers = adcs(tmp_path, **where) | {"tls": {"mode": "pki"}}
+    saved = tmp_path / "saved.yml"
+    result = run(tmp_path, answers, "--offline", "--save-script", str(saved))
+    assert result.exit_code == 0, result.output
+    found = config.load(tmp_path / "config.yml").authorities[0].adcs
+    assert found is not None
+    assert (found.address, found.endpoint_mapper_port) == ("127.0.0.1", 10135)
+    assert found.ca_certificates == tmp_path / "ca.pem"
+    assert f"REQUESTS_CA_BUNDLE={tmp_path}/ca.pem" in result.stdout
+    again = run(tmp_path / "again", saved.read_text(), "--offline")
+    assert again.exit_code == 0, again.output
+
+
+def test_where_no_ca_answers_a_terminal_is_asked_for_what_few_cas_need(tmp_path: Path):
+    adcs(tmp_path)
+    typed = [*LAB_TYPED[:7], "adcs", "", "LAB-CA", "127.0.0.1", "ntlm", "lab.test", "svc-acme"]
+    typed += ["password-file", f"{tmp_path}/password", "127.0.0.1"]
+    typed += ["", "1", "", "AcmeServer", *LAB_TYPED[10:16], "proxy", "", ""]
+    result = types(*typed, folder=tmp_path)
+    assert result.exit_code == 3, result.output
+    assert result.stdout.count("templates that the CA offers: not known") == 2
+    found = config.load(tmp_path / "config.yml").authorities[0].adcs
+    assert found is not None
+    assert (found.address, found.endpoint_mapper_port, found.ca_certificates) == (None, 1, None)
+
+
 def test_offline_no_ca_is_asked(tmp_path: Path):
     result = run(tmp_path, adcs(tmp_path), "--offline")
     assert result.exit_code == 0, result.output
@@ -376,7 +409,7 @@ def test_a_ca_of_a_domain_can_issue_the_servers_own_certificate(tmp_path: Path):
     assert result.exit_code == 0, result.output
     bundle = config.load(tmp_path / "config.yml").tls_certificate_manager.bundles[0]
     assert (bundle.mode, bundle.authority) == ("pki", "corp")
-    assert "the root, in PEM, of LAB-CA" in result.stdout
+    assert "a file that is not written here: the root, in PEM, of LAB-CA" in result.stdout
 
 
 def test_sspi_asks_for_no_account(tmp_path: Path):

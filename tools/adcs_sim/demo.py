@@ -172,7 +172,10 @@ def begin(workdir: Path | None, listen: str | None) -> tuple[AdcsFolder, Machine
     made = demo_folder.prepare(workdir, listen, RandomIds(clock))
     folder = AdcsFolder(made.path, made.settings, made.kept_from_before)
     if made.kept_from_before and not folder.plan.mapper_port:
-        raise DemoFailed(f"{made.config_file} has no {AUTHORITY}: name another --workdir")
+        raise DemoFailed(
+            f"{made.config_file} has no {AUTHORITY}: 'certeasy demo' goes on with it, or name"
+            " another --workdir"
+        )
     try:
         machine = Machine(folder.plan, clock)
     except OSError as error:
