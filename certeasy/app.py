@@ -52,6 +52,8 @@ from certeasy.jobs.validation import Validation
 from certeasy.jobs.workers import Perform, Workers
 from certeasy.log import logger
 from certeasy.metrics import Gauge, Metrics, told
+from certeasy.notices import Notices, Sender, Trouble
+from certeasy.notices.overdue import overdue
 from certeasy.settings import AuthoritySettings, DnsProfile, EmbeddedSettings, Settings
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnavailable
@@ -114,6 +116,15 @@ class Application:
             self.metrics.role.labels(role).set_function(partial(self._has_role, role))
         self.admin = health.build(self.readiness, self._all_roots, self.metrics)
         self.on_stop: Callable[[str], None] = lambda _reason: None
+        self._away: str | None = None
+        self._notices = Notices(
+            settings.notices,
+            self._troubles,
+            self._sender,
+            self.clock,
+            self.ids,
+            self.metrics,
+        )
         self._closing = threading.Lock()
         self._closed = True  # nothing to close before `open` has succeeded
 
@@ -125,6 +136,14 @@ class Application:
         cannot be used, NoCertificate where a bundle has none. After any of these nothing is left
         open.
         """
+        try:
+            self._open()
+        except DatabaseUnavailable as error:
+            self._away = str(error)
+            self._notices.start()
+            raise
+
+    def _open(self) -> None:
         self.node = boot.open_node(self.settings, self.ids)
         doorway: local.Doorway | None = None
         try:
@@ -204,6 +223,7 @@ class Application:
         self.schedule.start()
         self._door = self._local_door(doorway)
         self.readiness.checks = self._checks()
+        self._notices.start()
         self._role = WRITER
         self._closed = False
 
@@ -244,6 +264,7 @@ class Application:
             self.metrics.authority_up.remove(name)
         self.settings, self.acme, self._office = settings, acme, office
         self._watch()
+        self._notices.use(settings.notices)
 
     def _refuse_open_orders(self, gone: Collection[str]) -> None:
         """An authority that has begun with orders is kept until they have their certificates."""
@@ -262,9 +283,11 @@ class Application:
         drain-timeout."""
         with self._closing:
             if self._closed:
+                self._notices.stop()
                 return True
             self._closed = True
         self._role = STOPPING
+        self._notices.stop()
         self.readiness.checks = {"node": lambda: "the node is stopping"}
         wait = self.settings.workers.drain_timeout.total_seconds()
         answered = self._door.close(wait)
@@ -281,6 +304,42 @@ class Application:
             authority.close()
         self.node.close()
         return drained
+
+    # -- who is told ---------------------------------------------------------------------------
+
+    def _sender(self) -> Sender:
+        node = self.node.identity.server_id if hasattr(self, "node") else ""
+        return Sender(self.settings.server.url[0], node)
+
+    def _troubles(self) -> Iterable[Trouble]:
+        """Yield what is wrong just now. A check that cannot be made is no trouble of its own."""
+        if self._role == STARTING:
+            if self._away is not None:
+                yield Trouble("database-gone", "", self._away)
+            return
+        own = self.own_certificates
+        checks: list[tuple[str, str, health.Check]] = [
+            ("database-gone", "", self._database_reason),
+            ("journal-stopped", "", self.node.journal.trouble),
+            ("journal-disk-low", "", self._low_disk),
+        ]
+        checks += [
+            ("authority-sick", name, partial(self._why_sick, name)) for name in self.authorities
+        ]
+        if self.settings.server.tls:
+            checks += [
+                ("own-certificate-failing", name, partial(own.failing, name))
+                for name in own.bundles
+            ]
+        for kind, subject, check in checks:
+            try:
+                why = check()
+            except Exception as error:  # noqa: BLE001 - of whatever kind: the others are looked at
+                log.debug("%s: the check itself failed: %s", kind, error)
+                continue
+            if why is not None:
+                yield Trouble(kind, subject, why)
+        yield from overdue(self.counts.overdue)
 
     # -- the parts -----------------------------------------------------------------------------
 
@@ -579,8 +638,12 @@ class Application:
         )
 
     def _sickness(self, authority: str) -> str | None:
+        why = self._why_sick(authority)
+        return None if why is None else f"cannot be used: {why}"
+
+    def _why_sick(self, authority: str) -> str | None:
         sickness = self.breakers.sickness(authority)
-        return None if sickness is None else f"cannot be used: {sickness.reason}"
+        return None if sickness is None else sickness.reason
 
     def _database_reason(self) -> str | None:
         try:

@@ -28,7 +28,7 @@ from prometheus_client import (
 
 from certeasy import __version__
 
-__all__ = ["CONTENT_TYPE", "Gauge", "Metrics", "told"]
+__all__ = ["CONTENT_TYPE", "Counter", "Gauge", "Metrics", "told"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -252,6 +252,14 @@ class Metrics:
             "certeasy_tls_renewal_failing",
             "1 while the server's own certificate is due and cannot be renewed, by bundle",
             ["bundle"],
+            registry=made,
+        )
+        # -- notices ----------------------------------------------------------------------------
+        self.notices = Counter(
+            "certeasy_notices_total",
+            "Notices to people, by channel (webhook, smtp) and outcome: sent, failed, dropped (too"
+            " many waited)",
+            ["channel", "outcome"],
             registry=made,
         )
         ProcessCollector(registry=made)

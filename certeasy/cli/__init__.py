@@ -39,6 +39,7 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
     ),
     "certs": ("certeasy.cli.certs", "certs", "List, show, export and revoke certificates."),
     "accounts": ("certeasy.cli.accounts", "accounts", "List, show and close ACME accounts."),
+    "notices": ("certeasy.cli.notices", "notices", "Tell people what goes wrong: try it."),
     "journal": (
         "certeasy.cli.journal",
         "journal",

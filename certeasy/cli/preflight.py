@@ -17,6 +17,7 @@ from certeasy.settings import (
     AuthoritySettings,
     DatabaseSettings,
     EmbeddedSettings,
+    NoticesSettings,
     Settings,
     TlsBundle,
 )
@@ -36,9 +37,27 @@ def check(settings: Settings, page: Page) -> None:
         _check_files(settings, page)
     for key, authority in _entries(page, "authorities", settings.authorities):
         _check_authority(page, f"{key}.configuration", authority)
+    if page.sound("notices"):
+        _check_notices(settings.notices, page)
     bundles = settings.tls_certificate_manager.bundles if settings.server.tls else ()
     for key, bundle in _entries(page, "tls-certificate-manager.bundles", bundles):
         _check_bundle(page, key, bundle)
+
+
+def _check_notices(notices: NoticesSettings, page: Page) -> None:
+    """The secrets of who is told are private, and there are roots in the files of roots."""
+    webhook, smtp = notices.webhook, notices.smtp
+    for key, file in (
+        ("notices.webhook.secret-file", webhook and webhook.secret_file),
+        ("notices.smtp.password-file", smtp and smtp.password_file),
+    ):
+        if file is not None:
+            _check_secret(page, key, key.rpartition(".")[2], file)
+    for key, file in (
+        ("notices.webhook.ca-file", webhook and webhook.ca_file),
+        ("notices.smtp.ca-file", smtp and smtp.ca_file),
+    ):
+        _check_certificates(page, key, file)
 
 
 def _entries(page: Page, key: str, entries: tuple[T, ...]) -> Iterator[tuple[str, T]]:

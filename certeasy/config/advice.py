@@ -11,6 +11,7 @@ from certeasy.settings import (
     IpPolicy,
     IssuancePolicy,
     LogSettings,
+    NoticesSettings,
     RenewalInfoSettings,
     Settings,
 )
@@ -35,7 +36,19 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_longer(settings),
         *_validating(settings),
         *_renewing(settings.renewal_info),
+        *_telling(settings.notices),
     )
+
+
+def _telling(notices: NoticesSettings) -> Iterator[str]:
+    """Yield what is notable about notices."""
+    webhook, smtp = notices.webhook, notices.smtp
+    if notices != NoticesSettings() and webhook is None and smtp is None:
+        yield "notices has neither webhook nor smtp: nobody is told"
+    if webhook is not None and webhook.url.startswith("http:"):
+        yield "notices.webhook.url is http: whoever is on the way reads the notices, and the URL"
+    if smtp is not None and smtp.security == "none":
+        yield "notices.smtp.security is none: whoever is on the way reads the notices"
 
 
 def _renewing(info: RenewalInfoSettings) -> Iterator[str]:

@@ -21,6 +21,7 @@ from certeasy.settings import (
     DnsZone,
     EmbeddedSettings,
     IssuancePolicy,
+    NoticesSettings,
     PolicyBinding,
     Settings,
     TlsBundle,
@@ -37,6 +38,7 @@ BUNDLES = "tls-certificate-manager.bundles"
 
 _LONGEST_WAIT = timedelta(seconds=60)
 _MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _MOST_TAGS = 16
 _MOST_IDENTITIES = 10
@@ -69,6 +71,7 @@ def check(settings: Settings, page: Page) -> None:
     _times(settings, page)
     _renewal_info(settings, page)
     _retention(settings, page)
+    _notices(settings.notices, page)
     _database(settings, page)
     _files(settings, page)
     _bundles(settings, page)
@@ -145,6 +148,30 @@ def _retention(settings: Settings, page: Page) -> None:
                 + (f" ({duration_text(least)})" if least is lifetime else ""),
             )
             return
+
+
+def _notices(notices: NoticesSettings, page: Page) -> None:
+    """People are not told too often; a password is sent to nobody but the server it is for."""
+    if not page.sound("notices"):
+        return
+    if notices.repeat < _DAY:
+        what = f"{duration_text(notices.repeat)} is shorter than 24h: nobody reads the tenth"
+        page.add("notices.repeat", what)
+    if notices.after > _HOUR:
+        page.add("notices.after", f"{duration_text(notices.after)} is longer than 1h")
+    for key, found in (("webhook", notices.webhook), ("smtp", notices.smtp)):
+        if found is not None and found.timeout > _MINUTE:
+            what = f"{duration_text(found.timeout)} is longer than 1m"
+            page.add(f"notices.{key}.timeout", what)
+    smtp = notices.smtp
+    if smtp is None:
+        return
+    if (smtp.user is None) != (smtp.password_file is None):
+        missing = "user" if smtp.user is None else "password-file"
+        page.add(f"notices.smtp.{missing}", "is missing: user and password-file go together")
+    elif smtp.user is not None and smtp.security == "none":
+        what = "has no meaning with security: none: the password would be sent in clear"
+        page.add("notices.smtp.user", what)
 
 
 def _renewal_info(settings: Settings, page: Page) -> None:

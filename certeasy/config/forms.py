@@ -20,6 +20,7 @@ CONFIGDIR = "%CONFIGDIR%"
 DNS_PORT = 53
 LAST_PORT = 65535
 LONGEST_TAG = 255
+LONGEST_MAILBOX = 254
 SERVICES: tuple[str, ...] = get_args(Service)
 
 _UNITS = {
@@ -40,6 +41,11 @@ _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
 _DS = re.compile(
     "[0-9]{1,5} [0-9]{1,3} (1 [0-9a-f]{40}|2 [0-9a-f]{64}|4 [0-9a-f]{96})",
     re.ASCII | re.IGNORECASE,
+)
+_VISIBLE = re.compile(r"[!-~]+")
+# Printable ASCII without what has a meaning in a header or an SMTP command.
+_MAILBOX = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?"
 )
 _TAG = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,31}", re.ASCII)
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,19})){1,20}", re.ASCII)
@@ -251,6 +257,28 @@ def web_url(text: str) -> str:
         raise ValueError("is not a URL such as https://www.corp.example/acme")
     if _NOT_IN_A_LINK.intersection(text):
         raise ValueError("has a comma, quote or angle bracket, which a Link header cannot carry")
+    return text
+
+
+def endpoint(text: str) -> str:
+    """Return the URL of what answers programs; with a path and a query, without a user."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("is not a URL such as https://hooks.corp.example/certeasy") from None
+    if parts.scheme not in ("http", "https") or not host or not _VISIBLE.fullmatch(text):
+        raise ValueError("is not a URL such as https://hooks.corp.example/certeasy")
+    if parts.username is not None or parts.fragment or port == 0:
+        raise ValueError("has a user name, a fragment or no port, which it cannot have")
+    machine(host)
+    return text
+
+
+def mail_address(text: str) -> str:
+    """Return the address of a mailbox, without a name in front."""
+    if not _MAILBOX.fullmatch(text) or len(text) > LONGEST_MAILBOX:
+        raise ValueError("is not the address of a mailbox, such as pki@corp.example")
     return text
 
 

@@ -15,7 +15,9 @@ MOST = 100
 """So many mistakes are told; a file with more is no configuration."""
 
 _SHOWN = 60
-_SECRET_KEY = re.compile(r"(password|secret|token|dsn|private|hmac)(\[\d+\])?$", re.IGNORECASE)
+_SECRET_KEY = re.compile(
+    r"(password|secret|token|dsn|private|hmac|webhook\.url)(\[\d+\])?$", re.IGNORECASE
+)
 _SECRET_TEXT = re.compile(r"-----BEGIN|://[^/\s]*@|password=|pwd=|secret=|token=", re.IGNORECASE)
 
 

@@ -30,7 +30,8 @@ from certeasy.settings import (
 _LONGEST_KEY = 100
 # Lists that mean nothing when they are empty, or something other than it seems.
 _NEVER_EMPTY = frozenset(
-    "url hosts suffixes zones allowed_algorithms allowed_ec_curves challenges authorities".split()
+    "url hosts suffixes zones allowed_algorithms allowed_ec_curves challenges authorities"
+    " to kinds".split()
 )
 _NO_KEY = (Settings, "source")
 _BY_TYPE = (AuthoritySettings, "configuration")

@@ -3,12 +3,13 @@
 import re
 from datetime import timedelta
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec.structs import fields
 
 from certeasy.config.forms import duration_text
-from certeasy.settings import Settings
+from certeasy.settings import Settings, WebhookSettings
 
 HIDDEN = "(secret)"
 
@@ -40,6 +41,10 @@ def _section(section: msgspec.Struct) -> dict[str, Plain]:
         value = getattr(section, field.name)
         if value is not None:
             shown[field.encode_name] = HIDDEN if _SECRET.search(field.name) else _plain(value)
+    if isinstance(section, WebhookSettings):
+        # Where it leads to may be told; many services have a secret in the rest.
+        parts = urlsplit(section.url)
+        shown["url"] = f"{parts.scheme}://{parts.netloc}/{HIDDEN}"
     return shown
 
 

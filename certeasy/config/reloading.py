@@ -20,8 +20,10 @@ RELOADED = (
     "policy_bindings",
     "profiles",
     "default_profile",
+    "notices",
 )
-"""What a running node reads again: what is issued, by whom, and to whom; what is logged."""
+"""What a running node reads again: what is issued, by whom, and to whom; what is logged; who is
+told."""
 
 
 def taken_over(used: Settings, found: Settings, page: Page) -> tuple[Settings, tuple[str, ...]]:

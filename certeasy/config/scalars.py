@@ -28,7 +28,9 @@ from certeasy.settings import (
     NameRules,
     RenewalInfoSettings,
     ServerSettings,
+    SmtpSettings,
     TlsBundle,
+    WebhookSettings,
 )
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 
@@ -70,6 +72,10 @@ FORMS: Mapping[Place, Form] = {
     (CsrRules, "allowed_extra_eku"): forms.eku,
     (CsrRules, "ignored_eku"): forms.eku,
     (RenewalInfoSettings, "explanation_url"): forms.web_url,
+    (WebhookSettings, "url"): forms.endpoint,
+    (SmtpSettings, "host"): forms.machine,
+    (SmtpSettings, "sender"): forms.mail_address,
+    (SmtpSettings, "to"): forms.mail_address,
     (AdcsSettings, "ca_name"): forms.ca_name,
     (AdcsSettings, "certificate_template"): forms.rpc_word,
     (AdcsSettings, "host"): forms.machine,

@@ -14,9 +14,9 @@ from datetime import timedelta
 from fractions import Fraction
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr, replace
 
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
@@ -144,6 +144,7 @@ Service = Literal[
     "journal",
     "main",
     "node",
+    "notices",
     "probe",
     "refusals",
     "restore",
@@ -254,6 +255,61 @@ class DnsProfile(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"
     """Whether CAA records are looked at (soft), and obeyed (strict)."""
     http_01_port: Port = 80
     tls_alpn_01_port: Port = 443
+
+
+NoticeKind = Literal[
+    "authority-sick",
+    "certificate-overdue",
+    "database-gone",
+    "journal-disk-low",
+    "journal-stopped",
+    "own-certificate-failing",
+]
+"""What people are told of."""
+NOTICE_KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
+
+
+class WebhookSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Whoever takes notices by HTTP."""
+
+    url: str
+    """Where they are posted to. Many services have a secret in it: only its host is ever shown."""
+    secret_file: Path | None = None
+    """A file (mode 0600) whose first line is the key that notices are signed with (HMAC)."""
+    ca_file: Path | None = None
+    """Roots (PEM) that are believed in place of the system's."""
+    timeout: timedelta = timedelta(seconds=10)
+
+
+class SmtpSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """The mail server that notices are handed to."""
+
+    host: str
+    sender: str = field(name="from")
+    to: tuple[str, ...]
+    port: Port | None = None
+    """None: 587 with starttls, 465 with tls, 25 with none."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str | None = None
+    password_file: Path | None = None
+    """A file (mode 0600) whose first line is the password."""
+    ca_file: Path | None = None
+    """Roots (PEM) that are believed in place of the system's."""
+    timeout: timedelta = timedelta(seconds=30)
+
+
+class NoticesSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Who is told when something goes wrong, and of what."""
+
+    webhook: WebhookSettings | None = None
+    smtp: SmtpSettings | None = None
+    kinds: tuple[NoticeKind, ...] = NOTICE_KINDS
+    after: timedelta = timedelta(minutes=2)
+    """What is over sooner is told to nobody; what comes back sooner was never over."""
+    repeat: timedelta = timedelta(hours=24)
+    """After so long, what still goes on is told again."""
+    resolved_ip_policy: IpPolicy = IpPolicy()
+    """Which addresses the names above may lead to."""
 
 
 class KeySettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -448,6 +504,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     policy_bindings: tuple[PolicyBinding, ...] = ()
     renewal_info: RenewalInfoSettings = RenewalInfoSettings()
     retention: RetentionSettings = RetentionSettings()
+    notices: NoticesSettings = NoticesSettings()
     profiles: tuple[CertificateProfile, ...] = ()
     default_profile: str | None = None
     """The profile of orders that name none; None: they fall under the first policy that fits."""

@@ -1,4 +1,5 @@
-"""One HTTP/1.1 GET over a connection to a stranger, who may answer anything, or nothing, for ever.
+"""One HTTP/1.1 request over a connection to a stranger, who may answer anything, or nothing, for
+ever.
 
 The standard client trusts its peer with time and memory; this one reads little, and bounds all of
 it: the head, the body, every line of a chunked body, and the time in which the whole answer must
@@ -45,13 +46,23 @@ class Unanswered(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """An HTTP answer, as far as it matters. A body of more than MAX_BODY bytes was `cut`."""
+    """An HTTP answer. A body of more bytes than were wanted was `cut`; `headers` are by lower-case
+    name."""
 
     status: int
     body: bytes
-    location: str = ""
-    encoding: str = ""
+    headers: dict[str, str] = {}
     cut: bool = False
+
+    @property
+    def location(self) -> str:
+        """Where it leads on."""
+        return self.headers.get("location", "")
+
+    @property
+    def encoding(self) -> str:
+        """What was done to the body."""
+        return self.headers.get("content-encoding", "")
 
 
 class Deadline:
@@ -78,10 +89,20 @@ def get(connection: socket.socket, host: str, target: str, deadline: Deadline) -
         f"GET {target} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: certeasy\r\nAccept: */*\r\n"
         "Accept-Encoding: identity\r\nConnection: close\r\n\r\n"
     )
-    reader = _Reader(connection, deadline)
+    return exchange(connection, request.encode("ascii"), deadline)
+
+
+def exchange(
+    connection: socket.socket, request: bytes, deadline: Deadline, most: int = MAX_BODY
+) -> Answer:
+    """Send a request as it is, and return the answer with at most so many bytes of its body.
+
+    The request says `Connection: close`, and is not for HEAD. Raises Unanswered.
+    """
+    reader = _Reader(connection, deadline, most)
     try:
         connection.settimeout(deadline.left())
-        connection.sendall(request.encode("ascii"))
+        connection.sendall(request)
         return _answer(reader)
     except TimeoutError:
         raise _late(reader.received) from None
@@ -126,9 +147,11 @@ def is_text(data: bytes) -> bool:
 class _Reader:
     """The bytes a peer sends, buffered, never waited for beyond the deadline."""
 
-    def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
+    def __init__(self, connection: socket.socket, deadline: Deadline, most: int) -> None:
         self._connection = connection
         self._deadline = deadline
+        self.most = most
+        """Bytes of a body that are wanted."""
         self.buffer = b""
         self.received = 0
 
@@ -168,13 +191,8 @@ def _answer(reader: _Reader) -> Answer:
         status, headers = _head(reader)
         if status >= OK:
             body, cut = _body(reader, status, headers)
-            return Answer(
-                status=status,
-                body=body,
-                location=headers.get(b"location", b"").decode("latin-1"),
-                encoding=headers.get(b"content-encoding", b"").decode("latin-1"),
-                cut=cut,
-            )
+            named = {name.decode(): value.decode("latin-1") for name, value in headers.items()}
+            return Answer(status, body, named, cut)
     raise Unanswered(Problem.INCORRECT_RESPONSE, f"sent {MAX_INTERIM} interim answers and no other")
 
 
@@ -226,13 +244,13 @@ def _body(reader: _Reader, status: int, headers: dict[bytes, bytes]) -> tuple[by
         return _until_the_end(reader)
     if not length.isdigit() or len(length) > len(str(2**63)):
         raise _garbage("sent a broken content-length")
-    return reader.exactly(min(int(length), MAX_BODY)), int(length) > MAX_BODY
+    return reader.exactly(min(int(length), reader.most)), int(length) > reader.most
 
 
 def _until_the_end(reader: _Reader) -> tuple[bytes, bool]:
-    while len(reader.buffer) <= MAX_BODY and reader.more():
+    while len(reader.buffer) <= reader.most and reader.more():
         pass
-    return reader.take(MAX_BODY), bool(reader.buffer)
+    return reader.take(reader.most), bool(reader.buffer)
 
 
 def _chunked(reader: _Reader) -> tuple[bytes, bool]:
@@ -246,8 +264,8 @@ def _chunked(reader: _Reader) -> tuple[bytes, bool]:
         length = int(size[1], 16)
         if length == 0:
             return bytes(body), False
-        if len(body) + length > MAX_BODY:
-            body += reader.exactly(MAX_BODY - len(body))
+        if len(body) + length > reader.most:
+            body += reader.exactly(reader.most - len(body))
             return bytes(body), True
         body += reader.exactly(length)
         if reader.line():

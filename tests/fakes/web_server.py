@@ -8,6 +8,7 @@ After the last one the connection is closed. `tls` is a server context to speak 
 """
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -36,6 +37,8 @@ class WebServer:
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[bytes] = []
         """Every request so far: its line and header, as it came."""
+        self.bodies: list[bytes] = []
+        """What came behind each of them, as long as its Content-Length says."""
         self._closing = threading.Event()
         self._connections: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, name="web-server")]
@@ -98,7 +101,14 @@ class WebServer:
             if not data:
                 return
             request += data
-        self.requests.append(request)
+        head, _, body = request.partition(b"\r\n\r\n")
+        announced = re.search(rb"(?i)\r\ncontent-length: *([0-9]+)", head)
+        while announced and len(body) < int(announced[1]):
+            if not (data := connection.recv(4096)):
+                return
+            body += data
+        self.bodies.append(body)
+        self.requests.append(head + b"\r\n\r\n")
         for piece in self._answer(request):
             if self._closing.is_set():
                 return

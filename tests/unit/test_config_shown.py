@@ -39,6 +39,10 @@ def test_good_settings_are_warned_about_the_embedded_ca_alone(tmp_path):
         ("admin", "{listen: 127.0.0.1:0}", "admin.listen has port 0"),
         ("logs", "{level: off}", "logs.level is off"),
         ("logs", "{file: /var/log/x}", "logs.file is not used: logs.output is stderr"),
+        ("notices", "{repeat: 48h}", "neither webhook nor smtp: nobody is told"),
+        ("notices", "{webhook: {url: 'http://hooks.test/x'}}", "url is http: whoever is on"),
+        ("notices", "{smtp: {host: localhost, from: c@a.test, to: [p@a.test], security: none}}",
+         "notices.smtp.security is none"),
         ("renewal_info", "{lifetime-fraction: .95}", "lifetime-fraction is 19/20: little time"),
         ("audit", "{min-free-bytes: 65536}", "less than one batch"),
         ("authorities", "[{name: ca, type: fake}]", "not for production"),
@@ -58,6 +62,16 @@ def test_good_settings_are_warned_about_the_embedded_ca_alone(tmp_path):
 def test_what_is_notable_is_warned_of(tmp_path, section, text, warning):
     given = warnings(load(a_config(tmp_path, **{section: text})))
     assert any(warning in line for line in given), given
+
+
+def test_of_a_webhook_s_url_only_the_host_is_shown(tmp_path):
+    url = "https://hooks.corp.test:8443/services/T0/s3cret?key=s3cret"
+    path = a_config(tmp_path, notices=f"{{webhook: {{url: '{url}', secret-file: /etc/hook}}}}")
+    settings = load(path)
+    assert settings.notices.webhook.url == url
+    shown = redacted(settings)["notices"]["webhook"]
+    assert shown["url"] == "https://hooks.corp.test:8443/(secret)"
+    assert "s3cret" not in str(redacted(settings)) + " ".join(warnings(settings))
 
 
 @pytest.mark.parametrize(
@@ -187,6 +201,9 @@ def test_the_redacted_settings_are_a_configuration_again(tmp_path):
     shown = redacted(settings)
     for authority in shown["authorities"]:
         del authority["configuration"]["key"]["size"]  # only for rsa keys may it be written
+    shown["notices"]["webhook"]["url"] = (
+        settings.notices.webhook.url
+    )  # of it only the host is shown
     again = load(a_file(tmp_path, yaml.safe_dump(shown)))
     assert replace(again, source=None) == replace(settings, source=None)
 

@@ -186,3 +186,25 @@ def test_serve_tells_the_same_as_validate(tmp_path):
 def test_the_password_of_a_database_can_be_read(tmp_path):
     database = '{driver: postgres, dsn: "postgresql://u@h/d", password-file: "%CONFIGDIR%/no"}'
     assert told(validate(a_config(tmp_path, database=database))) == ["database.password-file"]
+
+
+NOTICES = """{{webhook: {{url: 'https://hooks.corp.test/', secret-file: "%CONFIGDIR%/{}"}},
+    smtp: {{host: mail.corp.test, from: c@corp.test, to: [p@corp.test], user: c,
+    password-file: "%CONFIGDIR%/secret", ca-file: "%CONFIGDIR%/{}"}}}}"""
+
+
+def test_what_notices_need_on_the_disk_is_looked_at(tmp_path):
+    make_server_certificate(tmp_path)
+    secret = tmp_path / "secret"
+    secret.write_text("geheim")
+    secret.chmod(0o600)
+    result = validate(a_config(tmp_path, notices=NOTICES.format("secret", "root.pem")))
+    assert result.exit_code == 0, result.output
+    secret.chmod(0o640)
+    result = validate(a_config(tmp_path, notices=NOTICES.format("nothing", "secret")))
+    told = result.output.splitlines()
+    assert result.exit_code == 1
+    assert any("notices.webhook.secret-file: secret-file" in line for line in told)
+    assert any("notices.smtp.password-file" in line and "mode 0640" in line for line in told)
+    assert any("notices.smtp.ca-file" in line and "no certificates in PEM" in line for line in told)
+    assert "geheim" not in result.output
