@@ -63,6 +63,17 @@ def test_secrets_below_run_credentials_are_loaded_by_systemd(tmp_path: Path):
     assert "LoadCredential" not in printed(tmp_path)
 
 
+def test_what_notices_are_sent_with_is_loaded_as_well(tmp_path: Path):
+    at = "/run/credentials/certeasy.service"
+    notices = (
+        f"{{webhook: {{url: 'https://hooks.corp.test/', secret-file: {at}/hook}}, smtp: {{host:"
+        f" mail.corp.test, from: c@corp.test, to: [p@corp.test], user: c,"
+        f" password-file: {at}/mail}}}}"
+    )
+    loaded = printed(tmp_path, notices=notices)["LoadCredential"]
+    assert [line.partition(":")[0] for line in loaded] == ["hook", "mail"]
+
+
 def test_a_path_with_a_space_and_a_percent_sign_is_one_word_as_it_is(tmp_path: Path):
     folder = tmp_path / "50% of it"
     folder.mkdir()
