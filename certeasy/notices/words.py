@@ -26,13 +26,13 @@ WORDS: Mapping[str, _Words] = {
         "the authority {subject} cannot be used: {why}",
         "the authority {subject} can be used again",
         "Orders wait for workers.authority-wait. /readyz has the authority's own words; 'certeasy"
-        " adcs check' tries every step to a CA of a domain.",
+        " adcs check -f config.yml' tries every step to a CA of a domain.",
     ),
     "certificate-overdue": _Words(
         "certificates were not renewed when they should have been: {why}",
         "no certificate is overdue any more: each was renewed or revoked, or has expired",
         "Look at the ACME client on these machines; 'certeasy certs list --status valid"
-        " --expiring-within 30d --not-replaced' lists all of them.",
+        " --expiring-within 30d --not-replaced -f config.yml' lists all of them.",
     ),
     "database-gone": _Words(
         "the database cannot be used: {why}",
