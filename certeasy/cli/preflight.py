@@ -46,18 +46,10 @@ def check(settings: Settings, page: Page) -> None:
 
 def _check_notices(notices: NoticesSettings, page: Page) -> None:
     """The secrets of who is told are private, and there are roots in the files of roots."""
-    webhook, smtp = notices.webhook, notices.smtp
-    for key, file in (
-        ("notices.webhook.secret-file", webhook and webhook.secret_file),
-        ("notices.smtp.password-file", smtp and smtp.password_file),
-    ):
-        if file is not None:
-            _check_secret(page, key, key.rpartition(".")[2], file)
-    for key, file in (
-        ("notices.webhook.ca-file", webhook and webhook.ca_file),
-        ("notices.smtp.ca-file", smtp and smtp.ca_file),
-    ):
-        _check_certificates(page, key, file)
+    for key, file in notices.secret_files.items():
+        _check_secret(page, f"notices.{key}", key.partition(".")[2], file)
+    for key, file in notices.ca_files.items():
+        _check_certificates(page, f"notices.{key}", file)
 
 
 def _entries(page: Page, key: str, entries: tuple[T, ...]) -> Iterator[tuple[str, T]]:

@@ -108,8 +108,7 @@ def _above(file: Path) -> list[PurePosixPath]:
 def _secrets(settings: Settings) -> Iterator[Path]:
     found: list[Path | None] = [settings.database.password_file, settings.secrets.key_file]
     found += [bundle.key for bundle in settings.tls_certificate_manager.bundles]
-    webhook, smtp = settings.notices.webhook, settings.notices.smtp
-    found += [webhook and webhook.secret_file, smtp and smtp.password_file]
+    found += settings.notices.secret_files.values()
     for authority in settings.authorities:
         if isinstance(how := authority.configuration, AdcsSettings):
             found += [how.password_file, how.keytab, how.ccache]

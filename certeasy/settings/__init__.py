@@ -311,6 +311,24 @@ class NoticesSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="k
     resolved_ip_policy: IpPolicy = IpPolicy()
     """Which addresses the names above may lead to."""
 
+    @property
+    def secret_files(self) -> dict[str, Path]:
+        """The files with secrets that are named here, by their keys."""
+        found = {
+            "webhook.secret-file": self.webhook.secret_file if self.webhook else None,
+            "smtp.password-file": self.smtp.password_file if self.smtp else None,
+        }
+        return {key: file for key, file in found.items() if file is not None}
+
+    @property
+    def ca_files(self) -> dict[str, Path]:
+        """The files with roots that are named here, by their keys."""
+        found = {
+            "webhook.ca-file": self.webhook.ca_file if self.webhook else None,
+            "smtp.ca-file": self.smtp.ca_file if self.smtp else None,
+        }
+        return {key: file for key, file in found.items() if file is not None}
+
 
 class KeySettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """A key to be made: `size` (bits) counts for rsa, `curve` for ecdsa."""
