@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from fractions import Fraction
 from ipaddress import ip_address
 
+from msgspec.structs import fields
+
 from certeasy.config.forms import duration_text
 from certeasy.settings import (
     AuthoritySettings,
@@ -17,12 +19,24 @@ from certeasy.settings import (
 )
 from certeasy.settings.adcs import AdcsSettings
 from certeasy.settings.challenges import DNS_CHALLENGES, HOST_CHALLENGES
+from certeasy.settings.limits import PER_ACCOUNT, PER_ADDRESS, RateLimiting
 from certeasy.settings.names import parse
 
 _HTTP_PORT = 80
 _HTTPS_PORT = 443
 _ONE_BATCH = 64 << 20
 _LATE = Fraction(9, 10)
+_REQUESTS_OF_AN_ORDER = 24
+_UNLIMITED = {
+    "global_": "an address may send any number of requests",
+    "abuse": "forged signatures and guessed ids are answered without end",
+    "account_creation": "an address may register any number of accounts",
+    "order_creation": "an account may place any number of orders",
+    "san_budget": "an account may order any number of names",
+    "duplicate_certificate": "the same certificate is issued without end",
+    "failed_validation": "an account may have a name validated without end",
+    "pending_authorizations": "an account may leave any number of authorizations open",
+}
 # Where connecting on a stranger's word does the most harm: this machine, and the place where
 # clouds keep the credentials of machines.
 _DELICATE = {"127.0.0.1": "this machine itself", "169.254.169.254": "link-local addresses"}
@@ -37,6 +51,7 @@ def warnings(settings: Settings) -> tuple[str, ...]:
         *_validating(settings),
         *_renewing(settings.renewal_info),
         *_telling(settings.notices),
+        *_limiting(settings.rate_limiting),
     )
 
 
@@ -57,6 +72,37 @@ def _renewing(info: RenewalInfoSettings) -> Iterator[str]:
         yield (
             f"renewal-info.lifetime-fraction is {info.lifetime_fraction}: little time is left for a"
             " renewal that fails at first"
+        )
+
+
+def _limiting(limits: RateLimiting) -> Iterator[str]:
+    """Yield every protection that is switched off, one line each, and what hinders good clients."""
+    if not limits.enabled:
+        yield (
+            "rate-limiting.enabled is false: there is no limit at all, and one client may take all"
+            " that this server and its authorities can do"
+        )
+        return
+    words = {each.name: each.encode_name for each in fields(limits)}
+    for name in (*PER_ADDRESS, *PER_ACCOUNT):
+        if not getattr(limits, name).enabled:
+            yield f"rate-limiting.{words[name]} is switched off: {_UNLIMITED[name]}"
+    for override in limits.overrides:
+        for name in PER_ACCOUNT:
+            if getattr(override, name).enabled is False and getattr(limits, name).enabled:
+                yield (
+                    f"rate-limiting.{words[name]} is switched off for accounts with the binding"
+                    f' "{override.binding}": {_UNLIMITED[name]}'
+                )
+    if any(network.prefixlen == 0 for network in limits.whitelist):
+        yield (
+            "rate-limiting.whitelist contains everybody: no address is held to limits on requests,"
+            " accounts and orders"
+        )
+    if limits.global_.enabled and limits.global_.burst < _REQUESTS_OF_AN_ORDER:
+        yield (
+            f"rate-limiting.global.burst is {limits.global_.burst}: some clients need"
+            f" {_REQUESTS_OF_AN_ORDER} requests in quick succession for one certificate"
         )
 
 

@@ -10,7 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from msgspec.structs import replace
+from msgspec import Struct
+from msgspec.structs import fields, replace
 
 from certeasy.config.forms import duration_text, is_address
 from certeasy.config.mistakes import Page, quoted
@@ -27,6 +28,7 @@ from certeasy.settings import (
     TlsBundle,
 )
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
+from certeasy.settings.limits import PER_ACCOUNT, PER_ADDRESS, RateLimiting
 from journal.segments import bounds_of
 
 PROFILES = "dns-validation-profiles"
@@ -35,11 +37,14 @@ POLICIES = "issuance-policies"
 BINDINGS = "policy-bindings"
 OFFERED = "profiles"
 BUNDLES = "tls-certificate-manager.bundles"
+LIMITS = "rate-limiting"
 
 _LONGEST_WAIT = timedelta(seconds=60)
+_SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
+_YEAR = timedelta(days=366)
 _MOST_TAGS = 16
 _MOST_IDENTITIES = 10
 _SHORTEST_SEGMENT = timedelta(minutes=1)
@@ -72,6 +77,7 @@ def check(settings: Settings, page: Page) -> None:
     _renewal_info(settings, page)
     _retention(settings, page)
     _notices(settings.notices, page)
+    _rate_limiting(settings.rate_limiting, page)
     _database(settings, page)
     _files(settings, page)
     _bundles(settings, page)
@@ -183,6 +189,27 @@ def _renewal_info(settings: Settings, page: Page) -> None:
     if not _MINUTE <= info.retry_after <= _DAY:
         what = f"{duration_text(info.retry_after)} is not between 1m and 24h; clients bound it so"
         page.add("renewal-info.retry-after", what)
+
+
+def _rate_limiting(limits: RateLimiting, page: Page) -> None:
+    """Windows are such as can be waited for, and each binding has one override."""
+    _windows(limits, (*PER_ADDRESS, *PER_ACCOUNT), LIMITS, page)
+    seen: set[str] = set()
+    for index, override in enumerate(limits.overrides):
+        key = f"{LIMITS}.overrides[{index}]"
+        _windows(override, PER_ACCOUNT, key, page)
+        if override.binding in seen:
+            page.add(f"{key}.binding", f"{quoted(override.binding)} has an override already")
+        seen.add(override.binding)
+
+
+def _windows(section: Struct, names: Iterable[str], key: str, page: Page) -> None:
+    words = {field.name: field.encode_name for field in fields(section)}
+    for name in names:
+        window = getattr(getattr(section, name), "window", None)
+        if window is not None and not _SECOND <= window <= _YEAR:
+            what = f"{duration_text(window)} is not between 1s and 366d"
+            page.add(f"{key}.{words[name]}.window", what)
 
 
 def _database(settings: Settings, page: Page) -> None:

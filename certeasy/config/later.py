@@ -33,7 +33,6 @@ _QUEUE = "is not needed: the queue is in the database, and workers are woken at 
 
 KEYS: Mapping[type[Struct], Mapping[str, str]] = {
     Settings: {
-        "rate-limiting": LATER,
         "license": LATER,
         "source": "is not a key; it stands for the file itself",
     },

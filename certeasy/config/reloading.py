@@ -18,12 +18,13 @@ RELOADED = (
     "authorities",
     "issuance_policies",
     "policy_bindings",
+    "rate_limiting",
     "profiles",
     "default_profile",
     "notices",
 )
-"""What a running node reads again: what is issued, by whom, and to whom; what is logged; who is
-told."""
+"""What a running node reads again: what is issued, by whom, to whom and how often; what is logged; who
+is told."""
 
 
 def taken_over(used: Settings, found: Settings, page: Page) -> tuple[Settings, tuple[str, ...]]:

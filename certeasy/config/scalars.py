@@ -33,6 +33,7 @@ from certeasy.settings import (
     WebhookSettings,
 )
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
+from certeasy.settings.limits import RateLimiting
 
 Place = tuple[type[Struct], str]
 """A struct and the name of one of its fields."""
@@ -76,6 +77,8 @@ FORMS: Mapping[Place, Form] = {
     (SmtpSettings, "host"): forms.machine,
     (SmtpSettings, "sender"): forms.mail_address,
     (SmtpSettings, "to"): forms.mail_address,
+    (RateLimiting, "whitelist"): forms.network,
+    (RateLimiting, "help_url"): forms.web_url,
     (AdcsSettings, "ca_name"): forms.ca_name,
     (AdcsSettings, "certificate_template"): forms.rpc_word,
     (AdcsSettings, "host"): forms.machine,

@@ -68,6 +68,20 @@ class Problem(enum.Enum):
         return self.value[1]
 
 
+class Weight(enum.IntEnum):
+    """How much a refusal looks like an attack, in quarters of a mark.
+
+    What clients do by mistake, or because nobody told them, weighs nothing: an old nonce, an order
+    that has expired, a name that the policy does not permit.
+    """
+
+    NONE = 0
+    GUESS = 1
+    """Something was asked for by an id that nothing has."""
+    HOSTILE = 4
+    """A signature or an envelope that is wrong, or an object of another account."""
+
+
 class Identifier(msgspec.Struct, frozen=True):
     """An ACME identifier, as in orders: `{"type": "dns", "value": "web.corp.test"}`."""
 
@@ -114,6 +128,7 @@ class ProblemDocument(msgspec.Struct, frozen=True, omit_defaults=True):
 class Refused(Exception):
     """No, and why. Raised by deciders and by the wire; answered as a problem document.
 
+    `limit` is the name of the limit that was met, `weight` how much it looks like an attack.
     `status` replaces the problem's usual one. `retry_after` is in whole seconds. `identifier` is
     the one this is about; a plain string is a canonical name. `algorithms` are those that would
     have been taken instead. `link` is (relation, URL), for a Link header beside the document,
@@ -132,6 +147,8 @@ class Refused(Exception):
         identifier: Identifier | str | None = None,
         link: tuple[str, str] | None = None,
         location: str | None = None,
+        limit: str = "",
+        weight: Weight = Weight.NONE,
     ) -> None:
         super().__init__(detail)
         self.problem = problem
@@ -145,6 +162,8 @@ class Refused(Exception):
         self.identifier = Identifier.of(identifier) if isinstance(identifier, str) else identifier
         self.link = link
         self.location = location
+        self.limit = limit
+        self.weight = weight
 
     def document(self) -> ProblemDocument:
         """Return the refusal as it is shown to a client."""

@@ -146,6 +146,7 @@ class Node:
 
     def reload(self, reread: Reread) -> None:
         """Read the settings again and take into use what can be; a mistake keeps the old ones."""
+        before = config.warnings(self.application.settings)
         try:
             settings, waiting = reread(self.application.settings)
             self.application.reload(settings)
@@ -160,6 +161,9 @@ class Node:
         logs.set_up(chosen.level, chosen.format, chosen.output, chosen.file)
         self._refresh()
         log.info("the settings were read again, and are in use")
+        for warning in config.warnings(settings):
+            if warning not in before:
+                log.warning("%s", warning)
         if waiting:
             log.warning(
                 "these were changed, and are taken into use at the next start only: %s",

@@ -20,6 +20,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr, replace
 
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
+from certeasy.settings.limits import RateLimiting
 
 WORKDIR = "%WORKDIR%"
 
@@ -520,6 +521,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     authorities: tuple[AuthoritySettings, ...] = ()
     issuance_policies: tuple[IssuancePolicy, ...] = ()
     policy_bindings: tuple[PolicyBinding, ...] = ()
+    rate_limiting: RateLimiting = RateLimiting()
     renewal_info: RenewalInfoSettings = RenewalInfoSettings()
     retention: RetentionSettings = RetentionSettings()
     notices: NoticesSettings = NoticesSettings()

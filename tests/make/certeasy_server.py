@@ -14,6 +14,7 @@ from tests.fakes.txt_folder import TxtFolder
 from tests.make.acme_client import QUIET_ENV, run
 from tests.make.acme_server import ZONE, AcmeServer, free_port, running
 from tests.make.tls_files import make_server_certificate
+from tools.generous import TEXT
 
 CERTEASY = Path(sys.executable).with_name("certeasy")
 # Under `coverage run` the server's lines count too; the variables say so to its process.
@@ -28,7 +29,7 @@ server:
   {server}
 admin:
   listen: 127.0.0.1:{admin_port}
-logs:
+{limits}logs:
   format: text
 tls-certificate-manager:
   bundles:
@@ -132,7 +133,9 @@ def configured(
             "tls_alpn01_port": tls_alpn01_port,
             "dns_port": dns.port,
         }
-        told = CONFIG.format(folder=seen(folder), zone=ZONE, authority=authority, **ports)
+        told = CONFIG.format(
+            folder=seen(folder), zone=ZONE, limits=TEXT, authority=authority, **ports
+        )
         config.write_text(told)
         url = f"https://127.0.0.1:{public_port or port}/acme/directory"
         binding = functools.partial(new_binding, config)

@@ -23,6 +23,7 @@ from certeasy.settings import (
     Settings,
     WorkerSettings,
 )
+from tools.generous import GENEROUS
 
 URL = "https://acme.lab.test"
 ZONE = "lab.test"
@@ -41,6 +42,7 @@ def lab_settings(folder: Path, http_port: int = 5002) -> Settings:
         server=ServerSettings(url=(URL,), tls=False),
         audit=AuditSettings(min_free_bytes=1 << 16),
         workers=WorkerSettings(workers=4),
+        rate_limiting=GENEROUS,
         dns_validation_profiles=(profile,),
         authorities=(AuthoritySettings(name="lab-ca", type="embedded"),),
         issuance_policies=(

@@ -10,7 +10,9 @@ from msgspec.structs import replace
 
 from certeasy.config import fingerprint, load, redacted, warnings
 from certeasy.settings import IpRules, NameRules
+from certeasy.settings.limits import AccountLimits, OrderCreation
 from tests.make.configs import a_config, a_file
+from tools.generous import GENEROUS, TEXT
 
 EXAMPLE = Path("docs/examples/config.yml")
 SERVER = "{{url: [https://acme.corp.test], tls: false, {}}}"
@@ -224,3 +226,64 @@ def test_the_redacted_settings_are_json(tmp_path):
     assert shown["workers"]["lease"] == "30s"
     assert shown["database"]["path"] == str(tmp_path / "work/db.sqlite")
     assert "source" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        ("{enabled: false}", "rate-limiting.enabled is false: there is no limit at all"),
+        ("{global: {enabled: false}}", "rate-limiting.global is switched off: an address may send"),
+        ("{abuse: {enabled: false}}", "rate-limiting.abuse is switched off: forged signatures"),
+        ("{order-creation: {enabled: false}}", "rate-limiting.order-creation is switched off"),
+        ("{pending-authorizations: {enabled: false}}", "number of authorizations open"),
+        ("{overrides: [{binding: k8s, san-budget: {enabled: false}}]}",
+         'rate-limiting.san-budget is switched off for accounts with the binding "k8s"'),
+        ("{whitelist: ['::/0']}", "rate-limiting.whitelist contains everybody"),
+        ("{global: {burst: 10}}", "rate-limiting.global.burst is 10: some clients need 24"),
+    ],
+)  # fmt: skip
+def test_a_limit_that_is_switched_off_is_told_in_one_line(tmp_path, text, warning):
+    [told] = [w for w in warnings(load(a_config(tmp_path, rate_limiting=text))) if "rate-" in w]
+    assert warning in told
+
+
+def test_every_limit_that_is_switched_off_is_told(tmp_path):
+    names = [each.encode_name for each in msgspec.structs.fields(AccountLimits)]
+    names += ["global", "abuse", "account-creation"]
+    off = ", ".join(f"{name}: {{enabled: false}}" for name in names)
+    given = warnings(load(a_config(tmp_path, rate_limiting=f"{{{off}}}")))
+    told = [line for line in given if line.startswith("rate-limiting.")]
+    assert len(told) == len(names) == 8
+
+
+def test_what_is_off_for_all_is_not_told_once_more_for_some(tmp_path):
+    text = "{san-budget: {enabled: false}, overrides: [{binding: k, san-budget: {enabled: false}}]}"
+    told = [w for w in warnings(load(a_config(tmp_path, rate_limiting=text))) if "rate-" in w]
+    assert len(told) == 1
+
+
+def test_an_override_changes_what_it_says_and_nothing_else(tmp_path):
+    text = (
+        "{order-creation: {limit: 30}, overrides: [{binding: fleet, order-creation: {burst: 50}},"
+        " {binding: 0123456789abcdefghijklmnop, san-budget: {enabled: false}}]}"
+    )
+    limits = load(a_config(tmp_path, rate_limiting=text)).rate_limiting
+    assert limits.of() == limits.of("another", "one") == AccountLimits(OrderCreation(limit=30))
+    fleet = limits.of("a key of it", "fleet")
+    assert fleet == AccountLimits(OrderCreation(limit=30, burst=50))
+    # The key itself goes before its comment.
+    one = limits.of("0123456789abcdefghijklmnop", "fleet")
+    assert not one.san_budget.enabled
+    assert one.order_creation == OrderCreation(limit=30)
+
+
+def test_without_limits_no_account_has_one(tmp_path):
+    text = "{enabled: false, overrides: [{binding: k, order-creation: {enabled: true}}]}"
+    limits = load(a_config(tmp_path, rate_limiting=text)).rate_limiting.of("k")
+    assert not any(getattr(limits, each.name).enabled for each in msgspec.structs.fields(limits))
+
+
+def test_generous_limits_are_the_same_as_a_text(tmp_path):
+    path = a_config(tmp_path)
+    path.write_text(path.read_text() + TEXT)
+    assert load(path).rate_limiting == GENEROUS

@@ -13,6 +13,7 @@ import msgspec
 
 from tools.crashlab.ports import LOOPBACK, free_ports
 from tools.crashlab.trouble import NotHeld
+from tools.generous import TEXT
 
 ROOT = Path(__file__).resolve().parents[2]
 ZONE = "lab.test"
@@ -36,7 +37,7 @@ secrets:
 audit:
   path: {journal}
   min-free-bytes: {min_free_bytes}
-logs:
+{limits}logs:
   format: text
 tls-certificate-manager:
   bundles:
@@ -133,6 +134,7 @@ class Server:
         """Write config.yml as things are now."""
         text = CONFIG.format(
             workdir=self.workdir,
+            limits=TEXT,
             journal=self.journal,
             database=_section(self.database),
             key_file=self.key_file,
