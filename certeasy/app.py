@@ -50,6 +50,8 @@ from certeasy.jobs.schedule import Schedule
 from certeasy.jobs.twins import Twins
 from certeasy.jobs.validation import Validation
 from certeasy.jobs.workers import Perform, Workers
+from certeasy.limits.buckets import MemoryBuckets
+from certeasy.limits.clients import Limits
 from certeasy.log import logger
 from certeasy.metrics import Gauge, Metrics, told
 from certeasy.notices import Notices, Sender, Trouble
@@ -207,7 +209,9 @@ class Application:
         self.subjects = Subjects(self.node.store, self.ids)
         redeemed = MemoryRedeemedNonces(self.clock)
         self.nonces = Nonces(nonce_secret, redeemed, self.clock, self.ids.random)
-        self.acme = self._acme(settings)
+        self.buckets = MemoryBuckets()
+        self.limits = self._limits(settings)
+        self.acme = self._acme(settings, self.limits)
         self.counts = Counts(node.store, self.clock, self.metrics, settings.renewal_info)
         self._show_figures()
         self.workers.start(self.committer)
@@ -249,7 +253,8 @@ class Application:
         self._refuse_open_orders(gone)
         authorities = self._authorities(settings)
         policies = self._policies(settings, authorities.values())
-        acme, validators = self._acme(settings), self._validators(settings)
+        limits, validators = self._limits(settings), self._validators(settings)
+        acme = self._acme(settings, limits)
         office = self._office_by(settings)
         stream = f"node/{self.node.identity.server_id}"
         self._commit(lambda _rows, _now: Decision(((stream, _loaded(settings)),)))
@@ -263,6 +268,7 @@ class Application:
             del self.authorities[name]
             self.metrics.authority_up.remove(name)
         self.settings, self.acme, self._office = settings, acme, office
+        self.limits = limits
         self._watch()
         self._notices.use(settings.notices)
 
@@ -510,7 +516,13 @@ class Application:
         urls = Urls(server.url)
         return CaaAgain(by_policy, urls.accounts, self.clock, server.finalize_wait, server.threads)
 
-    def _acme(self, settings: Settings) -> "falcon.App[falcon.Request, falcon.Response]":
+    def _limits(self, settings: Settings) -> Limits:
+        """Return what clients are held to; what was counted before stays counted."""
+        return Limits(settings.rate_limiting, self.buckets, self.clock)
+
+    def _acme(
+        self, settings: Settings, limits: Limits
+    ) -> "falcon.App[falcon.Request, falcon.Response]":
         site = Site(
             settings=settings,
             clock=self.clock,
@@ -524,6 +536,7 @@ class Application:
             issue_now=self._issue_now,
             check_caa=self._caa_again(settings).check,
             mac_key=self._mac_key,
+            limits=limits,
             told=self._is_told,
             metrics=self.metrics,
         )

@@ -157,6 +157,12 @@ class Metrics:
             ["type"],
             registry=made,
         )
+        self.limited = Counter(
+            "certeasy_limits_refused_total",
+            "Requests that were refused because of a limit, by limit",
+            ["limit"],
+            registry=made,
+        )
         # -- work -------------------------------------------------------------------------------
         self.jobs_waiting = Gauge(
             "certeasy_jobs_waiting",

@@ -15,7 +15,7 @@ from certeasy.acme.site import Desk
 from certeasy.commit import GuardFailed
 from certeasy.decide import accounts, contacts, orders
 from certeasy.decide.decision import Decision, Reader
-from certeasy.decide.problems import Problem, Refused
+from certeasy.decide.problems import Problem, Refused, Weight
 from events.sealing import Sealed
 from projections.accounts import ACCOUNTS, DEACTIVATED, VALID, Account
 from projections.orders import INVALID, Order
@@ -69,7 +69,8 @@ class NewAccountResource(AccountShown):
         if wish.only_return_existing:
             raise Refused(Problem.ACCOUNT_DOES_NOT_EXIST, "This key has no account here")
         try:
-            created = self._create(req, signed, wish)
+            with self._desk.limits.creating_account(req.context.address):
+                created = self._create(req, signed, wish)
         except (GuardFailed, Refused) as refusal:
             # The same key may have registered itself a moment ago, by another request.
             existing = self._existing(signed)
@@ -228,8 +229,10 @@ def own(desk: Desk, req: falcon.Request, account_id: str) -> Signed:
     signed = desk.door.admit(req)
     if signed.account_id != account_id:
         if desk.committer.get(ACCOUNTS, account_id) is None:
-            raise Refused(Problem.MALFORMED, "There is no such account", status=404)
-        raise Refused(Problem.UNAUTHORIZED, "This account belongs to another key")
+            detail = "There is no such account"
+            raise Refused(Problem.MALFORMED, detail, status=404, weight=Weight.GUESS)
+        detail = "This account belongs to another key"
+        raise Refused(Problem.UNAUTHORIZED, detail, weight=Weight.HOSTILE)
     return signed
 
 

@@ -16,6 +16,7 @@ from certeasy.acme.certificates import CertificateResource, RevokeResource
 from certeasy.acme.counted import Counted
 from certeasy.acme.directory import DirectoryResource, FrontDoor, NewNonce
 from certeasy.acme.key_change import KeyChangeResource
+from certeasy.acme.limited import Limited, LimitsPage
 from certeasy.acme.nonces import bad_nonce
 from certeasy.acme.orders import FinalizeResource, NewOrderResource, OrderResource
 from certeasy.acme.renewal import RenewalInfoResource
@@ -68,11 +69,12 @@ CONVERTERS = {"id": _Id, "chain": _Chain, "authorization": _Authorization, "chal
 
 def build(site: Site) -> App:
     """Return the WSGI application that speaks ACME."""
-    desk = Desk(site)
+    desk, settings = Desk(site), site.settings.rate_limiting
     app = App(
         middleware=[
             responses.OnEveryAnswer(desk.urls.directory, site.nonces),
             Counted(site.clock, site.ids, site.metrics),
+            Limited(site.limits, desk.address, settings.help_url or desk.urls.limits, site.metrics),
         ]
     )
     responses.answer_errors(app)
@@ -113,6 +115,7 @@ def build(site: Site) -> App:
     app.add_route(urls.CERTIFICATE + "{order_id:id}/{chain:chain}", certificate)
     app.add_route(urls.REVOKE_CERT, RevokeResource(desk))
     app.add_route(urls.RENEWAL_INFO + "/{place:path}", RenewalInfoResource(desk))
+    app.add_route(urls.LIMITS, LimitsPage(settings))
     return app
 
 

@@ -34,7 +34,8 @@ class NewAuthorizationResource(NewOrderResource):
         actor = desk.actor(req, account_of(signed))
         key = self._bound_with(signed)
         names, rules = self._permitted(messages.NewOrder((asked,)), actor, key)
-        order = self._placed(signed, actor, names, rules, key=key, ahead=True)
+        with self._counted(req, actor, names, key, order=False):
+            order = self._placed(signed, actor, names, rules, key=key, ahead=True)
         shown = rendering.authorization(order, 0, desk.urls, desk.clock.now())
         responses.answer(resp, shown, status=201, location=desk.urls.authorization(order.id, 0))
 

@@ -2,7 +2,8 @@
 
 import hashlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Never
 
@@ -56,7 +57,8 @@ class NewOrderResource:
         before = None
         if wish.replaces is not None:
             before = renewal.predecessor(desk.committer, wish.replaces)
-        order = self._placed(signed, actor, names, rules, before, key=key)
+        with self._counted(req, actor, names, key, renewal=before is not None):
+            order = self._placed(signed, actor, names, rules, before, key=key)
         shown = rendered(desk, order)
         responses.answer(resp, shown, status=201, location=desk.urls.order(order.id))
 
@@ -64,6 +66,32 @@ class NewOrderResource:
         """Return the key of the external account binding that the account has, if it has one."""
         rows = self._desk.committer
         return eab.key_of(rows, rows.get(ACCOUNTS, account_of(signed)))
+
+    @contextmanager
+    def _counted(
+        self,
+        req: falcon.Request,
+        actor: Actor,
+        names: tuple[str, ...],
+        key: EabKey | None,
+        *,
+        renewal: bool = False,
+        order: bool = True,
+    ) -> Iterator[None]:
+        """Count what the block places, but no renewal; who met a limit is written down.
+
+        `order` False: it is a proof ahead of any order, of which the names alone are counted.
+        """
+        limits, address = self._desk.limits, req.context.address
+        binding = ("", "") if key is None else (key.kid, key.comment)
+        placing = limits.placing_order(actor.id, address, binding, len(names), order=order)
+        try:
+            with nullcontext() if renewal else placing:
+                yield
+        except Refused as refused:
+            if refused.limit:
+                self._desk.site.refused(actor, refused.limit, refused.detail, names)
+            raise
 
     def _permitted(
         self, wish: NewOrder, actor: Actor, key: EabKey | None

@@ -27,10 +27,16 @@ from certeasy.acme.jws import AccountKey, Jws
 from certeasy.acme.nonces import Nonces
 from certeasy.acme.strict_json import shown
 from certeasy.acme.urls import Urls
-from certeasy.decide.problems import Problem, Refused
+from certeasy.decide.problems import Problem, Refused, Weight
 
 JOSE = "application/jose+json"
 VALID = "valid"
+_WEIGHTS = {
+    Problem.MALFORMED: Weight.HOSTILE,
+    Problem.ACCOUNT_DOES_NOT_EXIST: Weight.GUESS,
+}
+"""What those are suspected of whose request is not what it says; keys and algorithms that are not
+taken are a matter of taste."""
 
 SignedBy = Literal["account", "key", "either"]
 
@@ -100,13 +106,17 @@ class Door:
 
     def authenticate(self, body: bytes, path: str, by: SignedBy) -> Signed:
         """Take a body that was posted to `path` through the steps (2) to (7). Raises Refused."""
-        # (2) The body is a JWS as ACME has it.
-        request = jws.parse(body)
-        header = request.header
-        # (3) It is signed in the way this resource asks for, and the key is found.
-        key, account = self._signer(request, by)
-        # (4) The signature is that key's.
-        key.verify(header.alg, request.signing_input, request.signature)
+        try:
+            # (2) The body is a JWS as ACME has it.
+            request = jws.parse(body)
+            header = request.header
+            # (3) It is signed in the way this resource asks for, and the key is found.
+            key, account = self._signer(request, by)
+            # (4) The signature is that key's.
+            key.verify(header.alg, request.signing_input, request.signature)
+        except Refused as refused:
+            refused.weight = _WEIGHTS.get(refused.problem, Weight.NONE)
+            raise
         # (5) The url in the protected header is the one that was asked for.
         if not self._urls.is_at(path, header.url):
             raise Refused(

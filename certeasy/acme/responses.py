@@ -13,7 +13,7 @@ import msgspec
 
 from certeasy.acme.nonces import Nonces
 from certeasy.acme.strict_json import shown
-from certeasy.decide.problems import Problem, Refused
+from certeasy.decide.problems import Problem, Refused, Weight
 from certeasy.log import logger, request
 
 JSON = "application/json"
@@ -56,7 +56,7 @@ def refuse(resp: falcon.Response, refused: Refused) -> None:
     if name := request():
         document = msgspec.structs.replace(document, instance=f"urn:uuid:{name}")
     resp.data = _encode(document)
-    resp.context.problem = refused.problem
+    resp.context.problem, resp.context.refused = refused.problem, refused
     resp.text = None
     if refused.retry_after is not None:
         resp.set_header("Retry-After", str(refused.retry_after))
@@ -117,7 +117,9 @@ def _on_http_error(
     """What the router and falcon's own reading of a request object to."""
     resp.set_headers(error.headers or {})
     problem = Problem.MALFORMED if error.status_code < 500 else Problem.SERVER_INTERNAL  # noqa: PLR2004 - the server's own
-    refuse(resp, Refused(problem, _words(req, error), status=error.status_code))
+    weight = Weight.GUESS if isinstance(error, falcon.HTTPNotFound) else Weight.NONE
+    words = _words(req, error)
+    refuse(resp, Refused(problem, words, status=error.status_code, weight=weight))
 
 
 def _words(req: falcon.Request, error: falcon.HTTPError) -> str:

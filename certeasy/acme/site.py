@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 import falcon
 import msgspec
@@ -20,6 +21,7 @@ from certeasy.decide.client_address import client_address
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies
 from certeasy.ids import Ids
+from certeasy.limits.clients import Limits
 from certeasy.metrics import Metrics
 from certeasy.settings import Settings
 from events.envelope import Actor
@@ -29,6 +31,8 @@ from projections.accounts import ACCOUNTS
 from projections.orders import Order
 
 LONGEST_USER_AGENT = 256
+KEPT, LONGEST_KEPT = 4096, 200
+"""So many addresses, and what proxies say of them up to that length, are not worked out again."""
 
 NoteRefusal = Callable[[Actor, str, str, Sequence[str]], None]
 """Record that an account's request was refused: who, kind, detail, names."""
@@ -71,6 +75,7 @@ class Site:
     refused: NoteRefusal
     issue_now: IssueNow
     mac_key: MacKey
+    limits: Limits
     told: Callable[[str], bool]
     """Whether an authority is told what is revoked."""
     check_caa: CheckCaa = _no_objection
@@ -91,6 +96,8 @@ class Desk:
         self.clock = site.clock
         self.urls = Urls(settings.server.url, settings.server.caa_identities)
         self.policies = site.policies
+        self.limits = site.limits
+        self._client: Callable[[str, str | None], str] = lru_cache(KEPT)(self._client_address)
         self.door = Door(self.urls, site.nonces, self._known, settings.server.max_body_bytes)
 
     def _known(self, account_id: str) -> KnownAccount | None:
@@ -141,9 +148,17 @@ class Desk:
         except NonceUsed:
             return  # the change was decided and then refused: its nonce is stored already
 
-    def _origin(self, req: falcon.Request) -> bytes:
-        server = self.site.settings.server
-        header = server.remote_ip_header
+    def address(self, req: falcon.Request) -> str:
+        """Return the address of the client that sent a request."""
+        header = self.site.settings.server.remote_ip_header
         sent = req.get_header(header) if header else None
-        address = client_address(req.remote_addr, sent, server.trusted_proxies)
+        if sent is not None and len(sent) > LONGEST_KEPT:
+            return self._client_address(req.remote_addr, sent)
+        return self._client(req.remote_addr, sent)
+
+    def _client_address(self, peer: str, sent: str | None) -> str:
+        return client_address(peer, sent, self.site.settings.server.trusted_proxies)
+
+    def _origin(self, req: falcon.Request) -> bytes:
+        address: str = req.context.address
         return _encode(Origin(address, (req.user_agent or "")[:LONGEST_USER_AGENT]))

@@ -22,6 +22,7 @@ FINALIZE = "/acme/finalize/"
 AUTHORIZATION = "/acme/authz/"
 CHALLENGE = "/acme/challenge/"
 CERTIFICATE = "/acme/cert/"
+LIMITS = "/acme/limits"
 CURSOR = "cursor"
 """The member of a query that says behind which order a page of the list begins."""
 
@@ -46,6 +47,7 @@ class Urls:
         self.revoke_cert = base + REVOKE_CERT
         self.renewal_info = base + RENEWAL_INFO
         self.key_change = base + KEY_CHANGE
+        self.limits = base + LIMITS
         self._account_prefixes = tuple(one + ACCOUNT for one in bases)
 
     def accounts(self, account_id: str) -> tuple[str, ...]:

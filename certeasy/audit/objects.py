@@ -15,6 +15,7 @@ BESIDE_THE_FOLD = (
     "job_leases",
     "log_head",
     "orphaned_lines",
+    "rate_buckets",
     "redeemed_nonces",
     "secrets",
     "servers",

@@ -39,6 +39,22 @@ class Rate(Struct, frozen=True):
         return cls(limit * parts, window // _MICROSECOND, burst * parts)
 
 
+class Spending(NamedTuple):
+    """So many tokens of a subject, which has that rate under the limit of that name."""
+
+    limit: str
+    subject: str
+    rate: Rate
+    cost: int = 1
+
+
+class Standing(NamedTuple):
+    """A subject that has spent something, and when (microseconds) all of it will have come back."""
+
+    subject: str
+    full_at: int
+
+
 class Answer(NamedTuple):
     """What came of an attempt: `wait` is 0 if it was allowed, else the microseconds until it is.
 
@@ -75,9 +91,9 @@ def give_back(state: int, rate: Rate, cost: int) -> int:
     return state - min(cost, rate.burst) * rate.window
 
 
-def rescaled(state: int, former: Rate, rate: Rate) -> int:
-    """Return the state of a subject whose rate was another one until now."""
-    return state * rate.limit // former.limit
+def rescaled(state: int, former: int, limit: int) -> int:
+    """Return the state of a subject whose rate had another `limit` until now: the same moment."""
+    return state if former == limit else state * limit // former
 
 
 def left(state: int, now: int, rate: Rate) -> int:
@@ -97,6 +113,12 @@ def is_spent(state: int, now: int, rate: Rate) -> bool:
     return state > now * rate.limit
 
 
+def whole_second(moment: datetime) -> str:
+    """Return a moment as people are told it (RFC 3339), never too early."""
+    rounded = _EPOCH - ((_EPOCH - moment) // _SECOND) * _SECOND
+    return f"{rounded:%Y-%m-%dT%H:%M:%SZ}"
+
+
 def over(limit: str, what: str, *, now: datetime, free_at: datetime) -> Refused:
     """Return the refusal of somebody who met a limit; `what` is a sentence: whose, what was counted
     and how much of it there may be.
@@ -104,9 +126,8 @@ def over(limit: str, what: str, *, now: datetime, free_at: datetime) -> Refused:
     A retry after the whole seconds that it tells is in time.
     """
     seconds = max(1, -((now - free_at) // _SECOND))
-    moment = _EPOCH + -((_EPOCH - free_at) // _SECOND) * _SECOND
     detail = (
-        f"{what} (limit {limit}); free again at {moment:%Y-%m-%dT%H:%M:%SZ}, in"
+        f"{what} (limit {limit}); free again at {whole_second(free_at)}, in"
         f" {counted(seconds, 'second')}"
     )
     return Refused(Problem.RATE_LIMITED, detail, retry_after=seconds, limit=limit)

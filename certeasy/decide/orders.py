@@ -13,7 +13,7 @@ from certeasy.decide.addresses import kind
 from certeasy.decide.challenges import proving
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.identifiers import split
-from certeasy.decide.problems import Problem, Refused
+from certeasy.decide.problems import Problem, Refused, Weight
 from certeasy.settings.challenges import WITHOUT_TOKEN
 from events.orders import (
     AuthorizationPrevalidated,
@@ -84,6 +84,11 @@ def stream(order_id: str) -> str:
     return f"order/{order_id}"
 
 
+def _not_there(what: str) -> Refused:
+    detail = f"There is no such {what}"
+    return Refused(Problem.MALFORMED, detail, status=NOT_FOUND, weight=Weight.GUESS)
+
+
 def of_account(rows: Reader, order_id: str, account_id: str) -> Order:
     """Return an order that belongs to the account.
 
@@ -91,9 +96,10 @@ def of_account(rows: Reader, order_id: str, account_id: str) -> Order:
     """
     order = rows.get(ORDERS, order_id)
     if order is None:
-        raise Refused(Problem.MALFORMED, "There is no such order", status=NOT_FOUND)
+        raise _not_there("order")
     if order.account_id != account_id:
-        raise Refused(Problem.UNAUTHORIZED, "This order belongs to another account")
+        detail = "This order belongs to another account"
+        raise Refused(Problem.UNAUTHORIZED, detail, weight=Weight.HOSTILE)
     return order
 
 
@@ -104,14 +110,14 @@ def placed_by(rows: Reader, order_id: str, account_id: str) -> Order:
     """
     order = of_account(rows, order_id, account_id)
     if order.preauthorization:
-        raise Refused(Problem.MALFORMED, "There is no such order", status=NOT_FOUND)
+        raise _not_there("order")
     return order
 
 
 def authorization_of(order: Order, n: int) -> Authorization:
     """Return authorization `n` of an order; Refused (malformed, 404) if it has none."""
     if not 0 <= n < len(order.authorizations):
-        raise Refused(Problem.MALFORMED, "There is no such authorization", status=NOT_FOUND)
+        raise _not_there("authorization")
     return order.authorizations[n]
 
 
@@ -119,7 +125,7 @@ def challenge_of(order: Order, n: int, m: int) -> Challenge:
     """Return challenge `m` of authorization `n`; Refused (malformed, 404) if there is none."""
     authorization = authorization_of(order, n)
     if not 0 <= m < len(authorization.challenges):
-        raise Refused(Problem.MALFORMED, "There is no such challenge", status=NOT_FOUND)
+        raise _not_there("challenge")
     return authorization.challenges[m]
 
 

@@ -8,7 +8,7 @@ from certeasy.decide.accounts import signed_by
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.issuance import certificate_stream
 from certeasy.decide.orders import authorization_status
-from certeasy.decide.problems import Problem, Refused
+from certeasy.decide.problems import Problem, Refused, Weight
 from events.certificates import CertificateRevoked, RevocationFailed, RevocationPublished
 from projections.certificates import CERTIFICATES, Certificate
 from projections.orders import ORDERS, VALID
@@ -57,6 +57,7 @@ def by_account(
             Problem.UNAUTHORIZED,
             "This certificate belongs to another account, and yours does not hold valid"
             " authorizations for all of its names",
+            weight=Weight.HOSTILE,
         )
     return _revoke(certificate, reason, "authorizations", publish=publish)
 

@@ -44,6 +44,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         2, "a table for lines that lost their place in the log", new_table(schema.orphaned_lines)
     ),
     Migration(3, "a table for how nodes find the authorities", new_table(schema.authority_samples)),
+    Migration(4, "a table for what clients have spent of limits", new_table(schema.rate_buckets)),
 )
 
 

@@ -12,7 +12,7 @@ from certeasy.store.dialects import bytes_of, text_of
 from projections.fold import TABLES
 from projections.tables import Column, Table
 
-FORMAT = 3  # of the durable tables; certeasy.store.migrations leads here from every older one
+FORMAT = 4  # of the durable tables; certeasy.store.migrations leads here from every older one
 
 metadata = sa.MetaData()
 
@@ -126,6 +126,17 @@ authority_samples = sa.Table(
     sa.Column("at", sa.BigInteger, nullable=False),  # microseconds since 1970
     sa.Column("milliseconds", sa.BigInteger, nullable=False),
     sa.Column("reason", text_of(1000), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+rate_buckets = sa.Table(
+    "rate_buckets",
+    metadata,
+    sa.Column("name", text_of(32), primary_key=True),  # of the limit
+    sa.Column("subject", text_of(80), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),  # microseconds since 1970: when it is full
+    sa.Column("rest", sa.BigInteger, nullable=False),  # and so many parts of a microsecond
+    sa.Column("parts", sa.BigInteger, nullable=False),  # that a microsecond has here
     sqlite_with_rowid=False,
 )
 

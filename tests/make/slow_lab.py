@@ -48,6 +48,7 @@ def a_lab_with_a_slow_authority(folder: Path, **server: Any) -> Iterator[Lab]:
             refused=node.refusals.note,
             issue_now=lambda _order: None,
             mac_key=node._mac_key,
+            limits=node.limits,
             told=node._is_told,
         )
         lab.wire = falcon.testing.TestClient(build(site))

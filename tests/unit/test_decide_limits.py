@@ -113,8 +113,9 @@ def test_what_has_come_back_leaves_no_trace():
 def test_a_rate_that_is_changed_keeps_the_moment_at_which_all_is_back():
     state, _ = limits.spend(0, NOW, ORDERS, 5)
     doubled = Rate.of(40, HOUR, 5)
-    state = limits.rescaled(state, ORDERS, doubled)
+    state = limits.rescaled(state, ORDERS.limit, doubled.limit)
     assert limits.is_spent(state, NOW + 900 * SECOND - 1, doubled)
+    assert limits.rescaled(state, doubled.limit, doubled.limit) == state
     assert not limits.is_spent(state, NOW + 900 * SECOND, doubled)
 
 

@@ -1,0 +1,295 @@
+"""What clients may do, and how often: addresses and accounts held against the settings in use.
+
+Per address, before anything else is looked at: requests, and marks for what looks like an attack.
+Per address again: accounts created. Per account: orders, and the names in them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from certeasy.clock import Clock
+from certeasy.config.forms import duration_text
+from certeasy.decide import limits
+from certeasy.decide.limits import Rate, Spending, Standing
+from certeasy.decide.problems import Refused, Weight
+from certeasy.limits.buckets import Buckets
+from certeasy.settings.limits import AccountCreation, GlobalLimit, OrderCreation, RateLimiting
+
+GLOBAL, ABUSE, ACCOUNTS = "global", "abuse", "account-creation"
+ORDERS, NAMES = "order-creation", "san-budget"
+OF_ADDRESSES = (GLOBAL, ABUSE, ACCOUNTS)
+OF_ACCOUNTS = (ORDERS, NAMES)
+
+_QUARTERS = 4
+"""A mark has so many; `Weight` counts them."""
+_MICROSECOND = timedelta(microseconds=1)
+_KNOWN_ADDRESSES = 8192
+_KNOWN_BINDINGS = 256
+
+
+class _Client(NamedTuple):
+    """An address as limits count it."""
+
+    subject: str
+    is_free: bool
+    """Whether it is on the whitelist."""
+
+
+class _Of(NamedTuple):
+    """The rates of an account; None: there is no such limit."""
+
+    orders: OrderCreation
+    order_rate: Rate | None
+    names: int
+    name_rate: Rate | None
+    name_window: timedelta
+
+
+class Told(Struct, frozen=True):
+    """How a subject stands with one limit: of so many tokens at once so many are left, and they
+    come back evenly, `limit` in each `window`.
+
+    `next` and `full` are when (RFC 3339) there will be one, and all of them; empty where there are.
+    """
+
+    limit: str
+    rule: str
+    left: float
+    burst: float
+    next: str = ""
+    full: str = ""
+
+
+class Limits:
+    """What is counted of clients, held against settings. Safe to use from any thread.
+
+    Where something is too much it raises Refused (rateLimited), and nothing was spent.
+    """
+
+    def __init__(self, settings: RateLimiting, buckets: Buckets, clock: Clock) -> None:
+        self._settings = settings
+        self._buckets = buckets
+        self._clock = clock
+        on = settings.enabled
+        every, abuse, accounts = settings.global_, settings.abuse, settings.account_creation
+        self._requests = _rate(every) if on and every.enabled else None
+        self._accounts = _rate(accounts) if on and accounts.enabled else None
+        self._marks: Rate | None = None
+        if on and abuse.enabled:
+            self._marks = Rate.of(abuse.recovery, abuse.window, abuse.marks, parts=_QUARTERS)
+        # Addresses and bindings come again and again; both memories are bounded.
+        self._client: Callable[[str], _Client] = lru_cache(_KNOWN_ADDRESSES)(self._counted_as)
+        self._of: Callable[[str, str], _Of] = lru_cache(_KNOWN_BINDINGS)(self._rates_of)
+
+    # -- addresses -------------------------------------------------------------------------------
+
+    def admit(self, address: str) -> None:
+        """Count a request of an address, before anything of it is looked at."""
+        client = self._client(address)
+        if client.is_free:
+            return
+        now = self._clock.now()
+        at = limits.microseconds(now)
+        if self._marks is not None:
+            # Enough for the worst that this one can be.
+            worst = Spending(ABUSE, client.subject, self._marks, Weight.HOSTILE)
+            if wait := self._buckets.wait(worst, at):
+                raise self._over(ABUSE, self._has_marks(client.subject), now, wait)
+        if self._requests is not None:
+            spending = Spending(GLOBAL, client.subject, self._requests)
+            [wait] = self._buckets.spend((spending,), at)
+            if wait:
+                raise self._over(GLOBAL, self._has_asked(client.subject), now, wait)
+
+    def mark(self, address: str, weight: Weight) -> None:
+        """Note that an address did what looks like an attack."""
+        client = self._client(address)
+        if weight and self._marks is not None and not client.is_free:
+            spending = Spending(ABUSE, client.subject, self._marks, weight)
+            self._buckets.charge(spending, limits.microseconds(self._clock.now()))
+
+    @contextmanager
+    def creating_account(self, address: str) -> Iterator[None]:
+        """Count an account that the block creates; none where it raises."""
+        client = self._client(address)
+        if self._accounts is None or client.is_free:
+            yield
+            return
+        spending = Spending(ACCOUNTS, client.subject, self._accounts)
+        now = self._clock.now()
+        [wait] = self._buckets.spend((spending,), limits.microseconds(now))
+        if wait:
+            raise self._over(ACCOUNTS, self._has_registered(client.subject), now, wait)
+        with self._given_back((spending,)):
+            yield
+
+    # -- accounts --------------------------------------------------------------------------------
+
+    @contextmanager
+    def placing_order(
+        self, account_id: str, address: str, binding: tuple[str, str], names: int, *, order: bool
+    ) -> Iterator[None]:
+        """Count an order of so many names that the block places; none where it raises.
+
+        `binding` are id and comment of the key that the account was bound with, or empty. `order`
+        False: it is names alone that are asked for, an authorization ahead of any order.
+        """
+        of = self._of(*binding)
+        spendings = []
+        if order and of.order_rate is not None and not self._client(address).is_free:
+            spendings.append(Spending(ORDERS, account_id, of.order_rate))
+        if of.name_rate is not None:
+            spendings.append(Spending(NAMES, account_id, of.name_rate, names))
+        if not spendings:
+            yield
+            return
+        now = self._clock.now()
+        at = limits.microseconds(now)
+        waits = self._buckets.spend(spendings, at)
+        if any(waits):
+            # That which is free again last, so that a retry then succeeds.
+            wait, spending = max(zip(waits, spendings, strict=True), key=lambda pair: pair[0])
+            what = self._has_ordered(spending, of, at)
+            raise self._over(spending.limit, what, now, wait)
+        with self._given_back(spendings):
+            yield
+
+    # -- administration --------------------------------------------------------------------------
+
+    def of_address(self, address: str) -> tuple[Told, ...]:
+        """Return how an address stands; an address that limits do not count stands nowhere."""
+        client = self._client(address)
+        if client.is_free:
+            return ()
+        every, abuse = self._settings.global_, self._settings.abuse
+        accounts = self._settings.account_creation
+        marks = f"{abuse.recovery} in {duration_text(abuse.window)}, {abuse.marks} at once"
+        return (
+            *self._told(GLOBAL, client.subject, self._requests, _rule(every)),
+            *self._told(ABUSE, client.subject, self._marks, marks, _QUARTERS),
+            *self._told(ACCOUNTS, client.subject, self._accounts, _rule(accounts)),
+        )
+
+    def of_account(self, account_id: str, kid: str = "", comment: str = "") -> tuple[Told, ...]:
+        """Return how an account stands, which was bound with this key."""
+        of = self._of(kid, comment)
+        names = f"{of.names} in {duration_text(of.name_window)}, {of.names} at once"
+        return (
+            *self._told(ORDERS, account_id, of.order_rate, _rule(of.orders)),
+            *self._told(NAMES, account_id, of.name_rate, names),
+        )
+
+    def counted_as(self, address: str) -> str:
+        """Return what an address counts as: itself, or the network it is in."""
+        return self._client(address).subject
+
+    def standings(self, limit: str, most: int) -> tuple[int, list[Standing]]:
+        """Return how many have spent anything of a limit, and those for whom it takes longest."""
+        return self._buckets.standings(limit, limits.microseconds(self._clock.now()), most)
+
+    def reset(self, names: Sequence[str], subject: str) -> tuple[str, ...]:
+        """Give a subject all that there is of these limits; return those it had spent from."""
+        return tuple(name for name in names if self._buckets.reset(name, subject))
+
+    # -- the parts -------------------------------------------------------------------------------
+
+    def _counted_as(self, text: str) -> _Client:
+        try:
+            address = ip_address(text)
+        except ValueError:  # no address, as of a socket without one: everybody there is one client
+            return _Client(text, is_free=False)
+        is_free = any(address in network for network in self._settings.whitelist)
+        prefix = self._settings.ipv6_prefix
+        if address.version == 6 and prefix < address.max_prefixlen:  # noqa: PLR2004 - IP's own
+            return _Client(str(ip_network((address, prefix), strict=False)), is_free)
+        return _Client(str(address), is_free)
+
+    def _rates_of(self, kid: str, comment: str) -> _Of:
+        found = self._settings.of(kid, comment)
+        orders, names = found.order_creation, found.san_budget
+        return _Of(
+            orders,
+            _rate(orders) if orders.enabled else None,
+            names.limit,
+            Rate.of(names.limit, names.window, names.limit) if names.enabled else None,
+            names.window,
+        )
+
+    @contextmanager
+    def _given_back(self, spendings: Sequence[Spending]) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._buckets.give_back(spendings, limits.microseconds(self._clock.now()))
+            raise
+
+    def _over(self, limit: str, what: str, now: datetime, wait: int) -> Refused:
+        return limits.over(limit, what, now=now, free_at=now + wait * _MICROSECOND)
+
+    def _has_asked(self, subject: str) -> str:
+        return f"{subject} may send {_rule(self._settings.global_)}, and has sent them"
+
+    def _has_marks(self, subject: str) -> str:
+        return (
+            f"{subject} has {self._settings.abuse.marks} marks for wrong signatures, other"
+            " accounts' objects or unknown ids, and one has to come off"
+        )
+
+    def _has_registered(self, subject: str) -> str:
+        rule = _rule(self._settings.account_creation)
+        return f"{subject} may create {rule}, and has created them"
+
+    def _has_ordered(self, spending: Spending, of: _Of, now: int) -> str:
+        if spending.limit == ORDERS:
+            return f"this account may place {_rule(of.orders)}, and has placed them"
+        left = self._buckets.left(NAMES, spending.subject, spending.rate, now)
+        return (
+            f"this account may order {of.names} names in {duration_text(of.name_window)}; this"
+            f" order has {spending.cost}, and {max(left, 0)} are left"
+        )
+
+    def _told(
+        self, limit: str, subject: str, rate: Rate | None, rule: str, parts: int = 1
+    ) -> tuple[Told, ...]:
+        if rate is None:
+            return ()
+        now = self._clock.now()
+        at = limits.microseconds(now)
+        left = self._buckets.left(limit, subject, rate, at)
+        one = self._buckets.wait(Spending(limit, subject, rate, parts), at)
+        every = self._buckets.wait(Spending(limit, subject, rate, rate.burst), at)
+        return (
+            Told(
+                limit,
+                rule,
+                _plain(left, parts),
+                _plain(rate.burst, parts),
+                _moment(now, one),
+                _moment(now, every),
+            ),
+        )
+
+
+def _rate(limit: GlobalLimit | AccountCreation | OrderCreation) -> Rate:
+    return Rate.of(limit.limit, limit.window, limit.burst)
+
+
+def _rule(limit: GlobalLimit | AccountCreation | OrderCreation) -> str:
+    what = {GlobalLimit: "requests", AccountCreation: "accounts", OrderCreation: "orders"}
+    window = duration_text(limit.window)
+    return f"{limit.limit} {what[type(limit)]} in {window}, {limit.burst} at once"
+
+
+def _plain(tokens: int, parts: int) -> float:
+    whole, rest = divmod(tokens, parts)
+    return tokens / parts if rest else whole
+
+
+def _moment(now: datetime, wait: int) -> str:
+    return limits.whole_second(now + wait * _MICROSECOND) if wait else ""
