@@ -16,7 +16,7 @@ has filled stay empty here.
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -312,6 +312,6 @@ def _which(spending: Spending) -> dict[str, str]:
     return {"of": spending.limit, "whose": spending.subject}
 
 
-def _state(row: sa.Row[tuple[int, int, int]], rate: Rate) -> int:
+def _state(row: "sa.Row[Any, Any, Any]", rate: Rate) -> int:
     state = int(row.at) * int(row.parts) + int(row.rest)
     return limits.rescaled(state, int(row.parts), rate.limit)

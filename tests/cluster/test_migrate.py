@@ -32,6 +32,7 @@ def of_format_1(database):
     with sqlite3.connect(database) as connection:
         connection.execute("DROP TABLE orphaned_lines")
         connection.execute("DROP TABLE authority_samples")
+        connection.execute("DROP TABLE rate_buckets")
         connection.execute("UPDATE log_head SET format = 1")
     connection.close()
 

@@ -32,7 +32,8 @@ from tests.make.node import ANode, a_node
 from tests.make.workdirs import cut_lines, refused, sql
 
 NOT_DERIVABLE = {"secrets", "subject_keys", "used_nonces", "redeemed_nonces", "job_leases"} | {
-    "authority_samples"
+    "authority_samples",
+    "rate_buckets",
 }
 MOMENTARY = {
     "servers": ("first_seen", "fingerprint"),  # of a start, which is a moment before its line
