@@ -23,8 +23,8 @@ RELOADED = (
     "default_profile",
     "notices",
 )
-"""What a running node reads again: what is issued, by whom, to whom and how often; what is logged; who
-is told."""
+"""What a running node reads again: what is issued, by whom, to whom and how often; what is logged;
+who is told."""
 
 
 def taken_over(used: Settings, found: Settings, page: Page) -> tuple[Settings, tuple[str, ...]]:
