@@ -15,6 +15,8 @@ What wine 8 lacks is put beside it: `ProcessPrng`, which cryptography asks for r
 
 import fcntl
 import hashlib
+import os
+import select
 import shutil
 import subprocess
 import sys
@@ -31,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".venv/windows"
 WHEELS = ROOT / "requirements/wine.txt"
 SOURCES = ROOT / "requirements/wine-sources.txt"  # what is published as source alone
+LOOK = 50  # milliseconds
+PRIVATE = 0o077  # wine makes modes of access lists, as far as these bits let it
 WITHIN = 120.0  # of a machine that does much else
 FOR_WINDOWS = "--platform win_amd64 --python-version 3.11 --implementation cp --only-binary :all:"
 PRNG = """\
@@ -55,23 +59,41 @@ main()
 
 
 class Running:
-    """A program under wine; `said` grows while it runs."""
+    """A program under wine; `said` grows while it runs.
+
+    What it has said ends with the program, not with the pipe: wine starts programs of its own
+    when one first needs them (a console, a desktop, services), which keep a hold of what was the
+    first one's stderr, for as long as they please.
+    """
 
     def __init__(self, command: Sequence[str], env: dict[str, str]) -> None:
-        self.said = ""
+        self._heard = bytearray()
         # Windows' Python wants pipes: it cannot make anything of a Unix file for its output.
         self.process = subprocess.Popen(
             command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT, umask=PRIVATE,
         )  # fmt: skip
         self._listening = threading.Thread(target=self._listen, daemon=True)
         self._listening.start()
 
+    @property
+    def said(self) -> str:
+        """What it has written so far."""
+        return self._heard.decode("utf-8", "replace").replace("\r\n", "\n")
+
     def _listen(self) -> None:
         assert self.process.stdout
         with self.process.stdout as written:
-            for line in written:
-                self.said += line.decode("utf-8", "replace").replace("\r\n", "\n")
+            look = select.poll()
+            look.register(written, select.POLLIN)
+            while True:
+                over = self.process.poll() is not None  # before the look: all it said is there then
+                if look.poll(0 if over else LOOK):
+                    if not (more := os.read(written.fileno(), 1 << 16)):
+                        return
+                    self._heard += more
+                elif over:
+                    return
 
     def ended(self, within: float = WITHIN) -> int:
         """End its input, wait for its end and return its exit code."""
@@ -125,16 +147,16 @@ class Windows:
         """Return how Windows names a file of this machine's."""
         return "Z:" + str(file.absolute()).replace("/", "\\")
 
-    def wine(self, *words: str, ends_with: Sequence[int] = (0,)) -> str:
+    def wine(self, *words: str, ends_with: Sequence[int] = (0,), **env: str) -> str:
         """Run a program and return what it wrote."""
-        run = Running(self._inside(program("wine"), *words), self._env)
+        run = Running(self._inside(program("wine"), *words), {**self._env, **env})
         code = run.ended(2 * WITHIN)
         assert code in ends_with, f"{words} ended with {code}:\n{run.said}"
         return run.said
 
-    def python(self, *words: str, ends_with: Sequence[int] = (0,)) -> str:
+    def python(self, *words: str, ends_with: Sequence[int] = (0,), **env: str) -> str:
         """Run Windows' Python and return what it wrote."""
-        return self.wine(str(HOME / "python.exe"), *words, ends_with=ends_with)
+        return self.wine(str(HOME / "python.exe"), *words, ends_with=ends_with, **env)
 
     def certeasy(self, *words: str, ends_with: Sequence[int] = (0,)) -> str:
         """Run a command of ours."""
@@ -171,7 +193,8 @@ def install() -> None:
     HOME.parent.mkdir(exist_ok=True)
     with HOME.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # tests run side by side
-        made_of = [WHEELS.read_bytes(), SOURCES.read_bytes(), Path(__file__).read_bytes()]
+        own = "\n".join([PRNG, *PATHS, FOR_WINDOWS]).encode()
+        made_of = [WHEELS.read_bytes(), SOURCES.read_bytes(), own]
         digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()
         stamp = HOME / "installed"
         if stamp.exists() and stamp.read_text() == digest:
