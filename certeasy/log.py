@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -117,6 +117,61 @@ _PRIORITIES = (
 )
 
 
+class EventLog(logging.Handler):
+    """Puts warnings, errors, the start and the end of the server into Windows' Event Log.
+
+    What it does not take is told once on stderr. `write`: kind, number and text of an entry.
+    """
+
+    def __init__(
+        self, write: Callable[[int, int, str], None], tags: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__()
+        self._write = write
+        self._tags = "".join(f" {name}={text}" for name, text in (tags or {}).items())
+        self._told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write an entry, if it is one for it."""
+        level = record.levelno
+        least = logging.INFO if record.name == f"{ROOT}.main" else logging.WARNING
+        if level < least:
+            return
+        kind, number = next(entry for lowest, entry in _ENTRIES if level >= lowest)
+        try:
+            self._write(kind, number, _in_the_event_log(self._text(record)))
+            self._told = False
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                told = error.strerror or str(error)
+                sys.stderr.write(f"the Event Log cannot be written: {told}\n")
+
+    def _text(self, record: logging.LogRecord) -> str:
+        service = record.name.removeprefix(f"{ROOT}.")
+        line = f"{service}: {record.getMessage()}"
+        line += f" request={name}" if (name := request()) else ""
+        line += self._tags
+        if record.exc_info:
+            line += "\n" + logging.Formatter().formatException(record.exc_info)
+        return line
+
+
+_ENTRIES = (
+    (logging.ERROR, (1, 3)),
+    (logging.WARNING, (2, 2)),
+    (logging.NOTSET, (4, 1)),
+)
+"""From which level on: an entry's kind, as Windows counts them, and its number, which is ours."""
+_MOST_OF_AN_ENTRY = 31_839  # characters, ReportEventW
+
+
+def _in_the_event_log(text: str) -> str:
+    """Return a text as an entry can have it: no NUL, and no %1, where the viewer would put its
+    first text in once more."""
+    return re.sub(r"%(?=\d)", "% ", text.replace("\0", "?"))[:_MOST_OF_AN_ENTRY]
+
+
 class RotatedFile(logging.Handler):
     """Writes to files of bounded size, named after one and the time of their first line.
 
@@ -216,16 +271,20 @@ def set_up(
     services: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
     rotate: Rotation = Rotation(),  # noqa: B008 - it is a constant
+    beside: Sequence[logging.Handler] = (),
 ) -> None:
-    """Send the server's log where the settings say: `output` is stderr, stdout, file or journald.
+    """Send the server's log where the settings say: `output` is stderr, stdout, file, journald, or
+    eventlog, which only Windows has.
 
-    `services` are levels of single parts that differ from `level`.
+    `services` are levels of single parts that differ from `level`; what is `beside` gets it too.
     """
     handler: logging.Handler
     if output == "file" and file is not None and rotate.size:
         handler = RotatedFile(file, rotate)
     elif output == "file" and file is not None:
         handler = logging.FileHandler(file, encoding="utf-8", delay=True)
+    elif output == "eventlog":
+        handler = event_log(tags)
     else:
         handler = logging.StreamHandler(sys.stdout if output == "stdout" else sys.stderr)
     form = JsonLines(tags) if style == "json" else TextLines(tags)
@@ -234,7 +293,8 @@ def set_up(
     for old in root.handlers[:]:
         root.removeHandler(old)
         old.close()
-    root.addHandler(handler)
+    for each in (handler, *beside):
+        root.addHandler(each)
     root.setLevel(LEVELS[level])
     root.propagate = False
     for name in list(logging.Logger.manager.loggerDict):
@@ -243,6 +303,15 @@ def set_up(
     for name, other in (services or {}).items():
         logger(name).setLevel(LEVELS[other])
     logging.getLogger("apscheduler").setLevel(logging.CRITICAL)  # a late look around is no news
+
+
+def event_log(tags: Mapping[str, str] | None = None) -> EventLog:
+    """Return what writes into the Event Log of this machine. Raises OSError where it has none."""
+    if sys.platform == "win32":
+        from certeasy import eventlog  # noqa: PLC0415 - only there
+
+        return EventLog(eventlog.write, tags)
+    raise OSError("there is an Event Log on Windows only")
 
 
 def _at(record: logging.LogRecord) -> str:

@@ -2,7 +2,8 @@ r"""The local socket where there are named pipes: `\\.\pipe\certeasy-<digest of 
 
 Who may use it: administrators, the system, and the user whom the server runs as; the pipe's access
 list says so, and remote clients are turned away by the system. Names of pipes are anybody's, so the
-server insists on being the first to use its name, and a client looks whom the pipe belongs to.
+server insists on being the first to use its name, and a client looks whom the pipe belongs to: the
+account of the installed service is one of those whom it believes.
 
 Windows only. Written by the documentation of its API; run under wine, not on Windows itself yet.
 """
@@ -19,8 +20,14 @@ assert sys.platform == "win32"
 
 from ctypes import wintypes  # noqa: E402 - not everywhere
 
-SYSTEM = "S-1-5-18"
-ADMINISTRATORS = "S-1-5-32-544"
+from certeasy.cluster.access_lists import (  # noqa: E402 - the same
+    ADMINISTRATORS,
+    SYSTEM,
+    check,
+    own_sid,
+    service_users,
+    text_of,
+)
 
 _GENERIC_READ_WRITE = 0x80000000 | 0x40000000
 _OPEN_EXISTING = 3
@@ -32,8 +39,6 @@ _BUFFER = 1 << 16
 _MOST_INSTANCES = 16
 _OWNER_INFORMATION = 1
 _SE_KERNEL_OBJECT = 6
-_TOKEN_QUERY = 8
-_TOKEN_USER = 1
 _SDDL_REVISION = 1
 _ERROR_FILE_NOT_FOUND = 2
 _ERROR_ACCESS_DENIED = 5
@@ -47,7 +52,6 @@ _kernel = ctypes.WinDLL("kernel32", use_last_error=True)
 _advapi = ctypes.WinDLL("advapi32", use_last_error=True)
 for _function in (_kernel.CreateFileW, _kernel.CreateNamedPipeW, _kernel.GetCurrentThread):
     _function.restype = wintypes.HANDLE
-_kernel.GetCurrentProcess.restype = wintypes.HANDLE
 
 
 class _SecurityAttributes(ctypes.Structure):
@@ -56,12 +60,6 @@ class _SecurityAttributes(ctypes.Structure):
         ("descriptor", ctypes.c_void_p),
         ("inherit", wintypes.BOOL),
     )
-
-
-def _check(outcome: int) -> None:
-    """Raise what the last call has met, if it failed."""
-    if not outcome:
-        raise ctypes.WinError(ctypes.get_last_error())
 
 
 class PipeConnection:
@@ -102,11 +100,11 @@ class PipeConnection:
 
     def user(self) -> str:
         """Return who is at the other end. The pipe's access list has let in nobody who may not."""
-        _check(_advapi.ImpersonateNamedPipeClient(self._handle))
+        check(_advapi.ImpersonateNamedPipeClient(self._handle))
         try:
             name = ctypes.create_unicode_buffer(257)
             size = wintypes.DWORD(len(name))
-            _check(_advapi.GetUserNameW(name, ctypes.byref(size)))
+            check(_advapi.GetUserNameW(name, ctypes.byref(size)))
             return name.value
         finally:
             # A thread that cannot be itself again must do nothing more.
@@ -195,11 +193,11 @@ def connect(workdir: Path, seconds: float) -> PipeConnection | None:
             )
         raise ctypes.WinError(code)
     owner = _owner(handle)
-    if owner not in (SYSTEM, ADMINISTRATORS, _own_sid()):
+    if owner not in (SYSTEM, ADMINISTRATORS, own_sid(), *service_users()):
         _kernel.CloseHandle(wintypes.HANDLE(handle))
         raise PermissionError(
-            f"{name} belongs to {owner}, who is neither the system nor an administrator nor you:"
-            " nothing was said to it"
+            f"{name} belongs to {owner}, who is neither the system nor an administrator, nor the"
+            " service's account, nor you: nothing was said to it"
         )
     return PipeConnection(handle, seconds, serving=False)
 
@@ -231,9 +229,9 @@ def _name(workdir: Path) -> str:
 
 def _instance(name: str, *, first: bool) -> int:
     """Make an instance of the pipe, for the users that its access list names."""
-    sddl = f"O:{_own_sid()}D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{_own_sid()})"
+    sddl = f"O:{own_sid()}D:P(A;;GA;;;SY)(A;;GA;;;BA)(A;;GA;;;{own_sid()})"
     descriptor = ctypes.c_void_p()
-    _check(
+    check(
         _advapi.ConvertStringSecurityDescriptorToSecurityDescriptorW(
             sddl, _SDDL_REVISION, ctypes.byref(descriptor), None
         )
@@ -280,30 +278,6 @@ def _owner(handle: int) -> str:
     if code:
         raise ctypes.WinError(code)
     try:
-        return _text(sid)
+        return text_of(sid)
     finally:
         _kernel.LocalFree(descriptor)
-
-
-def _own_sid() -> str:
-    """Return the user whom this process runs as."""
-    token = wintypes.HANDLE()
-    process = wintypes.HANDLE(_kernel.GetCurrentProcess())
-    _check(_advapi.OpenProcessToken(process, _TOKEN_QUERY, ctypes.byref(token)))
-    try:
-        size = wintypes.DWORD()
-        _advapi.GetTokenInformation(token, _TOKEN_USER, None, 0, ctypes.byref(size))
-        held = ctypes.create_string_buffer(size.value)
-        _check(_advapi.GetTokenInformation(token, _TOKEN_USER, held, size, ctypes.byref(size)))
-        return _text(ctypes.c_void_p.from_buffer(held))  # a pointer to the SID stands first
-    finally:
-        _kernel.CloseHandle(token)
-
-
-def _text(sid: ctypes.c_void_p) -> str:
-    text = wintypes.LPWSTR()
-    _check(_advapi.ConvertSidToStringSidW(sid, ctypes.byref(text)))
-    try:
-        return text.value or ""
-    finally:
-        _kernel.LocalFree(text)

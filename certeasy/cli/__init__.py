@@ -17,7 +17,7 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
     "service": (
         "certeasy.cli.service",
         "service",
-        "Have the system run it: its systemd unit.",
+        "Have the system run it: a Windows service, or a systemd unit.",
     ),
     "init": ("certeasy.cli.init", "init", "Ask, and write a configuration."),
     "demo": ("certeasy.cli.demo", "demo", "Show a first certificate, from nothing."),

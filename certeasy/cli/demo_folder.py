@@ -16,7 +16,7 @@ import msgspec
 
 from certeasy import config
 from certeasy.app import root_file
-from certeasy.cluster.files import write_once
+from certeasy.cluster.files import private_folder, write_once
 from certeasy.config import forms
 from certeasy.ids import Ids
 from certeasy.settings import Settings
@@ -153,7 +153,7 @@ def prepare(path: Path | None, listen: str | None, ids: Ids) -> Folder:
     if not known:
         _refuse_full(path)
         chosen = _choose(listen, ids)
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_folder(path)
         _write(path, chosen, ids)
     folder = Folder(path, _load(path), kept_from_before=known)
     if known:

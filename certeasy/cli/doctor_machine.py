@@ -9,7 +9,6 @@ import os
 import shutil
 import socket
 import ssl
-import stat
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,12 +19,11 @@ from cryptography import x509
 from certeasy.admin import local
 from certeasy.ca.adcs.findings import Finding, Status, shown
 from certeasy.cluster import identity
-from certeasy.cluster.files import openness
+from certeasy.cluster.files import openness, writable_by_others
 from certeasy.decide.addresses import address
 from certeasy.settings import Settings, TlsBundle
 
 PATIENCE = 5.0  # seconds, for one answer of this machine's own server
-OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 PLENTY = 4
 """Times the headroom, below which a disk is worth a word."""
 PRIVILEGED = "a port below 1024 needs a privilege (CAP_NET_BIND_SERVICE, as the service has it)"
@@ -60,12 +58,20 @@ def _open_to_others(settings: Settings, file: Path) -> Iterator[Finding]:
     private += [database.password_file] if database.password_file is not None else []
     for path in private:
         if (wrong := openness(path)) is not None:
-            yield Finding("permissions", "fail", wrong, f"chmod 0600 {path}")
+            yield Finding("permissions", "fail", wrong, _kept(path, f"chmod 0600 {path}"))
     for path in (workdir, workdir / "keys", file):
-        if os.name != "nt" and path.exists() and path.stat().st_mode & OTHERS_WRITE:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            text = f"{path} has mode {mode:04o}: others than its owner can write there"
-            yield Finding("permissions", "fail", text, f"chmod go-w {path}")
+        if (wrong := writable_by_others(path)) is not None:
+            yield Finding("permissions", "fail", wrong, _kept(path, f"chmod go-w {path}"))
+
+
+def _kept(path: Path, elsewhere: str) -> str:
+    """Return what is to be done about a path that others can use."""
+    if os.name != "nt":
+        return elsewhere
+    return (
+        f'icacls "{path}" /inheritance:r /grant:r *S-1-5-18:F *S-1-5-32-544:F, and the'
+        " account that the server runs as"
+    )
 
 
 def _of_other_users(workdir: Path) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from certeasy.cli.options import fail, told
 from certeasy.clock import SystemClock
 from certeasy.cluster import boot, identity
 from certeasy.cluster.boot import BootRefused
-from certeasy.cluster.files import write_once
+from certeasy.cluster.files import private_folder, write_once
 from certeasy.cluster.identity import Identity
 from certeasy.config.document import LARGEST
 from certeasy.ids import RandomIds
@@ -140,7 +140,7 @@ def _look_at_cas(settings: Settings, console: Console) -> bool:
 
 def _key(settings: Settings) -> Identity:
     """Return the node's identity, made if there is none: what its first start would do."""
-    settings.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(settings.workdir)
     held = boot.workdir_lock(settings)
     try:
         return identity.find(settings.workdir, settings.audit.path, RandomIds(SystemClock()))

@@ -10,6 +10,7 @@ from certeasy import __version__, config, log
 from certeasy.cli import preflight
 from certeasy.cli.options import read_for_service, told, with_config
 from certeasy.cluster.boot import BootRefused
+from certeasy.serve import logs
 from certeasy.serve.contexts import UnusableCertificate
 from certeasy.serve.node import Node, run
 from certeasy.serve.stopping import ReloadRequest, StopRequest, reload_on_hangup, stop_on_signals
@@ -35,16 +36,7 @@ def serve(config_file: Path, *, unendorsed: bool) -> None:
     command line.
     """
     settings = read_for_service(config_file)
-    chosen = settings.logs
-    log.set_up(
-        chosen.level,
-        chosen.format,
-        chosen.output,
-        chosen.file,
-        services=dict(chosen.services.items()),
-        tags=chosen.tags,
-        rotate=log.Rotation(chosen.rotate.max_size_mb << 20, chosen.rotate.max_backups),
-    )
+    logs.begin(settings)
     for warning in config.warnings(settings):
         logger.warning("%s", warning)
     stop, again = StopRequest(), ReloadRequest()

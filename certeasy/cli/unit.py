@@ -8,16 +8,15 @@ its work directory, and speaks IP and Unix sockets only. Secrets that the config
 
 import re
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path, PurePosixPath
 
+from certeasy.serve.stopping import longest_stop
 from certeasy.settings import Settings
 from certeasy.settings.adcs import AdcsSettings
 
 STATE = PurePosixPath("/var/lib")
 CREDENTIALS = PurePosixPath("/run/credentials")
 KEPT_AT = PurePosixPath("/etc/certeasy/credentials")
-SPARE = timedelta(seconds=15)
 PRIVILEGED = 1024
 
 UNIT = """\
@@ -76,7 +75,6 @@ WantedBy=multi-user.target
 def unit(settings: Settings, *, program: Path, config: Path, user: str) -> str:
     """Return the text of `certeasy.service`."""
     low = int(settings.server.listen.rpartition(":")[2]) < PRIVILEGED
-    stop = settings.server.shutdown_timeout + settings.workers.drain_timeout + SPARE
     loaded = "".join(f"LoadCredential={name}:{KEPT_AT / name}\n" for name in credentials(settings))
     return UNIT.format(
         program=quoted(program),
@@ -84,7 +82,7 @@ def unit(settings: Settings, *, program: Path, config: Path, user: str) -> str:
         user=user,
         places=places(settings.workdir),
         credentials=loaded,
-        stop=int(stop.total_seconds()),
+        stop=int(longest_stop(settings).total_seconds()),
         capabilities="CAP_NET_BIND_SERVICE" if low else "",
     )
 
@@ -98,14 +96,15 @@ def places(workdir: Path) -> str:
 
 def credentials(settings: Settings) -> list[str]:
     """Return the names of the secrets that systemd is to load."""
-    return sorted({file.name for file in _secrets(settings) if CREDENTIALS in _above(file)})
+    return sorted({file.name for file in secrets_of(settings) if CREDENTIALS in _above(file)})
 
 
 def _above(file: Path) -> list[PurePosixPath]:
     return list(PurePosixPath(file.as_posix()).parents)
 
 
-def _secrets(settings: Settings) -> Iterator[Path]:
+def secrets_of(settings: Settings) -> Iterator[Path]:
+    """Yield the files with secrets that the configuration names."""
     found: list[Path | None] = [settings.database.password_file, settings.secrets.key_file]
     found += [bundle.key for bundle in settings.tls_certificate_manager.bundles]
     found += settings.notices.secret_files.values()

@@ -21,7 +21,7 @@ from certeasy import __version__
 from certeasy.clock import Clock
 from certeasy.cluster import identity, secrets
 from certeasy.cluster.database import MakeStore, named, shared_database
-from certeasy.cluster.files import Held, hold, holder, refuse_link
+from certeasy.cluster.files import Held, hold, holder, private_folder, refuse_link
 from certeasy.cluster.identity import Identity
 from certeasy.cluster.refusal import BootRefused
 from certeasy.cluster.secrets import Secrets
@@ -104,7 +104,7 @@ def open_node(
     Raises BootRefused with what is wrong and what to do, DatabaseUnavailable while the database
     cannot be asked, OSError where the workdir cannot be used.
     """
-    settings.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(settings.workdir)
     journal = Journal(settings.audit.path, keep_free=settings.audit.min_free_bytes, disk=disk)
     locks: list[Held] = []
     database = shared_database(settings.database, make_store)

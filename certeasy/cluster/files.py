@@ -8,6 +8,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,7 @@ from journal.disk import sync_folder
 
 OWNER_ONLY = 0o600
 OTHERS = 0o077
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _PLAIN = getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 NEWLINE = b"\n"
 LONGEST_HOLDER = 300
@@ -37,14 +39,62 @@ def refuse_link(path: Path) -> None:
 def openness(path: Path) -> str | None:
     """Return what is wrong with the mode of a private file, in one line, or None if it is private.
 
-    Windows has no such modes: there the folder's access list counts.
+    Windows has access lists in the place of modes.
     """
-    if os.name == "nt" or not path.exists():
+    if not path.exists():
         return None
+    if os.name == "nt":
+        return _listed(path, "used", reading=True)
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & OTHERS:
         return None
     return f"{path} has mode {mode:04o}: others than its owner can use it; set it to 0600"
+
+
+def writable_by_others(path: Path) -> str | None:
+    """Return who else can change a file or folder, in one line; None: nobody."""
+    if not path.exists():
+        return None
+    if os.name == "nt":
+        return _listed(path, "changed", reading=False)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & _OTHERS_WRITE:
+        return None
+    return f"{path} has mode {mode:04o}: others than its owner can write there"
+
+
+def _listed(path: Path, what: str, *, reading: bool) -> str | None:
+    """Return whom else an access list lets in, in one line; None: nobody."""
+    if sys.platform == "win32":
+        from certeasy.cluster import access_lists, sddl  # noqa: PLC0415 - only there
+
+        try:
+            others = access_lists.strangers(path, sddl.WRITE | (sddl.READ if reading else 0))
+        except OSError as error:
+            return f"{path}: who else can use it is not known: {error.strerror}"
+        if others:
+            return f"{path} can be {what} by {', '.join(others)}"
+    return None
+
+
+def private_folder(path: Path) -> None:
+    """Make a folder that nobody else may enter, if there is none: mode 0700.
+
+    On Windows its access list, which all that is in it inherits, lets in the system,
+    administrators, the user whom this process runs as, and the service's.
+    """
+    there = path.is_dir()
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not there:
+        keep_private(path)
+
+
+def keep_private(path: Path) -> None:
+    """Where modes mean nothing, on Windows, let nobody else have a file or folder."""
+    if sys.platform == "win32":
+        from certeasy.cluster.access_lists import keep_to, users  # noqa: PLC0415 - only there
+
+        keep_to(path, users())
 
 
 def write_once(path: Path, content: bytes) -> None:
@@ -53,6 +103,8 @@ def write_once(path: Path, content: bytes) -> None:
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, OWNER_ONLY)
     with os.fdopen(descriptor, "wb") as file:
+        if sys.platform == "win32" and openness(draft.parent) is not None:
+            keep_private(draft)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -10,7 +10,7 @@ import socket
 import uuid
 from pathlib import Path
 
-from certeasy.cluster.files import append_line, refuse_link, write_once
+from certeasy.cluster.files import append_line, private_folder, refuse_link, write_once
 from certeasy.cluster.refusal import BootRefused
 from certeasy.ids import Ids
 from events.signing import SigningKey
@@ -115,7 +115,7 @@ def find(workdir: Path, audit_log: Path, ids: Ids) -> Identity:
 def _new(workdir: Path, ids: Ids) -> Identity:
     """Make a new identity: the key first, so that an id never stands without its key."""
     key_file = workdir / KEY_FILE
-    key_file.parent.mkdir(mode=0o700, exist_ok=True)
+    private_folder(key_file.parent)
     if key_file.exists():  # a crash between the two files
         key = _read_key(key_file)
     else:

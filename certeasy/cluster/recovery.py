@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from certeasy.cluster import boot
 from certeasy.cluster.database import SharedDatabase, named, shared_database
+from certeasy.cluster.files import private_folder
 from certeasy.cluster.refusal import BootRefused
 from certeasy.settings import Settings
 from certeasy.store import Store
@@ -20,7 +21,7 @@ def in_hand(settings: Settings) -> Iterator[SharedDatabase]:
 
     Raises BootRefused while a server runs on either, or if the database is of another format.
     """
-    settings.workdir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(settings.workdir)
     with ExitStack() as stack:
         database = shared_database(settings.database, Store.open)
         stack.callback(database.store.close)

@@ -4,6 +4,7 @@ Single values were looked at when they were read. Here a section in which someth
 passed over where its gaps would only bring forth mistakes that are none.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -108,6 +109,8 @@ def _listeners(settings: Settings, page: Page) -> None:
         page.add("server.proxy-protocol", what)
     if settings.logs.output == "file" and settings.logs.file is None and page.sound("logs"):
         page.add("logs.output", '"file" needs logs.file, the path to write to')
+    if settings.logs.output == "eventlog" and os.name != "nt" and page.sound("logs"):
+        page.add("logs.output", '"eventlog" is for Windows; here: journald, stderr, or file')
     if len(settings.logs.tags) > _MOST_TAGS:
         page.add("logs.tags", f"has {len(settings.logs.tags)} tags; {_MOST_TAGS} are enough")
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import msgspec
 
+from certeasy.cluster.files import keep_private
+
 DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -144,8 +146,9 @@ def path_in_memory(secret: bytes) -> Iterator[str]:
 
 @contextlib.contextmanager
 def path_on_disk(secret: bytes) -> Iterator[str]:
-    """Lend `secret` as a file (0600) in a new directory (0700; on Windows the account's own)."""
+    """Lend `secret` as a file (0600) in a new directory (0700)."""
     with tempfile.TemporaryDirectory(prefix="certeasy-tls-") as directory:
+        keep_private(Path(directory))
         path = Path(directory) / "tls.pem"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from certeasy import config
-from certeasy import log as logs
 from certeasy.app import Application, ReloadRefused
 from certeasy.cluster import boot
 from certeasy.cluster.boot import BootRefused
 from certeasy.commit import Unavailable
 from certeasy.log import logger
 from certeasy.serve import listener as listening
+from certeasy.serve import logs
 from certeasy.serve.contexts import Certificates, TlsMaterial, UnusableCertificate
 from certeasy.serve.limits import Limits
 from certeasy.serve.listener import Listener
@@ -144,7 +144,7 @@ class Node:
             except UnusableCertificate as error:
                 log.error("the new certificate cannot be used, the old one stays: %s", error)
 
-    def reload(self, reread: Reread) -> None:
+    def reload(self, reread: Reread, begin_log: logs.Begin) -> None:
         """Read the settings again and take into use what can be; a mistake keeps the old ones."""
         before = config.warnings(self.application.settings)
         try:
@@ -157,8 +157,7 @@ class Node:
         except (ReloadRefused, BootRefused, OSError, Unavailable, DatabaseUnavailable) as error:
             log.error("the settings in use stay: %s", error)
             return
-        chosen = settings.logs
-        logs.set_up(chosen.level, chosen.format, chosen.output, chosen.file)
+        begin_log(settings)
         self._refresh()
         log.info("the settings were read again, and are in use")
         for warning in config.warnings(settings):
@@ -222,13 +221,14 @@ def run(
     unendorsed: bool = False,
     reloads: Reloads | None = None,
     supervisor: Supervisor | None = None,
+    begin_log: logs.Begin = logs.begin,
 ) -> int:
     """Serve until asked to stop; return the exit code: 0 after an orderly stop, 1 if the node had
     to end.
 
     `ready` is called once, when clients are served; `supervisor` is told how the process is.
-    `reloads`: who asks for the settings to be read again, and what reads them. Raises what `Node`
-    and `Node.open` raise.
+    `reloads`: who asks for the settings to be read again, and what reads them; `begin_log` then
+    takes the log's into use. Raises what `Node` and `Node.open` raise.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
     supervisor = supervisor or Systemd()
@@ -237,7 +237,7 @@ def run(
     def alive() -> bool:
         supervisor.alive(node.application.committer.turns)
         if reloads is not None and reloads[0].taken():
-            node.reload(reloads[1])
+            node.reload(reloads[1], begin_log)
         return node.alive()
 
     try:

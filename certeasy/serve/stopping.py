@@ -8,9 +8,23 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from certeasy.settings import Settings
 
 LOOK_AROUND = 0.5
 """Seconds between two looks whether the server still lives; also what lets Windows see Ctrl-C."""
+
+
+SPARE = timedelta(seconds=15)
+
+
+def longest_stop(settings: Settings) -> timedelta:
+    """Return how long a stop takes at most: what requests have, what jobs have, and some seconds.
+
+    Who manages the service ends what has not ended by then.
+    """
+    return settings.server.shutdown_timeout + settings.workers.drain_timeout + SPARE
 
 
 class StopRequest:

@@ -175,8 +175,9 @@ class LogSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab
     services: dict[Service, Level] = {}
     """Other levels, for single parts of the server."""
     format: Literal["json", "text"] = "json"
-    output: Literal["stderr", "stdout", "file", "journald"] = "stderr"
-    """`journald`: stderr, with each line's level in front as journald reads it."""
+    output: Literal["stderr", "stdout", "file", "journald", "eventlog"] = "stderr"
+    """`journald`: stderr, with each line's level in front as journald reads it. `eventlog`: what
+    an administrator of Windows has to see, in the Application log there."""
     file: Path | None = None
     tags: dict[str, str] = {}
     """What every line has beside its own words."""

@@ -61,6 +61,103 @@ def test_a_server_serves_there_and_its_journal_is_proven_here_and_there(
         machine.certeasy("projections", "check", "-f", where)
 
 
+def test_a_service_is_installed_issues_a_certificate_and_is_removed(
+    machine: Windows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with configured(tmp_path, free_port(), seen=machine.path) as server:
+        file = tmp_path / "config.yml"
+        where = machine.path(file)
+
+        def service(*words: str, ends_with: int = 0) -> str:
+            return machine.certeasy("service", *words, ends_with=(ends_with,))
+
+        assert "it is not installed" in service("status", ends_with=1)
+        gmsa = service("install", "-f", where, "--account", r"CORP\gmsa-acme$", ends_with=1)
+        assert r"there is no account CORP\gmsa-acme$" in gmsa  # here; and no password was asked for
+        told = service("install", "-f", where)
+        assert "installed: Certeasy ACME server, as NT SERVICE\\certeasy" in told
+        assert f"to read {machine.path(tmp_path / 'tls.key')}" in told
+        assert "it is installed already" in service("install", "-f", where, ends_with=1)
+        assert service("status", ends_with=1) == "stopped\n"
+        right = file.read_text()
+        file.write_text(right + "colour: red\n")
+        assert "ended with code 1" in service("start", ends_with=1)
+        file.write_text(right)
+        assert service("start") == "running\n"
+        assert service("status") == "running\n"
+        a_certificate_from(server, monkeypatch)
+        assert "kid" in machine.certeasy("eab", "create", "-f", where, "--json")
+        doctor = machine.certeasy("doctor", "-f", where)
+        assert "work and what is secret are the server's alone" in doctor
+        service("reload")
+        log = tmp_path / "work/certeasy.log"
+        soon(lambda: "the settings were read again" in log.read_text(), 60, told=log)
+        assert service("stop") == "stopped\n"
+        assert "stopping: the service manager's stop" in log.read_text()
+        assert "stopped after" in log.read_text()
+        assert service("remove") == "removed\n"
+        assert "it is not installed" in service("status", ends_with=1)
+        machine.certeasy("audit", "verify", "-f", where)
+
+
+LISTS = """\
+import sys
+from pathlib import Path
+from certeasy.cluster.files import openness, private_folder, writable_by_others
+for each in map(Path, sys.argv[1:]):
+    print(openness(each), writable_by_others(each), sep="; ")
+made = Path(sys.argv[1]).with_name("made")
+private_folder(made)
+print(openness(made))
+"""
+
+
+def test_who_else_can_use_a_file_is_read_from_its_access_list(machine: Windows, tmp_path: Path):
+    """Wine makes a list of a file's mode, and the other way about."""
+    files = {mode: tmp_path / f"{mode:o}" for mode in (0o600, 0o644, 0o666)}
+    for mode, file in files.items():
+        file.touch()
+        file.chmod(mode)
+    told = machine.python("-c", LISTS, *map(machine.path, files.values())).splitlines()
+    of = {mode: machine.path(file) for mode, file in files.items()}
+    assert told == [
+        "None; None",
+        f"{of[0o644]} can be used by Everyone; None",
+        f"{of[0o666]} can be used by Everyone; {of[0o666]} can be changed by Everyone",
+        "None",
+    ]
+
+
+EVENTS = """\
+import winreg
+from certeasy import eventlog, log
+log.set_up("info", "json", "eventlog", tags={"site": "north"})
+log.logger("tls").info("no entry")
+log.logger("main").info("a start")
+log.logger("tls").error("a fault at fe80::1%1")
+eventlog.register()
+with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, eventlog.PLACE) as key:
+    print(winreg.QueryValueEx(key, "EventMessageFile")[0])
+eventlog.unregister()
+eventlog.unregister()
+try:
+    winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, eventlog.PLACE)
+except FileNotFoundError:
+    print("gone")
+"""
+
+
+def test_the_event_log_takes_entries_and_knows_their_source(machine: Windows):
+    """Wine shows entries as they come, and keeps none."""
+    told = machine.python("-c", EVENTS, WINEDEBUG="-all,+eventlog")
+    shown = [line for line in told.splitlines() if "site=north" in line]
+    assert len(shown) == 2
+    assert "main: a start site=north" in shown[0]
+    assert "tls: a fault at fe80::1% 1 site=north" in shown[1]
+    assert r"%SystemRoot%\System32\EventCreate.exe" in told.splitlines()
+    assert "gone" in told.splitlines()
+
+
 def a_certificate_from(server: AcmeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a client by others obtain one."""
     acme = connect(server, monkeypatch)

@@ -251,10 +251,12 @@ def test_sighup_takes_changes_in_and_a_mistake_changes_nothing(tmp_path: Path) -
         server.until("serves https://")
         text = server.file.read_text()
         profile = "\nprofiles: [{name: short, description: Seven days, policy: servers}]\n"
-        log = "\nlogs: {level: warning, format: text}\n"
+        log = "\nlogs: {level: warning, format: text, tags: {site: north}}\n"
         server.file.write_text(text + profile + log + "\nworkers: {workers: 3}\n")
         said = server.hangup("next start only")
-        assert re.search(r"warning +main: these were changed, .* only: workers$", said.strip())
+        assert re.search(
+            r"warning +main: these were changed, .* only: workers site=north$", said.strip()
+        )
         assert server.profiles() == {"short": "Seven days"}
         server.file.write_text(text + profile.replace("servers", "nobody") + log)
         said = server.hangup("the settings in use stay")

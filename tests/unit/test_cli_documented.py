@@ -70,7 +70,7 @@ def test_no_listing_of_commands_breaks_off_in_mid_sentence(name: str):
 def test_each_command_tells_its_exit_codes_and_an_example(name: str):
     command = COMMANDS[name]
     assert "Exit codes: 0" in " ".join((command.help or "").split())
-    assert f"{name} " in (command.epilog or "")
+    assert f"{name} " in f"{command.epilog} "
 
 
 def test_all_exit_codes_are_one_table_written_from_the_help():

@@ -143,7 +143,7 @@ def test_a_new_key_comes_into_the_reference_with_what_its_struct_says():
     [
         ("| `threads` | 1 to 256 | `32` |", "| `threads` | 1 to 255 | `32` |"),
         ("| `threads` | 1 to 256 | `32` |", "| `threads` | 1 to 256 | `31` |"),
-        ("`stdout`, `file`, `journald` | `stderr` |", "`stdout`, `file` | `stderr` |"),
+        ("`file`, `journald`, `eventlog` | `stderr` |", "`file`, `journald` | `stderr` |"),
         ("| `max-conn` |", "| `max-connections` |"),
     ],
 )

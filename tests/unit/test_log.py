@@ -103,6 +103,83 @@ def test_journald_is_told_how_bad_each_line_is(capfd: pytest.CaptureFixture[str]
     assert len(told) > 6  # each line of a traceback, too
 
 
+# -- the Event Log ------------------------------------------------------------------------------
+
+
+class Entries:
+    """What was put into an Event Log: kind, number, text. A full one takes no more."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[int, int, str]] = []
+        self.full = False
+
+    def write(self, kind: int, number: int, text: str) -> None:
+        if self.full:
+            raise OSError(0, "The event log file is full.")
+        self.taken.append((kind, number, text))
+
+
+def entries(tmp_path: Path, **tags: str) -> Entries:
+    """Have the log go into an Event Log too."""
+    found = Entries()
+    set_up("debug", "text", "file", tmp_path / "x.log", beside=[log.EventLog(found.write, tags)])
+    return found
+
+
+def test_the_event_log_has_warnings_errors_start_and_stop_and_nothing_else(tmp_path: Path):
+    found = entries(tmp_path, site="north")
+    for name in ("main", "tls"):
+        logger(name).debug("a detail")
+        logger(name).info("a thing")
+        logger(name).warning("a doubt")
+    log.in_request("0b7d")
+    logger("tls").error("a fault")
+    assert found.taken == [
+        (4, 1, "main: a thing site=north"),
+        (2, 2, "main: a doubt site=north"),
+        (2, 2, "tls: a doubt site=north"),
+        (1, 3, "tls: a fault request=0b7d site=north"),
+    ]
+
+
+def test_an_entry_is_no_pattern_has_no_end_within_and_is_bounded(tmp_path: Path):
+    """The viewer puts an entry's first text where it finds %1, also in that text."""
+    found = entries(tmp_path)
+    logger("main").error("fe80::1%%1 is 100%% %s", "\0" + "x" * 40_000)
+    [(_, _, text)] = found.taken
+    assert text.startswith("main: fe80::1% 1 is 100% ?xxx")
+    assert len(text) == 31_839
+
+
+def test_a_traceback_is_in_the_entry(tmp_path: Path):
+    found = entries(tmp_path)
+    try:
+        raise ValueError("of our own")
+    except ValueError:
+        logger("main").exception("it failed")
+    assert found.taken[0][2].endswith("ValueError: of our own")
+
+
+def test_a_full_event_log_is_told_once_and_stops_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    found = entries(tmp_path)
+    found.full = True
+    logger("main").error("one")
+    logger("main").error("two")
+    found.full = False
+    logger("main").error("three")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["the Event Log cannot be written: The event log file is full."]
+    assert found.taken == [(1, 3, "main: three")]
+    assert len((tmp_path / "x.log").read_text().splitlines()) == 3
+
+
+def test_a_system_without_event_log_says_so():
+    with pytest.raises(OSError, match="on Windows only"):
+        set_up("info", "text", "eventlog")
+
+
 # -- rotation -----------------------------------------------------------------------------------
 
 NAME = re.compile(r"certeasy\.[0-9]{8}T[0-9]{6}Z\.ms[0-9]{3}\.log")

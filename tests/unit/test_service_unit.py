@@ -1,4 +1,4 @@
-"""The systemd unit that `certeasy service unit` prints."""
+"""The systemd unit that `certeasy service unit` prints, and the commands that Windows has."""
 
 import shlex
 import sys
@@ -8,7 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from certeasy.cli import group
+from certeasy.cli.service import elsewhere, is_without_password
+from certeasy.config import load
 from tests.make.configs import a_config
+
+HERE = "this is for Windows; here: certeasy service unit"
 
 
 def printed(folder: Path, *more: str, **changes: str) -> dict[str, list[str]]:
@@ -79,3 +83,46 @@ def test_a_path_with_a_space_and_a_percent_sign_is_one_word_as_it_is(tmp_path: P
     folder.mkdir()
     unit = printed(folder)
     assert shlex.split(unit["ExecStart"][0])[-1] == str(folder / "config.yml").replace("%", "%%")
+
+
+@pytest.mark.parametrize("command", ["install", "remove", "start", "stop", "reload", "status"])
+def test_what_is_for_windows_says_here_what_to_use_instead(command: str):
+    done = CliRunner().invoke(group, ["service", command])
+    assert done.exit_code == 1
+    assert HERE in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("account", "without"),
+    [
+        ("CORP\\gmsa-acme$", True),
+        ("NT SERVICE\\certeasy", True),
+        ("NT AUTHORITY\\NetworkService", True),
+        ("LocalSystem", True),
+        ("CORP\\svc-acme", False),
+    ],
+)
+def test_a_password_is_asked_for_where_windows_does_not_have_it(account: str, *, without: bool):
+    assert is_without_password(account) is without
+
+
+def test_what_lies_elsewhere_is_named_for_whoever_gives_the_account_its_rights(tmp_path: Path):
+    password = tmp_path / "elsewhere/password"
+    config = a_config(
+        tmp_path,
+        database=f"{{driver: postgres, dsn: 'postgresql://a@db/x', password-file: {password}}}",
+        audit=f"{{path: {tmp_path}/journal/audit.log}}",
+        logs=f"{{output: file, file: {tmp_path}/work/certeasy.log}}",
+    )
+    journal = f"write in {tmp_path / 'journal'}"
+    assert list(elsewhere(load(config), config, tmp_path / "x")) == [journal, f"read {password}"]
+    assert list(elsewhere(load(config), config, tmp_path)) == [journal]
+    assert list(elsewhere(load(a_config(tmp_path)), config, tmp_path / "x")) == []
+
+
+def test_parts_for_windows_are_compiled_on_every_system():
+    root = Path(__file__).resolve().parents[2] / "certeasy"
+    parts = ["cli/scm.py", "cli/service_process.py", "cluster/access_lists.py", "eventlog.py"]
+    for part in parts:
+        compile((root / part).read_bytes(), part, "exec")

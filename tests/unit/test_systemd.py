@@ -2,12 +2,14 @@
 
 import os
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from certeasy.cluster.files import private_folder
 from certeasy.serve.systemd import Systemd
 from tests.make.configs import a_config
 
@@ -73,3 +75,8 @@ def test_a_server_is_ready_lives_and_stops_to_systemd_in_this_order(
     assert process.returncode == 0, logged
     assert told[0] == "READY=1"
     assert set(told[1:-1]) == {"WATCHDOG=1"}
+
+
+def test_a_private_folder_is_its_owners_alone(tmp_path: Path):
+    private_folder(tmp_path / "a" / "b")
+    assert stat.S_IMODE((tmp_path / "a" / "b").stat().st_mode) == 0o700

@@ -20,6 +20,10 @@ $version = & $Python @words -c "import sys; print('%d.%d' % sys.version_info[:2]
 if ($version -ne "@PYTHON@") {
     throw "install.ps1: $Python is Python $version; these packages are for Python @PYTHON@"
 }
+$service = Get-Service certeasy -ErrorAction SilentlyContinue
+if ($service -and $service.Status -ne "Stopped") {
+    throw "install.ps1: the service certeasy runs and holds its files: stop it first, certeasy service stop"
+}
 Invoke-Checked $Python ($words + @("-m", "venv", $Folder))
 $own = Join-Path $Folder "Scripts\python.exe"
 Invoke-Checked $own @("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index",

@@ -1,0 +1,155 @@
+"""The process that Windows' service manager starts: the server, and the manager's protocol.
+
+Stop and shutdown take the road of SIGTERM, also while the server is still starting; a changed
+parameter (`certeasy service reload`) takes the one of SIGHUP.
+
+Warnings, errors, start and end go into the Event Log, all else into the log file. Windows only, by
+pywin32. Run under wine, not on Windows itself yet.
+"""
+
+import logging
+import os
+import sys
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+assert sys.platform == "win32"
+
+import pywintypes  # noqa: E402 - not everywhere
+import servicemanager  # noqa: E402 - the same
+import win32service  # noqa: E402 - the same
+import winerror  # noqa: E402 - the same
+
+from certeasy import config, log  # noqa: E402 - the same
+from certeasy.cli import preflight  # noqa: E402 - the same
+from certeasy.cli.serve import announce, reread  # noqa: E402 - the same
+from certeasy.cluster.boot import BootRefused  # noqa: E402 - the same
+from certeasy.serve.contexts import UnusableCertificate  # noqa: E402 - the same
+from certeasy.serve.logs import begin_of_a_service  # noqa: E402 - the same
+from certeasy.serve.node import run  # noqa: E402 - the same
+from certeasy.serve.service_manager import EVERY, ServiceManager, Status  # noqa: E402 - the same
+from certeasy.serve.stopping import (  # noqa: E402 - the same
+    ReloadRequest,
+    StopRequest,
+    longest_stop,
+)
+from certeasy.tls.own import NoCertificate  # noqa: E402 - the same
+
+NAME = "certeasy"
+FAILED = 1  # the exit code that `certeasy serve` has
+PRESHUTDOWN = 0xF  # SERVICE_CONTROL_PRESHUTDOWN
+
+logger = log.logger("main")
+_STOPS = {
+    win32service.SERVICE_CONTROL_STOP: "the service manager's stop",
+    win32service.SERVICE_CONTROL_SHUTDOWN: "the system's shutdown",
+    PRESHUTDOWN: "the system's shutdown",
+}
+
+
+class Service:
+    """One run of the service; `servicemanager` makes it and calls `SvcRun`."""
+
+    config_file = Path()
+
+    def __init__(self, arguments: list[str]) -> None:
+        """Register what the manager calls."""
+        self._stop, self._again = StopRequest(), ReloadRequest()
+        self._over = threading.Event()
+        handle = servicemanager.RegisterServiceCtrlHandler(arguments[0], self._control, True)
+        self._manager = ServiceManager(partial(_tell, handle), time.monotonic())
+        threading.Thread(target=self._turns, name="checkpoints", daemon=True).start()
+
+    def _control(self, control: int, _event: int, _data: object) -> int:
+        """Do what the manager asks for; it waits for the answer."""
+        if control == win32service.SERVICE_CONTROL_INTERROGATE:
+            self._manager.again()
+        elif control == win32service.SERVICE_CONTROL_PARAMCHANGE:
+            self._again.ask()
+        elif control in _STOPS:
+            self._manager.stopping()
+            self._stop.ask(_STOPS[control])
+        else:
+            return int(winerror.ERROR_CALL_NOT_IMPLEMENTED)
+        return 0
+
+    def _turns(self) -> None:
+        while not self._over.wait(EVERY):
+            if not self._manager.turn(time.monotonic()):
+                logger.error("the stop took too long, and was cut off; the next start mends that")
+                self._manager.stopped()
+                logging.shutdown()
+                os._exit(FAILED)  # what hangs cannot be asked any more
+
+    def SvcRun(self) -> None:  # noqa: N802 - the library's name
+        """Serve until asked to stop."""
+        code = FAILED
+        try:
+            code = self._serve()
+        except (BootRefused, NoCertificate, UnusableCertificate, OSError) as error:
+            logger.error("%s", error)
+        except config.ConfigurationError as error:
+            for mistake in error.mistakes:
+                logger.error("%s", mistake)
+        except BaseException:
+            logger.exception("the service met something it does not know")
+        finally:
+            self._over.set()
+            self._manager.stopped(code)
+            if code:
+                # Whoever has called this would tell the manager of an end without a failure.
+                logging.shutdown()
+                os._exit(code)
+
+    def _serve(self) -> int:
+        # Until it is known where the log goes, the Event Log is what there is.
+        log.set_up("info", "text", "eventlog")
+        settings, page = config.read_page(self.config_file)
+        preflight.check(settings, page)
+        page.raise_if_wrong()
+        self._manager.allow(longest_stop(settings))
+        begin_of_a_service(settings)
+        for warning in config.warnings(settings):
+            logger.warning("%s", warning)
+        return run(
+            settings,
+            self._stop,
+            announce,
+            reloads=(self._again, partial(reread, self.config_file)),
+            supervisor=self._manager,
+            begin_log=begin_of_a_service,
+        )
+
+
+def _tell(handle: int, status: Status) -> None:
+    own = winerror.ERROR_SERVICE_SPECIFIC_ERROR if status.code else 0
+    win32service.SetServiceStatus(
+        handle,
+        (
+            win32service.SERVICE_WIN32_OWN_PROCESS,
+            int(status.state),
+            status.accepted,
+            own,
+            status.code,
+            status.checkpoint,
+            status.hint,
+        ),
+    )
+
+
+def main(config_file: str) -> None:
+    """Serve the service manager, which has started this process."""
+    if sys.stderr is None:
+        # A service has no terminal; what is told there all the same goes nowhere.
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the end
+    Service.config_file = Path(config_file)
+    servicemanager.Initialize(NAME, servicemanager.__file__)
+    servicemanager.PrepareToHostSingle(Service)
+    try:
+        servicemanager.StartServiceCtrlDispatcher()
+    except pywintypes.error as error:
+        if error.winerror != winerror.ERROR_FAILED_SERVICE_CONTROLLER_CONNECT:
+            raise
+        sys.exit("this is for Windows' service manager to run: 'certeasy service start'")
