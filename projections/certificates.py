@@ -13,8 +13,9 @@ from events.certificates import (
 from events.envelope import Envelope
 from events.nodes import AuthorityCertificateSeen
 from events.recovery import CertificateRecovered
-from projections import marks, orders, revocations, suspects
+from projections import marks, name_sets, orders, revocations, seats, suspects
 from projections.jobs import JOBS
+from projections.name_sets import Issuance
 from projections.tables import Column, Contradiction, Rows, Table
 
 
@@ -107,6 +108,8 @@ def issued(fact: CertificateIssued, line: Envelope, rows: Rows) -> None:
         request_id=fact.request_id,
     )
     rows.put(CERTIFICATES, certificate)
+    seats.closed(rows, fact.account_id)
+    _in_force(certificate, line.at, line, rows)
     marks.seen(rows, fact.authority, fact.request_id, order.request_id)
     rows.put(orders.ORDERS, replace(orders.over(order, line), status=orders.VALID, csr=b""))
     rows.delete(JOBS, order.id)
@@ -132,8 +135,16 @@ def recovered(fact: CertificateRecovered, line: Envelope, rows: Rows) -> None:
         chain=fact.chain,
     )
     rows.put(CERTIFICATES, certificate)
+    _in_force(certificate, fact.not_before, line, rows)
     for name in fact.names:
         rows.put(orders.ORDER_NAMES, orders.OrderName(name, fact.id))
+
+
+def _in_force(certificate: Certificate, since: str, line: Envelope, rows: Rows) -> None:
+    """Count a certificate that somebody has, and got `since` then."""
+    issuance = Issuance(certificate.id, certificate.account_id, since, certificate.not_after)
+    name_sets.counted(rows, certificate.names, issuance)
+    seats.issued(rows, certificate.account_id, certificate.id, certificate.not_after, line.at)
 
 
 def mismatched(fact: CertificateMismatched, line: Envelope, rows: Rows) -> None:
@@ -189,6 +200,8 @@ def revoked(fact: CertificateRevoked, line: Envelope, rows: Rows) -> None:
         CERTIFICATES,
         replace(certificate, revoked=line.at, reason=fact.reason, position=line.position),
     )
+    name_sets.taken_out(rows, certificate.names, certificate.id)
+    seats.revoked(rows, certificate.account_id, certificate.id)
     if fact.publish:
         revocations.to_be_revoked(
             rows,

@@ -62,18 +62,22 @@ from projections import (
     authorities,
     certificates,
     eab,
+    failures,
     marks,
+    name_sets,
     nodes,
     orders,
     renewals,
     retention,
     revocations,
+    seats,
     suspects,
+    unproven,
 )
 from projections.jobs import JOBS
 from projections.tables import Contradiction, Key, Rows, Table
 
-VERSION = 5  # raised with every change that makes stored rows differ from a fresh fold
+VERSION = 6  # raised with every change that makes stored rows differ from a fresh fold
 
 TABLES: tuple[Table[Any], ...] = (
     nodes.INSTALLATION,
@@ -93,6 +97,11 @@ TABLES: tuple[Table[Any], ...] = (
     revocations.REVOCATIONS,
     suspects.SUSPECTS,
     marks.MARKS,
+    name_sets.NAME_SETS,
+    seats.SEATS,
+    seats.HELD,
+    failures.FAILURES,
+    unproven.PENDING_AUTHORIZATIONS,
     JOBS,
 )
 

@@ -27,10 +27,13 @@ from events.orders import (
     OrderReady,
     Problem,
 )
-from projections import marks, renewals, suspects
+from projections import failures, marks, name_sets, renewals, seats, suspects, unproven
+from projections.failures import Failure
 from projections.jobs import ISSUE, JOBS, VALIDATE, Job
+from projections.name_sets import Issuance
 from projections.suspects import SUSPECTS, Suspect, suspect_id
 from projections.tables import Column, Contradiction, Rows, Table
+from projections.unproven import Unproven
 
 PENDING = "pending"
 READY = "ready"
@@ -182,6 +185,7 @@ def created(fact: OrderCreated, line: Envelope, rows: Rows) -> None:
         preauthorization=fact.preauthorization,
     )
     rows.put(ORDERS, order)
+    _count_unproven(order, rows)
     for identifier in fact.identifiers:
         rows.put(ORDER_NAMES, OrderName(identifier.value, fact.order_id))
 
@@ -213,6 +217,7 @@ def challenge_validated(fact: ChallengeValidated, line: Envelope, rows: Rows) ->
     proven = replace(challenge, status=VALID, validated=line.at)
     order = _with(order, fact.authorization, VALID, fact.challenge, proven)
     rows.put(ORDERS, replace(order, position=line.position))
+    _count_unproven(order, rows)
     rows.delete(JOBS, _job(order, fact.authorization, fact.challenge))
 
 
@@ -223,6 +228,9 @@ def challenge_failed(fact: ChallengeFailed, line: Envelope, rows: Rows) -> None:
     failed = replace(challenge, status=INVALID, error=fact.error)
     order = _with(order, fact.authorization, INVALID, fact.challenge, failed)
     rows.put(ORDERS, replace(order, position=line.position))
+    _count_unproven(order, rows)
+    name = order.authorizations[fact.authorization].identifier.value
+    failures.failed(rows, order.account_id, name, Failure(order.id, line.at))
     rows.delete(JOBS, _job(order, fact.authorization, fact.challenge))
 
 
@@ -235,8 +243,9 @@ def prevalidated(fact: AuthorizationPrevalidated, line: Envelope, rows: Rows) ->
         what = f"{line.type} for authorization {n} of {line.stream}, which is not pending"
         raise Contradiction(line.position, what)
     valid = _with(order, n, VALID, m, challenge)
-    known = replace(valid.authorizations[n], rule=fact.rule)
-    rows.put(ORDERS, replace(_at(valid, n, known), position=line.position))
+    known = _at(valid, n, replace(valid.authorizations[n], rule=fact.rule))
+    rows.put(ORDERS, replace(known, position=line.position))
+    _count_unproven(known, rows)
 
 
 def ready(_fact: OrderReady, line: Envelope, rows: Rows) -> None:
@@ -261,6 +270,8 @@ def finalized(fact: OrderFinalized, line: Envelope, rows: Rows) -> None:
         finalized=line.at,
     )
     rows.put(ORDERS, order)
+    seats.opened(rows, order.account_id)
+    name_sets.counted(rows, _names(order), Issuance(order.id, order.account_id, line.at, ""))
     if order.replaces:
         renewals.taken_on(rows, order.replaces, order.id)
     rows.put(JOBS, Job(order.id, ISSUE, order.id, order.account_id, line.position))
@@ -392,8 +403,10 @@ def authorization_deactivated(fact: AuthorizationDeactivated, line: Envelope, ro
     if n not in known or order.authorizations[n].status not in (PENDING, VALID):
         what = f"{line.type} for {line.stream}, which has no authorization {n} to give up"
         raise Contradiction(line.position, what)
-    given_up = replace(order.authorizations[n], status=DEACTIVATED)
-    rows.put(ORDERS, replace(_at(order, n, given_up), position=line.position))
+    given_up = _at(order, n, replace(order.authorizations[n], status=DEACTIVATED))
+    rows.put(ORDERS, replace(given_up, position=line.position))
+    if order.status == PENDING:
+        _count_unproven(given_up, rows)
 
 
 def _ended(order: Order, error: Problem, line: Envelope, rows: Rows) -> Order:
@@ -402,7 +415,24 @@ def _ended(order: Order, error: Problem, line: Envelope, rows: Rows) -> Order:
         for m, challenge in enumerate(authorization.challenges):
             if challenge.status == PROCESSING:
                 rows.delete(JOBS, _job(order, n, m))
-    return replace(over(order, line), status=INVALID, error=error, csr=b"")
+    ended = replace(over(order, line), status=INVALID, error=error, csr=b"")
+    if order.status == PENDING:
+        _count_unproven(ended, rows)
+    elif order.status == PROCESSING:
+        seats.closed(rows, order.account_id)
+        name_sets.taken_out(rows, _names(order), order.id)
+    return ended
+
+
+def _names(order: Order) -> list[str]:
+    return [identifier.value for identifier in order.identifiers]
+
+
+def _count_unproven(order: Order, rows: Rows) -> None:
+    """Keep how many authorizations of an order are to be proven: none, once it has ended."""
+    pending = [each for each in order.authorizations if each.status == PENDING]
+    count = len(pending) if order.status == PENDING else 0
+    unproven.count(rows, order.account_id, Unproven(order.id, count, order.expires))
 
 
 def _awaiting(rows: Rows, line: Envelope, attempt: int, authority: str) -> Order:

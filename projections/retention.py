@@ -5,6 +5,7 @@ Named one by one by the event, and each looked at once more: nothing leaves that
 
 from events.envelope import Envelope
 from events.retention import RetentionApplied
+from projections import failures, name_sets, seats
 from projections.certificates import CERTIFICATES
 from projections.orders import (
     INVALID,
@@ -72,11 +73,23 @@ def _leave(rows: Rows, order_id: str) -> None:
     names += [] if certificate is None else certificate.names
     for name in dict.fromkeys(names):
         rows.delete(ORDER_NAMES, name, order_id)
+    if order is not None:
+        _forget_failures(rows, order)
     if order is not None and order.preauthorization:
         _forget_proof(rows, order)
+    if certificate is not None:
+        name_sets.taken_out(rows, certificate.names, order_id)
+        seats.left(rows, certificate.account_id, order_id)
     rows.delete(ORDERS, order_id)
     rows.delete(CERTIFICATES, order_id)
     rows.delete(RENEWALS, order_id)
+
+
+def _forget_failures(rows: Rows, order: Order) -> None:
+    """Forget which names could not be proven in an order."""
+    for each in order.authorizations:
+        if each.status == INVALID:
+            failures.taken_out(rows, order.account_id, each.identifier.value, order.id)
 
 
 def _forget_proof(rows: Rows, order: Order) -> None:

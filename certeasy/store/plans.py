@@ -24,6 +24,11 @@ LARGE = (
     "preauthorizations",
     "certificates",
     "renewals",
+    "name_sets",
+    "seats",
+    "held_certificates",
+    "failed_validations",
+    "pending_authorizations",
 )
 FIRST = 1
 WHOLE: dict[str, Callable[[str], bool]] = {

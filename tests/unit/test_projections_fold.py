@@ -78,6 +78,7 @@ def stories() -> ALog:
     log.a_retirement(1)
     every_story(log)
     later_stories(log)
+    log.a_new_order("open.corp.internal", account=log.an_account(by=1), by=1)
     lost = a_loss(log, lambda: log.an_order("lost.corp.internal", by=1), by=1)
     log.a_start()
     a_recovery(log, lost, by=1)
