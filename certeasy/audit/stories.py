@@ -277,7 +277,7 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
     OrderReady: lambda _: "everything is proven, the order is ready",
     OrderCaaChecked: _caa_checked,
     OrderFinalized: lambda f: f"sent the signing request {f.csr_sha256}",
-    IssuanceSubmitted: lambda f: f"attempt {f.attempt}: submitted to {f.authority}",
+    IssuanceSubmitted: lambda f: f"attempt {f.attempt}: goes to {f.authority} now",
     IssuancePending: lambda f: (
         f"attempt {f.attempt}: {f.authority} waits for approval of request {f.request_id}"
     ),

@@ -10,7 +10,7 @@ import msgspec
 from certeasy.admin.inventory import CloseAccount
 from certeasy.cli.administration import carry_out_with, refusals_told
 from certeasy.cli.at_rest import tables_of
-from certeasy.cli.listing import form, tell, with_listing
+from certeasy.cli.listing import Lines, form, tell, with_listing
 from certeasy.cli.options import a_moment, fail, read, rfc3339, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.commit.subjects import Subjects
@@ -108,7 +108,7 @@ def list_(
     with tables_of(read(config_file).database) as store:
         every = store.accounts_wanted(wanted, after)
         found = (_listed(each) for each in every if each.created >= created_since.removesuffix("Z"))
-        tell(found, Listed, how, limit, _line)
+        tell(found, Listed, how, limit, LINES)
 
 
 @accounts.command(
@@ -160,7 +160,7 @@ def deactivate(account: str, config_file: Path, *, yes: bool) -> None:
         found = _found(store, account)
         valid = _certificates(store, found)
     if not yes:
-        click.echo(printable(_line(_listed(found))))
+        click.echo(printable("  ".join(_cells(_listed(found)))))
         click.echo("nothing was changed: with --yes, it is closed, for good")
         return
     if carry_out_with(settings, CloseAccount(found.id)).anew:
@@ -192,11 +192,14 @@ def _listed(account: Account) -> Listed:
     )
 
 
-def _line(each: Listed) -> str:
+def _cells(each: Listed) -> list[str]:
     parts = [each.id, each.status, f"since {each.created}", f"key {each.thumbprint}"]
     parts += [f"external account key {each.eab}"] if each.eab else []
     parts += ["with a contact"] if each.contact else []
-    return "  ".join(parts)
+    return parts
+
+
+LINES = Lines((("id", 26), ("status", 11), ("created", 33), ("key", 0)), _cells)
 
 
 def _certificates(store: Store, account: Account) -> int:

@@ -167,8 +167,10 @@ def show_(
             fail(what, USAGE)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(entries), indent=2))
+    told_at: dict[str, int] = {}
     for entry in () if as_json else entries:
-        click.echo(printable(_sentence(entry)))
+        first = told_at.setdefault(entry.actor.clear or "", entry.position)
+        click.echo(printable(_sentence(entry, first)))
     if not entries:
         fail(f"the log says nothing about {kind} {printable(value)}", BROKEN)
 
@@ -228,9 +230,12 @@ def _known(summary: Summary, given: Given) -> str:
     return "as the log itself says; compare it, or give --keys"
 
 
-def _sentence(entry: show.Entry) -> str:
+def _sentence(entry: show.Entry, first: int) -> str:
+    """Return an event as a sentence. `first` is the event that told the same of who did it."""
     who = " ".join(part for part in (entry.actor.kind, entry.actor.id) if part)
-    if entry.actor.sealed:
+    if entry.actor.clear and first != entry.position:
+        who += f" [as in #{first}]"
+    elif entry.actor.sealed:
         who += f" [{entry.actor.clear or 'sealed'}]"
     return f"{entry.at}  #{entry.position}  {who}: {entry.what}  ({entry.type}, {entry.stream})"
 

@@ -15,7 +15,7 @@ from certeasy.audit import show as looking
 from certeasy.audit.stories import REASONS as TOLD
 from certeasy.cli.administration import carry_out_with, refusals_told
 from certeasy.cli.at_rest import tables_of
-from certeasy.cli.listing import form, tell, with_listing
+from certeasy.cli.listing import Lines, form, tell, with_listing
 from certeasy.cli.options import a_duration, a_moment, fail, read, rfc3339, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.cluster.files import write_once
@@ -193,7 +193,7 @@ def list_(
     with tables_of(read(config_file).database) as store:
         every = store.certificates_wanted(wanted, after)
         found = (_listed(each, wanted.now) for each in every if is_wanted(each))
-        tell(found, Listed, how, limit, _line)
+        tell(found, Listed, how, limit, LINES)
 
 
 @certs.command(
@@ -280,7 +280,8 @@ def revoke(certificate: str, config_file: Path, reason: str, *, yes: bool) -> No
     with tables_of(settings.database) as store:
         found = _found(store, certificate)
     if not yes:
-        click.echo(printable(_line(_listed(found, rfc3339(SystemClock().now())))))
+        shown = _listed(found, rfc3339(SystemClock().now()))
+        click.echo(printable("  ".join(_cells(shown))))
         click.echo("nothing was changed: with --yes, it is revoked, for good")
         return
     done = carry_out_with(settings, RevokeCertificate(found.id, found.sha256, REASONS[reason]))
@@ -365,12 +366,18 @@ def _listed(certificate: Certificate, now: str) -> Listed:
     )
 
 
-def _line(each: Listed) -> str:
+def _cells(each: Listed) -> list[str]:
     parts = [each.id, each.status, each.serial, each.authority, f"to {each.not_after}"]
     parts += [" ".join(each.names)]
     parts += [f"revoked {each.revoked} ({each.reason})"] if each.revoked else []
     parts += [f"replaced by {each.replaced_by}"] if each.replaced_by else []
-    return "  ".join(parts)
+    return parts
+
+
+LINES = Lines(
+    (("id", 26), ("status", 7), ("serial", 40), ("authority", 10), ("valid", 23), ("names", 0)),
+    _cells,
+)
 
 
 def _shown(store: Store, certificate: Certificate) -> Shown:

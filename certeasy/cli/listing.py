@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import islice
@@ -56,17 +57,23 @@ def with_listing(command: C) -> C:
     return command
 
 
-def tell(
-    found: Iterable[S], kind: type[S], how: Form, limit: int | None, line: Callable[[S], str]
-) -> None:
+class Lines(msgspec.Struct, frozen=True):
+    """How a listing is printed for people: the first cells of a line with their headings and
+    widths, then whatever else there is to say."""
+
+    headings: tuple[tuple[str, int], ...]
+    cells: Callable[[Any], list[str]]
+
+
+def tell(found: Iterable[S], kind: type[S], how: Form, limit: int | None, lines: Lines) -> None:
     """Print what is found, the first `limit` of it; if there is more, stderr says how to go on.
 
-    The structs have an `id`, by which they are sorted.
+    The structs have an `id`, by which they are sorted. A terminal is shown headings, too.
     """
     rows = iter(found)
     listed = rows if limit is None else islice(rows, limit)
     last = ""
-    for text, id_ in _printed(listed, kind, how, line):
+    for text, id_ in _printed(listed, kind, how, lines):
         click.echo(text)
         last = id_
     if how is Form.JSON:
@@ -76,10 +83,13 @@ def tell(
 
 
 def _printed(
-    rows: Iterator[S], kind: type[S], how: Form, line: Callable[[S], str]
+    rows: Iterator[S], kind: type[S], how: Form, lines: Lines
 ) -> Iterator[tuple[str, str]]:
     """Yield what to print, and the id that it is about."""
     names = kind.__struct_fields__
+    widths = [width for _, width in lines.headings] if sys.stdout.isatty() else []
+    if how is Form.LINES and widths:
+        yield _columns([title for title, _ in lines.headings], widths), ""
     if how is Form.CSV:
         yield _csv(names), ""
     before = "[\n"
@@ -91,7 +101,13 @@ def _printed(
         elif how is Form.CSV:
             yield _csv([getattr(row, name) for name in names]), id_
         else:
-            yield printable(line(row)), id_
+            yield printable(_columns(lines.cells(row), widths)), id_
+
+
+def _columns(cells: list[str], widths: list[int]) -> str:
+    """Return a line; the cells that have a width are filled up to it."""
+    filled = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
+    return "  ".join([*filled, *cells[len(filled) :]]).rstrip()
 
 
 def _csv(cells: Iterable[object]) -> str:

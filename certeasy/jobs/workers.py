@@ -263,14 +263,14 @@ class Workers:
             self._perform[job.kind](job, attempt, fresh)
             outcome = DONE
         except TryAgain as error:
-            log.info("%s %s, attempt %d: %s", *told, error)
+            log.info("%s %s, try %d: %s", *told, error)
             return error.after or self._backoff(attempt)
         except (Unavailable, DatabaseUnavailable) as error:
-            log.warning("%s %s, attempt %d: %s", *told, error)
+            log.warning("%s %s, try %d: %s", *told, error)
             return self._backoff(attempt)
         except Exception:
             outcome = FAILED
-            log.exception("%s %s, attempt %d failed in a way nobody thought of", *told)
+            log.exception("%s %s, try %d failed in a way nobody thought of", *told)
             return self._backoff(attempt)
         finally:
             self._metrics.job_tried(job.kind, outcome, self._clock.monotonic() - begun)

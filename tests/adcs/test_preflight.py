@@ -288,6 +288,15 @@ def test_what_everybody_may_at_the_ca_an_unknown_account_may():
     assert seen["revoke-right"].status == "skipped"
 
 
+def test_what_was_not_looked_at_is_not_to_be_mended():
+    """Only where a right cannot be read from here it is told where to look."""
+    elsewhere = a_domain(account={"sAMAccountName": (b"other",)}, certificate=CERTIFICATE)
+    unknown = found(a_world(domain=RecordedDirectory(elsewhere)))["revoke-right"]
+    assert (unknown.text, unknown.remedy) == ("not looked at: account comes first", "")
+    unread = found(a_world(security=Unread("not readable")))["revoke-right"]
+    assert unread.remedy == "look there: certsrv.msc, the CA's properties, tab Security"
+
+
 def test_where_a_file_has_the_cas_certificates_the_ca_need_not_tell_them():
     away = {"probe": NotReached("mapper", "no")}
     assert found(a_world(**away))["issuers"].status == "skipped"

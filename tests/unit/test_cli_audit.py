@@ -168,6 +168,9 @@ def test_an_order_s_story_is_told(folder, log):
     clear = run("show", "name", "web.corp.internal", "-f", folder / "config.yml", "--json")
     entries = msgspec.json.decode(clear.stdout)
     assert "192.0.2.7" in entries[0]["actor"]["clear"]
+    for_people = run("show", "name", "web.corp.internal", "-f", folder / "config.yml").stdout
+    assert for_people.count("192.0.2.7") == 1
+    assert f"[as in #{entries[0]['position']}]" in for_people
     assert len(entries) == len(text.stdout.splitlines())
     nothing = run("show", "name", "nobody.corp.internal", *both(folder))
     assert nothing.exit_code == 1

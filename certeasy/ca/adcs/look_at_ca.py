@@ -15,6 +15,7 @@ SUBJECT_ALT_NAME_2 = 0x0004_0000  # EditFlags
 NO_REMOTE_REQUESTS, NO_RPC_REQUESTS, PRIVATE_REQUESTS = 0x2, 0x8, 0x200  # InterfaceFlags
 EDIT_FLAGS = ("PolicyModules\\CertificateAuthority_MicrosoftDefault.Policy", "EditFlags")
 INTERFACE_FLAGS = ("", "InterfaceFlags")
+WHERE = "certsrv.msc, the CA's properties, tab Security"
 
 
 class Authority:
@@ -92,14 +93,14 @@ class Authority:
 
     def _request_right(self, unread: str) -> Finding:
         step = "request-right"
-        remedy = "certsrv.msc, the CA's properties, tab Security: Request Certificates"
+        remedy = f"{WHERE}: Request Certificates"
         denied = hexadecimal(ENROLL_DENIED)
         if self._seen.answer == ENROLL_DENIED:
             text = "the CA takes no requests of this account, or none from other machines"
             return Finding(step, "fail", text, remedy, denied)
         verdict = self._granted(CA_ENROLL)
         if verdict is None:
-            return Finding(step, "skipped", unread or "not looked at: account comes first", remedy)
+            return _unknown(step, unread)
         if verdict:
             return Finding(step, "ok", "the account may request certificates")
         return Finding(step, "fail", "the account may not request certificates", remedy, denied)
@@ -107,14 +108,14 @@ class Authority:
     def _revoke_right(self, unread: str) -> Finding:
         step = "revoke-right"
         remedy = (
-            "certsrv.msc, the CA's properties, tab Security: Issue and Manage Certificates (tab"
-            " Certificate Managers narrows it to the template); or disable-ca-revocation: true"
+            f"{WHERE}: Issue and Manage Certificates (tab Certificate Managers narrows it to the"
+            " template); or disable-ca-revocation: true"
         )
         if not self._subject.revokes:
             return Finding(step, "ok", "not needed: disable-ca-revocation is set")
         verdict = self._granted(CA_OFFICER)
         if verdict is None:
-            return Finding(step, "skipped", unread or "not looked at: account comes first", remedy)
+            return _unknown(step, unread)
         if verdict:
             return Finding(step, "ok", "the account may revoke certificates")
         return Finding(
@@ -183,3 +184,10 @@ class Authority:
             return str(error)
         except Known as error:
             return cause(error)
+
+
+def _unknown(step: str, unread: str) -> Finding:
+    """Return that a right is not known; where it cannot be read from here, where to look."""
+    if unread:
+        return Finding(step, "skipped", unread, f"look there: {WHERE}")
+    return Finding(step, "skipped", "not looked at: account comes first")
