@@ -1,14 +1,12 @@
 """Each client has its page, and no page promises what is not there."""
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.make.pages import CLIENTS, DOCS, blocks
-from tests.unit.test_advised_commands import missing
 
 ROOT = DOCS.parent
 PAGES = sorted(CLIENTS.glob("*.md"))
@@ -64,15 +62,19 @@ def test_the_first_page_leads_to_each_of_them():
         assert f": clients/{page.name}\n" in nav, page
 
 
+@pytest.mark.parametrize("page", OF_ONE, ids=name)
+def test_what_a_page_says_was_run_is_run(page: Path):
+    text = page.read_text(encoding="utf-8")
+    tests = (ROOT / "tests/clients/test_client_pages.py").read_text(encoding="utf-8")
+    shell = any(language == "sh" for language, _, _ in blocks(page))
+    if "Run by the tests" in text:
+        assert f'reads("{page.stem}")' in tests
+    else:
+        assert not shell, "what stands in a block of sh is run by the tests"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_what_is_to_be_written_in_yaml_is_yaml(page: Path):
     for language, _, text in blocks(page):
         if language == "yaml":
             assert list(yaml.safe_load_all(text))
-
-
-@pytest.mark.parametrize("page", PAGES, ids=name)
-def test_our_own_commands_on_a_page_can_be_typed(page: Path):
-    for command in re.findall(r"`certeasy ([^`]* .*?)`", page.read_text(encoding="utf-8")):
-        if "-f" in command:
-            assert missing(shlex.split(command)) == [], command
