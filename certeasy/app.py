@@ -209,7 +209,7 @@ class Application:
         self.subjects = Subjects(self.node.store, self.ids)
         redeemed = MemoryRedeemedNonces(self.clock)
         self.nonces = Nonces(nonce_secret, redeemed, self.clock, self.ids.random)
-        self.buckets = MemoryBuckets()
+        self.buckets = MemoryBuckets(self.clock)
         self.limits = self._limits(settings)
         self.acme = self._acme(settings, self.limits)
         self.counts = Counts(node.store, self.clock, self.metrics, settings.renewal_info)
@@ -255,7 +255,7 @@ class Application:
         policies = self._policies(settings, authorities.values())
         limits, validators = self._limits(settings), self._validators(settings)
         acme = self._acme(settings, limits)
-        office = self._office_by(settings)
+        office = self._office_by(settings, limits)
         stream = f"node/{self.node.identity.server_id}"
         self._commit(lambda _rows, _now: Decision(((stream, _loaded(settings)),)))
         # What is under way goes on with what it began with, so nothing is closed before the end.
@@ -606,14 +606,14 @@ class Application:
 
     def _local_door(self, doorway: local.Doorway) -> LocalDoor:
         """Let administrators in, by the local socket; the workdir's lock is ours."""
-        self._office = self._office_by(self.settings)
+        self._office = self._office_by(self.settings, self.limits)
 
         def receive(user: str) -> Desk:
             return Desk(self._office, *boot.administrator(user, self.ids))
 
         return LocalDoor(doorway, receive)
 
-    def _office_by(self, settings: Settings) -> Office:
+    def _office_by(self, settings: Settings, limits: Limits) -> Office:
         return Office(
             settings=settings,
             clock=self.clock,
@@ -625,6 +625,7 @@ class Application:
             server_id=self.node.identity.server_id,
             committer=lambda: self.committer,
             told=self._is_told,
+            limits=limits,
         )
 
     def _mac_key(self, kid: str) -> bytes | None:

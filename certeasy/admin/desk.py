@@ -11,6 +11,7 @@ from certeasy.commit import Command, Committed, Committer
 from certeasy.commit.command import Decide
 from certeasy.commit.subjects import Subjects
 from certeasy.ids import Ids
+from certeasy.limits.clients import Limits
 from certeasy.settings import Settings
 from certeasy.store import Store
 from events.envelope import Actor
@@ -40,6 +41,8 @@ class Office:
     committer: Callable[[], Committer]
     told: Callable[[str], bool]
     """Whether an authority is told what is revoked."""
+    limits: Limits | None = None
+    """What is counted of clients; None: no server runs, and nothing is."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from certeasy.admin.eab import CreateEab, RevokeEab
 from certeasy.admin.instructions import Instruction
 from certeasy.admin.inventory import CloseAccount, RevokeCertificate
 from certeasy.admin.journal import RotateJournal
+from certeasy.admin.limits import ResetLimits, ShowLimits
 from certeasy.admin.nodes import EndorseNode, InviteNode, RetireNode
 from certeasy.admin.privacy import EraseSubjects
 from certeasy.admin.renewal import RequestRenewal
@@ -19,8 +20,10 @@ KNOWN: tuple[type[Instruction[Any]], ...] = (
     EraseSubjects,
     InviteNode,
     RequestRenewal,
+    ResetLimits,
     RevokeCertificate,
     RevokeEab,
     RetireNode,
     RotateJournal,
+    ShowLimits,
 )

@@ -24,6 +24,7 @@ from events.certificates import (
 )
 from events.counting import counted, times
 from events.eab import EabCreated, EabRevoked, EabUsed
+from events.limits import LimitsReset
 from events.nodes import (
     AuthorityCertificateSeen,
     ClockSetBack,
@@ -221,6 +222,11 @@ def _seen(evidence: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in evidence.items()) or "no evidence"
 
 
+def _limits_reset(fact: LimitsReset) -> str:
+    whose = f"account {fact.account_id}" if fact.account_id else "a client address"
+    return f"had it forgotten what {whose} had spent of {', '.join(fact.limits)}"
+
+
 def _refused(fact: RequestRefused) -> str:
     names = f" for {', '.join(fact.names)}" if fact.names else ""
     return f"was refused {times(fact.count)}{names} ({fact.kind}): {fact.detail}"
@@ -258,6 +264,7 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
         f" valid to {f.not_after}"
     ),
     RequestRefused: _refused,
+    LimitsReset: _limits_reset,
     AccountCreated: _account_created,
     AccountContactsChanged: lambda f: "set contacts" if f.contact else "dropped all contacts",
     AccountKeyChanged: lambda f: f"gave up key {f.previous} for key {f.thumbprint}",

@@ -38,6 +38,11 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
         "Make, list and take back keys for external account bindings.",
     ),
     "certs": ("certeasy.cli.certs", "certs", "List, show, export and revoke certificates."),
+    "limits": (
+        "certeasy.cli.limits",
+        "limits",
+        "See what clients have spent of limits, and have it forgotten.",
+    ),
     "accounts": ("certeasy.cli.accounts", "accounts", "List, show and close ACME accounts."),
     "notices": ("certeasy.cli.notices", "notices", "Tell people what goes wrong: try it."),
     "journal": (

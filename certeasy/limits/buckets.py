@@ -8,16 +8,22 @@ import threading
 from collections.abc import Sequence
 from typing import Protocol
 
+from certeasy.clock import Clock
 from certeasy.decide import limits
 from certeasy.decide.limits import Rate, Spending, Standing
 
 
 class Buckets(Protocol):
-    """What subjects have spent. Safe to call from any thread; `now` is in microseconds.
+    """What subjects have spent. Safe to call from any thread; moments are in microseconds, of a
+    time of its own.
 
     No two callers spend the same token, however many ask at once, and no token is lost: what is
     refused was not there. A bucket that nobody knows is a full one.
     """
+
+    def now(self) -> int:
+        """Return the time that is counted by."""
+        ...
 
     def spend(self, spendings: Sequence[Spending], now: int) -> list[int]:
         """Spend all of this, or nothing; return the microseconds to wait for each: 0 for all where
@@ -54,12 +60,15 @@ MOST_KEPT = 50_000
 """Subjects of one limit."""
 _FORGOTTEN_AT_ONCE = 10  # one in so many: a flood has room made for it once in a while, not always
 
+_SECOND = 1_000_000
+
 _State = tuple[int, int]
 """A subject's state, and the limit of the rate that it is counted by."""
 
 
 class MemoryBuckets:
-    """The buckets of one node.
+    """The buckets of one node. They are counted by a time that only grows, so that nobody waits
+    for a clock that is set back.
 
     Of each limit at most `most` subjects are kept, whatever comes. First forgotten are those whose
     buckets are full again, which leaves no trace; then a tenth of the others, those whose buckets
@@ -68,10 +77,15 @@ class MemoryBuckets:
     spent as much as he has.
     """
 
-    def __init__(self, most: int = MOST_KEPT) -> None:
+    def __init__(self, clock: Clock, most: int = MOST_KEPT) -> None:
+        self._clock = clock
         self._most = most
         self._lock = threading.Lock()
         self._kept: dict[str, dict[str, _State]] = {}
+
+    def now(self) -> int:
+        """Return the time that is counted by."""
+        return round(self._clock.monotonic() * _SECOND)
 
     def spend(self, spendings: Sequence[Spending], now: int) -> list[int]:
         """Spend all of this, or nothing; return the microseconds to wait for each."""

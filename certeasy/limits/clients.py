@@ -16,7 +16,7 @@ from msgspec import Struct
 from certeasy.clock import Clock
 from certeasy.config.forms import duration_text
 from certeasy.decide import limits
-from certeasy.decide.limits import Rate, Spending, Standing
+from certeasy.decide.limits import Rate, Spending
 from certeasy.decide.problems import Refused, Weight
 from certeasy.limits.buckets import Buckets
 from certeasy.settings.limits import AccountCreation, GlobalLimit, OrderCreation, RateLimiting
@@ -94,25 +94,24 @@ class Limits:
         client = self._client(address)
         if client.is_free:
             return
-        now = self._clock.now()
-        at = limits.microseconds(now)
+        at = self._buckets.now()
         if self._marks is not None:
             # Enough for the worst that this one can be.
             worst = Spending(ABUSE, client.subject, self._marks, Weight.HOSTILE)
             if wait := self._buckets.wait(worst, at):
-                raise self._over(ABUSE, self._has_marks(client.subject), now, wait)
+                raise self._over(ABUSE, self._has_marks(client.subject), wait)
         if self._requests is not None:
             spending = Spending(GLOBAL, client.subject, self._requests)
             [wait] = self._buckets.spend((spending,), at)
             if wait:
-                raise self._over(GLOBAL, self._has_asked(client.subject), now, wait)
+                raise self._over(GLOBAL, self._has_asked(client.subject), wait)
 
     def mark(self, address: str, weight: Weight) -> None:
         """Note that an address did what looks like an attack."""
         client = self._client(address)
         if weight and self._marks is not None and not client.is_free:
             spending = Spending(ABUSE, client.subject, self._marks, weight)
-            self._buckets.charge(spending, limits.microseconds(self._clock.now()))
+            self._buckets.charge(spending, self._buckets.now())
 
     @contextmanager
     def creating_account(self, address: str) -> Iterator[None]:
@@ -122,10 +121,9 @@ class Limits:
             yield
             return
         spending = Spending(ACCOUNTS, client.subject, self._accounts)
-        now = self._clock.now()
-        [wait] = self._buckets.spend((spending,), limits.microseconds(now))
+        [wait] = self._buckets.spend((spending,), self._buckets.now())
         if wait:
-            raise self._over(ACCOUNTS, self._has_registered(client.subject), now, wait)
+            raise self._over(ACCOUNTS, self._has_registered(client.subject), wait)
         with self._given_back((spending,)):
             yield
 
@@ -149,14 +147,13 @@ class Limits:
         if not spendings:
             yield
             return
-        now = self._clock.now()
-        at = limits.microseconds(now)
+        at = self._buckets.now()
         waits = self._buckets.spend(spendings, at)
         if any(waits):
             # That which is free again last, so that a retry then succeeds.
             wait, spending = max(zip(waits, spendings, strict=True), key=lambda pair: pair[0])
             what = self._has_ordered(spending, of, at)
-            raise self._over(spending.limit, what, now, wait)
+            raise self._over(spending.limit, what, wait)
         with self._given_back(spendings):
             yield
 
@@ -189,9 +186,12 @@ class Limits:
         """Return what an address counts as: itself, or the network it is in."""
         return self._client(address).subject
 
-    def standings(self, limit: str, most: int) -> tuple[int, list[Standing]]:
-        """Return how many have spent anything of a limit, and those for whom it takes longest."""
-        return self._buckets.standings(limit, limits.microseconds(self._clock.now()), most)
+    def standings(self, limit: str, most: int) -> tuple[int, list[tuple[str, str]]]:
+        """Return how many have spent anything of a limit, and those for whom it takes longest until
+        all of it has come back, with when that is (RFC 3339)."""
+        at, now = self._buckets.now(), self._clock.now()
+        count, longest = self._buckets.standings(limit, at, most)
+        return count, [(each.subject, _moment(now, each.full_at - at)) for each in longest]
 
     def reset(self, names: Sequence[str], subject: str) -> tuple[str, ...]:
         """Give a subject all that there is of these limits; return those it had spent from."""
@@ -226,10 +226,11 @@ class Limits:
         try:
             yield
         except BaseException:
-            self._buckets.give_back(spendings, limits.microseconds(self._clock.now()))
+            self._buckets.give_back(spendings, self._buckets.now())
             raise
 
-    def _over(self, limit: str, what: str, now: datetime, wait: int) -> Refused:
+    def _over(self, limit: str, what: str, wait: int) -> Refused:
+        now = self._clock.now()
         return limits.over(limit, what, now=now, free_at=now + wait * _MICROSECOND)
 
     def _has_asked(self, subject: str) -> str:
@@ -259,8 +260,7 @@ class Limits:
     ) -> tuple[Told, ...]:
         if rate is None:
             return ()
-        now = self._clock.now()
-        at = limits.microseconds(now)
+        now, at = self._clock.now(), self._buckets.now()
         left = self._buckets.left(limit, subject, rate, at)
         one = self._buckets.wait(Spending(limit, subject, rate, parts), at)
         every = self._buckets.wait(Spending(limit, subject, rate, rate.burst), at)

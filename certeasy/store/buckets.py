@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from certeasy.clock import Clock
 from certeasy.decide import limits
 from certeasy.decide.limits import Rate, Spending, Standing
 from certeasy.store.schema import rate_buckets
@@ -79,14 +80,19 @@ class DatabaseBuckets:
     Raises DatabaseUnavailable; then what was to be spent may be spent or not.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
+        self._clock = clock
         self._lock = threading.Lock()
         self._drawing = threading.Lock()
         self._slices: dict[Key, _Slice] = {}
         self._refused: dict[Key, _Refusal] = {}
         self._seen: dict[Key, _Seen] = {}
         self._cleaned = 0
+
+    def now(self) -> int:
+        """Return the time that is counted by: the time of day, which nodes have in common."""
+        return limits.microseconds(self._clock.now())
 
     def spend(self, spendings: Sequence[Spending], now: int) -> list[int]:
         """Spend all of this, or nothing; return the microseconds to wait for each."""

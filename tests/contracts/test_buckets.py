@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from certeasy.clock import SystemClock
 from certeasy.decide.limits import Rate, Spending, Standing
 from certeasy.limits.buckets import Buckets, MemoryBuckets
 from certeasy.store import Store
@@ -45,6 +46,11 @@ class BucketsContract:
         assert buckets.wait(order(), NOW) == 0
         assert buckets.standings("orders", NOW, 9) == (0, [])
         assert not buckets.reset("orders", "a")
+
+    def test_they_are_counted_by_a_time_that_goes_on(self, buckets: Buckets) -> None:
+        before = buckets.now()
+        assert buckets.spend([order("a", 5)], before) == [0]
+        assert 0 <= buckets.now() - before < 3600 * SECOND
 
     def test_what_one_has_spent_the_other_knows(self, buckets: Buckets, others: Buckets) -> None:
         spent = [each.spend([order()], NOW) for each in (buckets, others, buckets, others, buckets)]
@@ -173,14 +179,14 @@ class TestMemory(BucketsContract):
 
     @pytest.fixture
     def buckets(self) -> Buckets:
-        return MemoryBuckets()
+        return MemoryBuckets(SystemClock())
 
     @pytest.fixture
     def others(self, buckets: Buckets) -> Buckets:
         return buckets
 
     def test_of_a_flood_those_are_forgotten_who_have_spent_least(self) -> None:
-        buckets = MemoryBuckets(most=100)
+        buckets = MemoryBuckets(SystemClock(), most=100)
         buckets.spend([order("emptied", 5)], NOW)
         for number in range(1000):
             buckets.spend([order(f"flood-{number}")], NOW)
@@ -191,7 +197,7 @@ class TestMemory(BucketsContract):
         assert set(left) == {4, 5}
 
     def test_what_has_come_back_makes_room_first(self) -> None:
-        buckets = MemoryBuckets(most=100)
+        buckets = MemoryBuckets(SystemClock(), most=100)
         for number in range(100):
             buckets.spend([order(f"early-{number}")], NOW)
         later = NOW + 180 * SECOND
@@ -207,13 +213,13 @@ class TestSqlite(BucketsContract):
     def buckets(self, tmp_path: Path) -> Iterator[Buckets]:
         store = Store.sqlite(tmp_path / "db.sqlite")
         store.create("installation")
-        yield DatabaseBuckets(store)
+        yield DatabaseBuckets(store, SystemClock())
         store.close()
 
     @pytest.fixture
     def others(self, tmp_path: Path, buckets: Buckets) -> Iterator[Buckets]:
         store = Store.sqlite(tmp_path / "db.sqlite")
-        yield DatabaseBuckets(store)
+        yield DatabaseBuckets(store, SystemClock())
         store.close()
 
 
@@ -228,13 +234,13 @@ class TestPostgres(BucketsContract):
     def buckets(self, address: str) -> Iterator[Buckets]:
         store = Store.open(settings_of(address))
         store.create("installation")
-        yield DatabaseBuckets(store)
+        yield DatabaseBuckets(store, SystemClock())
         store.close()
 
     @pytest.fixture
     def others(self, address: str, buckets: Buckets) -> Iterator[Buckets]:
         store = Store.open(settings_of(address))
-        yield DatabaseBuckets(store)
+        yield DatabaseBuckets(store, SystemClock())
         store.close()
 
     def test_two_processes_of_sixteen_threads_spend_what_there_is(
@@ -283,7 +289,7 @@ def main(address: str, now: str) -> None:
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
-    spent = spent_by_threads([DatabaseBuckets(store)], int(now))
+    spent = spent_by_threads([DatabaseBuckets(store, SystemClock())], int(now))
     sys.stdout.write(msgspec.json.encode(spent).decode())
     store.close()
 

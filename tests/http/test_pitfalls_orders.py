@@ -3,20 +3,21 @@
 import itertools
 import re
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import falcon
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from certeasy.acme.responses import refuse
 from certeasy.commit import Unavailable
-from certeasy.decide.problems import Problem, Refused
+from certeasy.settings.limits import AbuseLimit, OrderCreation
 from tests.fakes.clocks import HeldClock
 from tests.make.csrs import a_csr, p256
 from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
 from tests.make.pitfalls import VERBS, everything, links, values
+from tools.generous import GENEROUS
 
 NEW_ORDER = f"{URL}/acme/new-order"
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -293,20 +294,31 @@ def test_pitfall_32_retry_after_is_a_whole_number_of_seconds(lab: Lab, client: C
         assert "retry-after" not in client.post(url).headers
 
 
-def test_pitfall_33_a_limit_is_429_with_seconds_and_a_link_to_help() -> None:
-    """Pitfall 33, RFC 8555 section 6.6: in the form that clients can read."""
-    resp = falcon.Response()
-    link = ("help", "https://corp.test/limits")
-    refuse(resp, Refused(Problem.RATE_LIMITED, "too many orders", retry_after=742, link=link))
-    assert (resp.status, resp.content_type) == (429, "application/problem+json")
-    assert resp.get_header("Retry-After") == "742"
-    assert resp.get_header("Link") == '<https://corp.test/limits>;rel="help"'
+def test_pitfall_33_a_limit_is_429_with_seconds_and_a_link_to_help(tmp_path: Path) -> None:
+    """Pitfall 33, RFC 8555 section 6.6: in the form that clients can read, and exact."""
+    clock, few = HeldClock(), OrderCreation(limit=20, window=timedelta(hours=1), burst=1)
+    limits = replace(GENEROUS, order_creation=few)
+    with a_lab(tmp_path, clock=clock, sections={"rate_limiting": limits}) as lab:
+        client = lab.client()
+        client.register()
+        client.placed("web.lab.test")
+        clock.pass_by(0.5)
+        result = client.order("www.lab.test")
+        status, kind, detail = problem(result)
+        assert (status, kind) == (429, "rateLimited")
+        assert "order-creation" in detail
+        assert result.headers["retry-after"] == "180"
+        assert f'<{URL}/acme/limits>;rel="help"' in lab.links
+        assert lab.wire.simulate_get("/acme/limits").status_code == 200
+        clock.pass_by(180)
+        client.drop_nonce()
+        assert client.order("www.lab.test").status_code == 201
 
 
 def test_pitfall_34_a_bad_nonce_and_what_expired_are_held_against_nobody(tmp_path: Path) -> None:
     """Pitfall 34: they are nobody's fault, and no refusal that would be written down or counted."""
-    clock = HeldClock()
-    with a_lab(tmp_path, clock=clock) as lab:
+    clock, limits = HeldClock(), replace(GENEROUS, abuse=AbuseLimit(marks=1, recovery=1))
+    with a_lab(tmp_path, clock=clock, sections={"rate_limiting": limits}) as lab:
         client = lab.client()
         client.register()
         order = client.ready("web.lab.test")

@@ -175,7 +175,7 @@ DOORS: dict[str, Door] = {
 }
 
 
-SHOWN = {"/acme/renewal-info/{place:path}"}
+SHOWN = {"/acme/renewal-info/{place:path}", "/acme/limits"}
 """Routes that nobody signs a request for: what they tell is everybody's. RFC 9773 section 4.1."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from events.authorities import AuthorityFailed, AuthorityRecovered
 from events.envelope import Actor
+from events.limits import LimitsReset
 from events.nodes import (
     ClockSetBack,
     JournalRefilled,
@@ -23,6 +24,7 @@ from events.nodes import (
 )
 from events.orders import CaaCheck, OrderCaaChecked, OrderFinalized
 from events.recovery import LogRestored
+from events.sealing import Subject
 from events.subjects import SubjectErased
 from tests.make.journals import (
     ALog,
@@ -239,6 +241,16 @@ def retention_log() -> ALog:
     return log
 
 
+def limits_reset_log() -> ALog:
+    """Return a log in which an administrator has it forgotten what was counted of clients."""
+    log = a_log()
+    account = log.an_account()
+    log.say(LimitsReset(("order-creation", "san-budget"), account), f"limits/{account}")
+    address = Subject("administrator/1", b"k" * 32).seal(b"203.0.113.7", b"n" * 12)
+    log.say(LimitsReset(("global",), address=address), "limits/addresses")
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -257,6 +269,7 @@ GOLDEN = {
     "golden-doubts": doubts_log,
     "golden-inventory": inventory_log,
     "golden-retention": retention_log,
+    "golden-limits-reset": limits_reset_log,
 }
 
 

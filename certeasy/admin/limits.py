@@ -1,0 +1,148 @@
+"""Instructions about limits: to see what was spent of them, and to have that forgotten."""
+
+import ipaddress
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from certeasy.admin.desk import Desk, InstructionRefused
+from certeasy.admin.instructions import Instruction
+from certeasy.decide.decision import Decision
+from certeasy.limits.clients import OF_ACCOUNTS, OF_ADDRESSES, Limits, Told
+from events.limits import LimitsReset
+from events.sealing import NONCE_LENGTH, Sealed, Subject
+from projections.accounts import ACCOUNTS
+from projections.eab import EAB_KEYS
+
+MOST_LISTED = 100
+_Word = Annotated[str, Meta(max_length=100)]
+
+
+class Spender(msgspec.Struct, frozen=True):
+    """Somebody who has spent something of a limit, and when all of it will have come back."""
+
+    subject: str
+    full: str
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How many have spent something of a limit, and those for whom it takes longest."""
+
+    limit: str
+    subjects: int
+    longest: tuple[Spender, ...]
+
+
+class LimitsShown(msgspec.Struct, frozen=True):
+    """How one subject stands, or who has spent what. `running`: a server that counts runs.
+
+    `counted_as` is the network that an address counts as, or the address or account itself.
+    """
+
+    running: bool
+    counted_as: str = ""
+    standing: tuple[Told, ...] = ()
+    counted: tuple[Counted, ...] = ()
+
+
+class ShowLimits(Instruction[LimitsShown], frozen=True, tag="limits-show"):
+    """Tell how an account or an address stands; without either, who has spent what."""
+
+    result: ClassVar = LimitsShown
+
+    account: _Word = ""
+    address: _Word = ""
+    most: Annotated[int, Meta(ge=0, le=MOST_LISTED)] = 10
+
+    def carry_out(self, desk: Desk) -> LimitsShown:
+        """Look it up; nothing is changed."""
+        limits = desk.office.limits
+        if self.account and self.address:
+            raise InstructionRefused("say one: an account, or an address")
+        if self.account or self.address:
+            who, told = _standing(desk, self.account, self.address)
+            return LimitsShown(limits is not None, who, told)
+        if limits is None:
+            return LimitsShown(running=False)
+        every = (*OF_ADDRESSES, *OF_ACCOUNTS)
+        return LimitsShown(running=True, counted=tuple(self._counted(limits, n) for n in every))
+
+    def _counted(self, limits: Limits, name: str) -> Counted:
+        count, longest = limits.standings(name, self.most)
+        return Counted(name, count, tuple(Spender(*each) for each in longest))
+
+
+class LimitsForgotten(msgspec.Struct, frozen=True):
+    """The limits of which something had been spent, and is not any more."""
+
+    limits: tuple[str, ...]
+
+
+class ResetLimits(Instruction[LimitsForgotten], frozen=True, tag="limits-reset"):
+    """Have it forgotten what an account or an address has spent."""
+
+    result: ClassVar = LimitsForgotten
+
+    account: _Word = ""
+    address: _Word = ""
+
+    def carry_out(self, desk: Desk) -> LimitsForgotten:
+        """Record it, and do it; where nothing was spent there is nothing to record."""
+        if bool(self.account) == bool(self.address):
+            raise InstructionRefused("say whose: an account, or an address")
+        subject, standing = _standing(desk, self.account, self.address)
+        spent = tuple(told.limit for told in standing if told.full)
+        limits = desk.office.limits
+        if limits is None or not spent:
+            return LimitsForgotten(())
+        sealed = None if self.account else _sealed(desk, subject)
+        fact = LimitsReset(spent, self.account, sealed)
+        stream = f"limits/{self.account or 'addresses'}"
+        desk.commit(lambda _rows, _now: Decision(((stream, fact),)))
+        limits.reset(spent, subject)
+        return LimitsForgotten(spent)
+
+
+def _standing(desk: Desk, account_id: str, address: str) -> tuple[str, tuple[Told, ...]]:
+    """Return whom limits count, and how that one stands. Refuses what is no account, or address."""
+    limits = desk.office.limits
+    if not account_id:
+        known = _an_address(address)
+        return (
+            (known, ())
+            if limits is None
+            else (
+                limits.counted_as(known),
+                limits.of_address(known),
+            )
+        )
+    kid = _bound_with(desk, account_id)
+    key = desk.office.store.get(EAB_KEYS, kid) if kid else None
+    comment = "" if key is None else key.comment
+    return account_id, () if limits is None else limits.of_account(account_id, kid, comment)
+
+
+def _bound_with(desk: Desk, account_id: str) -> str:
+    """Return the id of the key that an account was bound with, or "". Refuses one that is none."""
+    account = desk.office.store.get(ACCOUNTS, account_id)
+    if account is None:
+        raise InstructionRefused(
+            f"there is no account {account_id!r}; 'certeasy accounts list -f config.yml' shows"
+            " which there are"
+        )
+    return account.eab
+
+
+def _an_address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise InstructionRefused(f"{text!r} is no IP address") from None
+
+
+def _sealed(desk: Desk, address: str) -> Sealed:
+    """Seal an address under the key of the administrator who named it."""
+    [(subject, key)] = desk.actor_key
+    nonce = desk.office.ids.random(NONCE_LENGTH)
+    return Subject(subject, key).seal(address.encode(), nonce)

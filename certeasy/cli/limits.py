@@ -1,0 +1,109 @@
+"""`certeasy limits`: what clients have spent of what they may do."""
+
+from pathlib import Path
+
+import click
+import msgspec
+
+from certeasy.admin.limits import MOST_LISTED, LimitsShown, ResetLimits, ShowLimits
+from certeasy.cli.administration import carry_out, refusals_told
+from certeasy.cli.options import with_config
+from certeasy.limits.clients import Told
+from events.counting import counted
+from journal.breaks import printable
+
+NOT_RUNNING = "no server runs here: nothing is counted, and nobody is held to anything"
+
+
+@click.group()
+def limits() -> None:
+    """See what clients have spent of limits, and have it forgotten."""
+
+
+@limits.command(
+    short_help="Show how clients stand with the limits.",
+    epilog="Examples: certeasy limits show -f config.yml; certeasy limits show --account ID -f"
+    " config.yml; certeasy limits show --address 203.0.113.7 -f config.yml --json",
+)
+@with_config
+@click.option("--account", metavar="ID", default="", help="How this account stands.")
+@click.option("--address", metavar="IP", default="", help="How this client address stands.")
+@click.option(
+    "--most",
+    type=click.IntRange(0, MOST_LISTED),
+    default=10,
+    show_default=True,
+    help="How many are named for each limit.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@refusals_told
+def show(config_file: Path, account: str, address: str, most: int, *, as_json: bool) -> None:
+    """Show what an account or an address has left of each limit; without either, how many have
+    spent something of each, and for whom it takes longest until all of it has come back.
+
+    Asks the running server. Exit codes: 0 shown, be it nothing; 1 refused or failed; 2 the command
+    line is wrong.
+    """
+    if account and address:
+        raise click.UsageError("give --account or --address, not both")
+    shown = carry_out(config_file, ShowLimits(_id(account), address, most))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
+        return
+    if not shown.running:
+        click.echo(NOT_RUNNING, err=True)
+        return
+    for line in _lines(shown):
+        click.echo(printable(line))
+    if shown.counted_as and not shown.standing:
+        click.echo(f"nothing is counted of {printable(shown.counted_as)}", err=True)
+
+
+@limits.command(
+    short_help="Have it forgotten what a client has spent.",
+    epilog="Examples: certeasy limits reset --account ID -f config.yml;"
+    " certeasy limits reset --address 203.0.113.7 -f config.yml",
+)
+@with_config
+@click.option("--account", metavar="ID", default="", help="Of this account.")
+@click.option("--address", metavar="IP", default="", help="Of this client address.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@refusals_told
+def reset(config_file: Path, account: str, address: str, *, as_json: bool) -> None:
+    """Have it forgotten what an account or a client address has spent, through the running server,
+    and record it.
+
+    It has all of it again, at once. What is decided from the log (duplicate certificates, failed
+    validations, pending authorizations) cannot be forgotten. Exit codes: 0 done, or there was
+    nothing to forget; 1 refused or failed; 2 the command line is wrong.
+    """
+    if bool(account) == bool(address):
+        raise click.UsageError("give --account or --address")
+    forgotten = carry_out(config_file, ResetLimits(_id(account), address))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(forgotten), indent=2))
+        return
+    what = ", ".join(forgotten.limits)
+    click.echo(f"forgotten: {what}" if what else "there was nothing to forget")
+
+
+def _id(account: str) -> str:
+    """Return the id of an account, which may be named by its URL."""
+    return account.rstrip("/").rpartition("/")[2]
+
+
+def _lines(shown: LimitsShown) -> list[str]:
+    if shown.counted_as:
+        return [_standing(told) for told in shown.standing]
+    lines = []
+    for each in shown.counted:
+        lines.append(f"{each.limit}: {counted(each.subjects, 'subject')}")
+        lines += [f"  {spender.subject}  all back at {spender.full}" for spender in each.longest]
+    return lines
+
+
+def _standing(told: Told) -> str:
+    left = f"{told.limit}: {told.left:g} of {told.burst:g} left ({told.rule})"
+    if told.next:
+        return f"{left}; the next at {told.next}, all at {told.full}"
+    return f"{left}; all at {told.full}" if told.full else left

@@ -1,0 +1,192 @@
+"""Limits as an administrator sees them, and has it forgotten what somebody has spent."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import falcon.testing
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from certeasy.limits.clients import OF_ACCOUNTS, OF_ADDRESSES
+from certeasy.settings.limits import AbuseLimit, GlobalLimit, OrderCreation, RateLimiting
+from events.envelope import parse
+from events.limits import LimitsReset
+from tests.cluster.test_eab_commands import Place
+from tests.fakes.clocks import HeldClock
+from tests.make.checks import check_node
+from tests.make.lab import URL, Client, Lab, a_lab
+from tools.generous import GENEROUS
+
+ADDRESS = "203.0.113.7"
+LIMITS = replace(
+    GENEROUS,
+    global_=GlobalLimit(limit=600, window=timedelta(minutes=1), burst=200),
+    abuse=AbuseLimit(),
+    order_creation=OrderCreation(burst=2),
+    whitelist=(ip_network("192.0.2.0/24"),),
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@contextmanager
+def counting(place: Place, limits: RateLimiting = LIMITS) -> Iterator[tuple[Lab, Client]]:
+    """A server runs that has these limits, and one client at the address, with an account."""
+    with a_lab(
+        place.workdir,
+        clock=HeldClock(),
+        sections={"rate_limiting": limits},
+        trusted_proxies=(ip_network("127.0.0.0/8"),),
+        remote_ip_header="X-Client",
+    ) as lab:
+        lab.wire = falcon.testing.TestClient(lab._answered, headers={"X-Client": ADDRESS})
+        client = lab.client()
+        client.register()
+        yield lab, client
+
+
+def told(place: Place, *words: str) -> Any:
+    return msgspec.json.decode(place.run("limits", *words, "--json"))
+
+
+def account_of(client: Client) -> str:
+    return str(client.kid).rpartition("/")[2]
+
+
+def test_how_an_account_stands_is_shown(place: Place) -> None:
+    with counting(place) as (_, client):
+        account = account_of(client)
+        assert "order-creation: 2 of 2 left (20 orders in 1h, 2 at once)" in place.run(
+            "limits", "show", "--account", account
+        )
+        client.placed("web.lab.test")
+        client.placed("www.lab.test", "ftp.lab.test")
+        line = place.run("limits", "show", "--account", str(client.kid)).splitlines()[0]
+        assert line == (
+            "order-creation: 0 of 2 left (20 orders in 1h, 2 at once);"
+            " the next at 2026-11-02T09:03:00Z, all at 2026-11-02T09:06:00Z"
+        )
+        shown = told(place, "show", "--account", account)
+        assert shown["running"] is True
+        names = {each["limit"]: each["left"] for each in shown["standing"]}
+        assert names == {"order-creation": 0, "san-budget": 1_000_000 - 3}
+
+
+def test_how_an_address_stands_is_shown(place: Place) -> None:
+    with counting(place) as (_, client):
+        client.send(f"{URL}/acme/new-order", b"rubbish")
+        client.post(f"{URL}/acme/order/{'0' * 26}")
+        standing = told(place, "show", "--address", ADDRESS)["standing"]
+        left = {each["limit"]: each["left"] for each in standing}
+        assert left["abuse"] == 8.75
+        assert left["global"] < 200
+        assert left["account-creation"] == 1_000_000 - 1
+        text = place.run("limits", "show", "--address", ADDRESS)
+        assert "abuse: 8.75 of 10 left (20 in 1m, 10 at once)" in text
+        # Addresses of one network count as one.
+        shown = told(place, "show", "--address", "2001:db8:1:2::3")
+        assert shown["counted_as"] == "2001:db8:1:2::/64"
+        # The whitelist is not counted.
+        assert told(place, "show", "--address", "192.0.2.9")["standing"] == []
+
+
+def test_without_a_name_those_are_shown_for_whom_it_takes_longest(place: Place) -> None:
+    with counting(place) as (lab, client):
+        client.placed("web.lab.test")
+        other = lab.client()
+        other.register()
+        other.placed("web.lab.test")
+        other.placed("www.lab.test")
+        shown = {each["limit"]: each for each in told(place, "show")["counted"]}
+        assert list(shown) == [*OF_ADDRESSES, *OF_ACCOUNTS]
+        assert shown["order-creation"]["subjects"] == 2
+        assert [each["subject"] for each in shown["order-creation"]["longest"]] == [
+            account_of(other),
+            account_of(client),
+        ]
+        assert [each["subject"] for each in shown["global"]["longest"]] == [ADDRESS]
+        text = place.run("limits", "show", "--most", "1")
+        assert "order-creation: 2 subjects\n" in text
+        assert f"  {account_of(other)}  all back at 2026-11-02T09:06:00Z\n" in text
+        assert account_of(client) not in text
+
+
+def test_what_an_account_has_spent_is_forgotten_and_that_is_recorded(place: Place) -> None:
+    with counting(place) as (lab, client):
+        client.placed("web.lab.test")
+        client.placed("www.lab.test")
+        assert client.order("ftp.lab.test").status_code == 429
+        done = place.run("limits", "reset", "--account", account_of(client))
+        assert done == "forgotten: order-creation, san-budget\n"
+        assert client.order("ftp.lab.test").status_code == 201
+        [record] = [
+            parse(line) for line in lab.journal() if parse(line).envelope.type == "limits.reset"
+        ]
+        assert record.event == LimitsReset(("order-creation", "san-budget"), account_of(client))
+        assert record.actor.kind == "administrator"
+        assert lab.server.subjects.open(record.actor.sealed)
+    check_node(place.workdir)
+
+
+def test_an_address_is_not_written_down_in_clear(place: Place) -> None:
+    with counting(place) as (lab, client):
+        for _ in range(10):
+            client.send(f"{URL}/acme/new-order", b"rubbish")
+        assert client.send(f"{URL}/acme/new-order", b"rubbish").status_code == 429
+        done = place.run("limits", "reset", "--address", ADDRESS)
+        assert done == "forgotten: global, abuse, account-creation\n"
+        assert client.send(f"{URL}/acme/new-order", b"rubbish").status_code == 400
+        [line] = [line for line in lab.journal() if parse(line).envelope.type == "limits.reset"]
+        assert ADDRESS.encode() not in line
+        record = parse(line)
+        assert lab.server.subjects.open(record.event.address) == ADDRESS.encode()
+        assert ADDRESS.encode() not in b"".join(lab.journal())
+    check_node(place.workdir)
+
+
+def test_where_nothing_was_spent_nothing_is_recorded(place: Place) -> None:
+    with counting(place) as (_, client):
+        words = ("limits", "reset", "--account", account_of(client))
+        assert place.run(*words) == "there was nothing to forget\n"
+        assert told(place, *words[1:]) == {"limits": []}
+        assert "limits.reset" not in place.types()
+
+
+def test_where_no_server_runs_nothing_is_counted(place: Place) -> None:
+    with counting(place) as (_, client):
+        client.placed("web.lab.test")
+    assert told(place, "show") == {
+        "running": False,
+        "counted_as": "",
+        "standing": [],
+        "counted": [],
+    }
+    assert place.run("limits", "show", "--address", ADDRESS) == ""
+    words = ("limits", "reset", "--account", account_of(client))
+    assert place.run(*words) == "there was nothing to forget\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("show", "--account", "0" * 26), 1, "there is no account '00000000000000000000000000'"),
+        (("show", "--address", "acme.lab.test"), 1, "'acme.lab.test' is no IP address"),
+        (("reset", "--address", "10.0.0.0/8"), 1, "'10.0.0.0/8' is no IP address"),
+        (("reset",), 2, "give --account or --address"),
+        (("reset", "--account", "a", "--address", ADDRESS), 2, "give --account or --address"),
+        (("show", "--account", "a", "--address", ADDRESS), 2, "give --account or --address"),
+    ],
+)
+def test_what_is_no_account_and_no_address_is_told(
+    place: Place, words: tuple[str, ...], code: int, said: str
+) -> None:
+    with counting(place):
+        assert said in place.run("limits", *words, code=code)
