@@ -10,7 +10,7 @@ import msgspec
 from certeasy.admin.inventory import CloseAccount
 from certeasy.cli.administration import carry_out_with, refusals_told
 from certeasy.cli.at_rest import tables_of
-from certeasy.cli.listing import Lines, form, tell, with_listing
+from certeasy.cli.listing import Lines, form, tell, tell_one, with_listing
 from certeasy.cli.options import a_moment, fail, read, rfc3339, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.commit.subjects import Subjects
@@ -130,11 +130,7 @@ def show(account: str, config_file: Path, *, as_json: bool) -> None:
     """
     with tables_of(read(config_file).database) as store:
         shown = _shown(store, _found(store, account))
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
-        return
-    for label, text in _sheet(shown):
-        click.echo(printable(f"{label:<14}{text}"))
+    tell_one(shown, _sheet(shown), 14, as_json=as_json)
 
 
 @accounts.command(

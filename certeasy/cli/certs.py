@@ -15,7 +15,7 @@ from certeasy.audit import show as looking
 from certeasy.audit.stories import REASONS as TOLD
 from certeasy.cli.administration import carry_out_with, refusals_told
 from certeasy.cli.at_rest import tables_of
-from certeasy.cli.listing import Lines, form, tell, with_listing
+from certeasy.cli.listing import Lines, form, tell, tell_one, with_listing
 from certeasy.cli.options import a_duration, a_moment, fail, read, rfc3339, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.cluster.files import write_once
@@ -212,11 +212,7 @@ def show(certificate: str, config_file: Path, *, as_json: bool) -> None:
     """
     with tables_of(read(config_file).database) as store:
         shown = _shown(store, _found(store, certificate))
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
-        return
-    for label, text in _sheet(shown):
-        click.echo(printable(f"{label:<12}{text}"))
+    tell_one(shown, _sheet(shown), 12, as_json=as_json)
 
 
 @certs.command(

@@ -82,6 +82,20 @@ def tell(found: Iterable[S], kind: type[S], how: Form, limit: int | None, lines:
         click.echo(f"certeasy: there are more: go on with --after {last}", err=True)
 
 
+def tell_one(
+    shown: msgspec.Struct, sheet: Iterable[tuple[str, str]], width: int, *, as_json: bool
+) -> None:
+    """Print one thing whole: its sheet of labels and texts, one below the other, or as JSON.
+
+    `width` is that of the column of labels.
+    """
+    if as_json:
+        click.echo(msgspec.json.format(_encode(shown), indent=2))
+        return
+    for label, text in sheet:
+        click.echo(printable(f"{label:<{width}}{text}"))
+
+
 def _printed(
     rows: Iterator[S], kind: type[S], how: Form, lines: Lines
 ) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,9 @@ with_database = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON on stdout.")
 
 
+Concluded = kills.Outcome | stops.Outcome | doubts.Outcome | switching.Outcome
+
+
 @click.group()
 def main() -> None:
     """Kill and hurt a real server under load, and check everything it promised.
@@ -58,12 +61,7 @@ def kill(
         )
     except NotHeld as error:
         outcome = kills.Outcome(seed, clients, broken=str(error))
-    if as_json:
-        _print(outcome)
-    _tell(str(outcome))
-    if outcome.broken:
-        _tell(f"NOT HELD: {outcome.broken}; everything is left as it was in {place}")
-    _end(place, held=not outcome.broken, keep=folder is not None)
+    _conclude(outcome, place, as_json=as_json, keep=folder is not None)
 
 
 @main.command(epilog="Example: python -m tools.crashlab stop --rounds 50")
@@ -98,12 +96,7 @@ def stop(
         )
     except NotHeld as error:
         outcome = stops.Outcome(seed, clients, broken=str(error))
-    if as_json:
-        _print(outcome)
-    _tell(str(outcome))
-    if outcome.broken:
-        _tell(f"NOT HELD: {outcome.broken}; everything is left as it was in {place}")
-    _end(place, held=not outcome.broken, keep=folder is not None)
+    _conclude(outcome, place, as_json=as_json, keep=folder is not None)
 
 
 @main.command(epilog="Example: python -m tools.crashlab adcs --rounds 200")
@@ -138,12 +131,7 @@ def adcs(
         tell=_tell,
         lost_answers=lost_answers,
     )
-    if as_json:
-        _print(outcome)
-    _tell(str(outcome))
-    if outcome.broken:
-        _tell(f"NOT HELD: {outcome.broken}; everything is left as it was in {place}")
-    _end(place, held=not outcome.broken, keep=folder is not None)
+    _conclude(outcome, place, as_json=as_json, keep=folder is not None)
 
 
 @main.command(
@@ -178,12 +166,7 @@ def switch(
         tell=_tell,
         crash=crash,
     )
-    if as_json:
-        _print(outcome)
-    _tell(str(outcome))
-    if outcome.broken:
-        _tell(f"NOT HELD: {outcome.broken}; everything is left as it was in {place}")
-    _end(place, held=not outcome.broken, keep=folder is not None)
+    _conclude(outcome, place, as_json=as_json, keep=folder is not None)
 
 
 @main.command("faults", epilog="Example: python -m tools.crashlab faults torn full")
@@ -232,6 +215,16 @@ def _begin(seed: str, folder: Path | None, clients: int) -> tuple[str, Path]:
         raise click.UsageError(f"{place} is not empty")
     _tell(f"seed {seed}, {clients} clients, workdir {place}")
     return seed, place
+
+
+def _conclude(outcome: Concluded, place: Path, *, as_json: bool, keep: bool) -> None:
+    """Tell what a run came to, and end with the exit code that it deserves."""
+    if as_json:
+        _print(outcome)
+    _tell(str(outcome))
+    if outcome.broken:
+        _tell(f"NOT HELD: {outcome.broken}; everything is left as it was in {place}")
+    _end(place, held=not outcome.broken, keep=keep)
 
 
 def _tell(line: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from tools.crashlab.lab import Lab, lab
-from tools.crashlab.ledger import ACCOUNT, FINALIZED, ISSUED, ORDER, REVOKED
+from tools.crashlab.ledger import ISSUED, ORDER, Tally
 from tools.crashlab.server import Server
 from tools.crashlab.trouble import NotHeld
 
@@ -52,37 +52,20 @@ class Round(msgspec.Struct):
         )
 
 
-class Outcome(msgspec.Struct):
-    """The sum of all rounds; `broken` is empty if everything held."""
+class Outcome(Tally):
+    """The sum of all rounds."""
 
-    seed: str
-    clients: int
-    rounds: int = 0
     kills: int = 0
-    accounts: int = 0
-    orders: int = 0
-    finalized: int = 0
-    certificates: int = 0
-    revoked: int = 0
-    events: int = 0
-    lost: int = 0
-    bad_nonces: int = 0
-    retries: int = 0
     journal_behind: int = 0
     journal_torn: int = 0
     ready_median: float = 0.0
     ready_max: float = 0.0
-    seconds: float = 0.0
-    broken: str = ""
 
     def __str__(self) -> str:
         """Return the sum on one line."""
         return (
-            f"{self.rounds} rounds, {self.kills} kills in {self.seconds:.0f} s:"
-            f" {self.accounts} accounts, {self.orders} orders, {self.certificates} certificates,"
-            f" {self.revoked} revoked, {self.lost} lost; {self.bad_nonces} badNonce,"
-            f" {self.retries} retries; ready in {self.ready_median} s (median),"
-            f" {self.ready_max} s (longest)"
+            f"{self.rounds} rounds, {self.kills} kills in {self.seconds:.0f} s: {self.said()};"
+            f" ready in {self.ready_median} s (median), {self.ready_max} s (longest)"
         )
 
 
@@ -154,14 +137,9 @@ def _check(at: Lab, *, at_rest: bool) -> None:
 
 
 def _sum_up(outcome: Outcome, rounds: list[Round], at: Lab) -> None:
-    counts = at.ledger.counts
+    outcome.add_up(at.ledger)
     outcome.rounds = len(rounds)
     outcome.kills = sum(one.kills for one in rounds)
-    outcome.accounts, outcome.orders = counts[ACCOUNT], counts[ORDER]
-    outcome.finalized, outcome.certificates = counts[FINALIZED], counts[ISSUED]
-    outcome.revoked = counts[REVOKED]
-    outcome.lost = len(at.ledger.lost)
-    outcome.bad_nonces, outcome.retries = counts["bad-nonces"], counts["retries"]
     outcome.journal_behind = max((one.behind for one in rounds), default=0)
     outcome.journal_torn = max((one.torn for one in rounds), default=0)
     starts = [one.ready for one in rounds if one.ready]

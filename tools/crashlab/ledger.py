@@ -91,6 +91,44 @@ class Ledger:
             return Known(frozenset(self._promised), frozenset(self._all))
 
 
+class Tally(msgspec.Struct):
+    """What the clients of a run came to, whatever was done to their server meanwhile.
+
+    `seconds` is how long the run took; `broken` is empty if everything held.
+    """
+
+    seed: str
+    clients: int
+    rounds: int = 0
+    accounts: int = 0
+    orders: int = 0
+    finalized: int = 0
+    certificates: int = 0
+    revoked: int = 0
+    events: int = 0
+    lost: int = 0
+    bad_nonces: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    broken: str = ""
+
+    def add_up(self, ledger: Ledger) -> None:
+        """Take over what clients know at the end."""
+        counts = ledger.counts
+        self.accounts, self.orders = counts[ACCOUNT], counts[ORDER]
+        self.finalized, self.certificates = counts[FINALIZED], counts[ISSUED]
+        self.revoked, self.lost = counts[REVOKED], len(ledger.lost)
+        self.bad_nonces, self.retries = counts["bad-nonces"], counts["retries"]
+
+    def said(self) -> str:
+        """Return it as a part of a line."""
+        return (
+            f"{self.accounts} accounts, {self.orders} orders, {self.certificates} certificates,"
+            f" {self.revoked} revoked, {self.lost} lost; {self.bad_nonces} badNonce,"
+            f" {self.retries} retries"
+        )
+
+
 def change_of(kind: str, url: str, location: str, status: int) -> Fact | None:
     """Return the change that a 2xx acknowledges; `kind` is the client's word for the request."""
     name = url.rpartition("/")[2]

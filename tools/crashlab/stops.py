@@ -27,7 +27,7 @@ from tools.adcs_sim.behaviour import issues
 from tools.crashlab import evidence
 from tools.crashlab.corp import Corp
 from tools.crashlab.lab import Lab, lab
-from tools.crashlab.ledger import ACCOUNT, FINALIZED, ISSUED, ORDER, REVOKED
+from tools.crashlab.ledger import ISSUED, Tally
 from tools.crashlab.server import Server
 from tools.crashlab.trouble import NotHeld
 
@@ -69,36 +69,20 @@ class Round(msgspec.Struct):
         )
 
 
-class Outcome(msgspec.Struct):
-    """The sum of all rounds; `broken` is empty if everything held."""
+class Outcome(Tally):
+    """The sum of all rounds."""
 
-    seed: str
-    clients: int
-    rounds: int = 0
     hurried: int = 0
     starts_ended: int = 0
-    accounts: int = 0
-    orders: int = 0
-    finalized: int = 0
-    certificates: int = 0
-    revoked: int = 0
-    events: int = 0
-    lost: int = 0
-    bad_nonces: int = 0
-    retries: int = 0
     stop_median: float = 0.0
     stop_max: float = 0.0
     ready_median: float = 0.0
-    seconds: float = 0.0
-    broken: str = ""
 
     def __str__(self) -> str:
         """Return the sum on one line."""
         return (
             f"{self.rounds} rounds in {self.seconds:.0f} s, {self.hurried} with a second signal,"
-            f" {self.starts_ended} starts ended: {self.accounts} accounts, {self.orders} orders,"
-            f" {self.certificates} certificates, {self.revoked} revoked, {self.lost} lost;"
-            f" {self.bad_nonces} badNonce, {self.retries} retries; stopped in"
+            f" {self.starts_ended} starts ended: {self.said()}; stopped in"
             f" {self.stop_median} s (median), {self.stop_max} s (longest); ready in"
             f" {self.ready_median} s (median)"
         )
@@ -231,15 +215,10 @@ def _check_farewell(at: Lab, kept: evidence.Kept) -> None:
 
 
 def _sum_up(outcome: Outcome, rounds: list[Round], at: Lab) -> None:
-    counts = at.ledger.counts
+    outcome.add_up(at.ledger)
     outcome.rounds = len(rounds)
     outcome.hurried = sum(one.hurried for one in rounds)
     outcome.starts_ended = sum(one.starts_ended for one in rounds)
-    outcome.accounts, outcome.orders = counts[ACCOUNT], counts[ORDER]
-    outcome.finalized, outcome.certificates = counts[FINALIZED], counts[ISSUED]
-    outcome.revoked = counts[REVOKED]
-    outcome.lost = len(at.ledger.lost)
-    outcome.bad_nonces, outcome.retries = counts["bad-nonces"], counts["retries"]
     stops = [one.stopped for one in rounds if not one.hurried and one.stopped]
     if stops:
         outcome.stop_median = round(statistics.median(stops), 2)
