@@ -38,8 +38,9 @@ class Report(msgspec.Struct, frozen=True):
 def doctor(config_file: Path, *, as_json: bool) -> None:
     """Look at everything that a server needs, line by line, beside a running one or without.
 
-    Configuration, permissions, disks, the server, its ports and certificates, the database and the
-    rights of its user, clock, secrets, the node's key, its journal, the writer's place, the CAs.
+    Configuration, permissions, disks, the server, its ports and certificates, the database, the
+    rights of its user and its copies, clock, secrets, the node's key, its journal, the writer's
+    place, the CAs.
     Each line is ok, warn, fail or skipped, with what is to be done. Nothing is changed.
 
     Exit codes: 0 nothing failed (there may be warnings), 1 something did, 2 the command line is
@@ -140,6 +141,7 @@ def _node(settings: Settings, store: Store, clock: Clock, *, running: bool) -> I
     tables = not store.is_empty()
     if tables:
         yield own.rights(store)
+        yield own.replication(settings, store)
         yield from own.clock(store, clock.now())
         yield own.secrets(settings, store, ids)
         yield from own.authorities(settings, store, clock.now())

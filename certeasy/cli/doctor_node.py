@@ -5,7 +5,7 @@ It reads, beside a running server or without one. What is written meanwhile is n
 the journal is never ahead of the database, and at most one batch behind.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from certeasy.ids import Ids
 from certeasy.settings import Settings
 from certeasy.store import Store
 from certeasy.store.databases import place_of
+from certeasy.store.replication import Replica
 from certeasy.store.schema import FORMAT
 from events.counting import counted
 from events.envelope import BrokenLine, parse
@@ -90,6 +91,36 @@ def rights(store: Store) -> Finding:
         )
         return Finding("rights", "warn", text, how)
     return Finding("rights", "ok", "the database's user may read events and add to them, no more")
+
+
+def replication(settings: Settings, store: Store) -> Finding:
+    """No copy of the database can take its place that lacks what was acknowledged."""
+    step = "replication"
+    if settings.database.driver == "sqlite":
+        return Finding(step, "ok", "a file is not copied by itself; are there backups of it?")
+    found = store.replication()
+    if not found.known:
+        return Finding(step, "skipped", "not looked at on this kind of database")
+    return _following(found.replicas)
+
+
+def _following(replicas: Sequence[Replica]) -> Finding:
+    step = "replication"
+    hidden, behind, level = (
+        ", ".join(each.name for each in replicas if each.synchronous is how)
+        for how in (None, False, True)
+    )
+    if hidden:
+        text = f"this user may not see how {hidden} follows the database"
+        return Finding(step, "skipped", text, "GRANT pg_read_all_stats to the database's user")
+    if not replicas:
+        return Finding(step, "ok", "no copy follows the database now; are there backups of it?")
+    if not level:
+        text = f"{behind} follows asynchronously: promoted, it may lack what was acknowledged"
+        return Finding(step, "warn", text, "synchronous_standby_names, see docs/databases.md")
+    but = f"; do not promote {behind}, which may lack something" if behind else ""
+    text = f"{level} follows synchronously: a fail-over to it loses nothing{but}"
+    return Finding(step, "ok", text)
 
 
 def clock(store: Store, now: datetime) -> Iterator[Finding]:

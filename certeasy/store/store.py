@@ -37,6 +37,7 @@ from certeasy.store.migrations import (
     upgrade_script,
 )
 from certeasy.store.readers import ask, quietly, readers_of
+from certeasy.store.replication import Replication, replication_of
 from certeasy.store.rights import Rights, rights_of
 from certeasy.store.scrub import scrub
 from certeasy.store.shadow import Shadow, ordered_rows
@@ -190,6 +191,11 @@ class Store:
         """Return what the database's user may do with the log."""
         with reported():
             return ask(self._readers, rights_of)
+
+    def replication(self) -> Replication:
+        """Return which copies follow the database."""
+        with reported():
+            return ask(self._readers, replication_of)
 
     # -- writing ---------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from certeasy.store import Store
 from tests.fakes.clocks import HeldClock
 from tests.make.acme_server import free_port
 from tests.make.postgres import Postgres, settings_of
+from tests.make.postgres_pair import Pair
 from tests.make.tls_files import make_server_certificate
 
 LAB = Path(__file__).resolve().parents[2] / "docs/examples/init-lab.yml"
@@ -126,7 +127,7 @@ def test_a_node_that_was_stopped_is_in_order(lab: Lab):
     assert wrong(found) == {}
     assert set(found) == {
         *("config", "permissions", "disk", "server", "ports", "tls", "database", "rights"),
-        *("clock", "secrets", "ca", "node", "journal", "writer"),
+        *("replication", "clock", "secrets", "ca", "node", "journal", "writer"),
     }
     assert "nobody has the writer's place" in only(found, "writer", "ok").text
 
@@ -369,6 +370,30 @@ def test_the_rights_of_the_databases_user_are_told(tmp_path: Path, postgres: Pos
     assert "may read events and add to them, no more" in only(found, "rights", "ok").text
     postgres.ask("REVOKE INSERT ON events FROM runs", name)
     assert "may not INSERT on events" in only(as_role.sees(), "rights", "fail").text
+
+
+def test_a_copy_of_the_database_that_may_lack_something_is_told(tmp_path: Path):
+    pair = Pair(synchronous=False)
+    try:
+        lab = on_postgres(tmp_path, settings_of(pair.primary.dsn(pair.name))).was_run()
+        seen = only(lab.sees(), "replication", "warn")
+        assert "standby follows asynchronously" in seen.text
+        assert "synchronous_standby_names" in seen.remedy
+        if not pair.primary.ask("SELECT 1 FROM pg_roles WHERE rolname = 'blind'"):
+            pair.primary.ask("CREATE ROLE blind LOGIN")
+        with closing(Store.open(settings_of(pair.primary.dsn(pair.name, "blind")))) as store:
+            assert [each.synchronous for each in store.replication().replicas] == [None]
+        pair.primary.ask("ALTER SYSTEM SET synchronous_standby_names = standby")
+        pair.primary.ask("SELECT pg_reload_conf()")
+        pair.primary.wait(
+            lambda: pair.primary.ask("SELECT sync_state FROM pg_stat_replication") == [("sync",)]
+        )
+        seen = only(lab.sees(), "replication", "ok")
+        assert seen.text == "standby follows synchronously: a fail-over to it loses nothing"
+        pair.stop_streaming()
+        assert "no copy follows" in only(lab.sees(), "replication", "ok").text
+    finally:
+        pair.close()
 
 
 def test_a_database_server_that_is_away_is_one_line(tmp_path: Path):
