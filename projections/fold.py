@@ -27,6 +27,17 @@ from events.certificates import (
 )
 from events.eab import EabCreated, EabRevoked, EabUsed
 from events.envelope import Envelope, Record
+from events.license import (
+    ColdStartExtended,
+    ColdStartInitialised,
+    ColdStartSwitched,
+    EvaluationBegun,
+    ForceGraceGranted,
+    LicenseAcknowledged,
+    LicenseInstalled,
+    LicenseRevoked,
+    LicenseStateChanged,
+)
 from events.nodes import (
     AuthorityCertificateSeen,
     InstallationCreated,
@@ -74,6 +85,7 @@ from projections import (
     suspects,
     unproven,
 )
+from projections import license as licenses
 from projections.jobs import JOBS
 from projections.tables import Contradiction, Key, Rows, Table
 
@@ -102,6 +114,7 @@ TABLES: tuple[Table[Any], ...] = (
     seats.HELD,
     failures.FAILURES,
     unproven.PENDING_AUTHORIZATIONS,
+    licenses.LICENSE,
     JOBS,
 )
 
@@ -150,6 +163,15 @@ FOLDS: dict[type[Event], Callable[[Any, Envelope, Rows], None]] = {
     RetentionApplied: retention.applied,
     AuthorityFailed: authorities.failed,
     AuthorityRecovered: authorities.recovered,
+    LicenseInstalled: licenses.installed,
+    LicenseRevoked: licenses.revoked,
+    EvaluationBegun: licenses.evaluation_begun,
+    LicenseAcknowledged: licenses.acknowledged,
+    ForceGraceGranted: licenses.force_grace_granted,
+    LicenseStateChanged: licenses.state_changed,
+    ColdStartInitialised: licenses.cold_start_initialised,
+    ColdStartExtended: licenses.cold_start_extended,
+    ColdStartSwitched: licenses.cold_start_switched,
 }
 
 
@@ -182,6 +204,8 @@ def streams_of(table: Table[Any], key: Key) -> tuple[str, ...]:
         return (f"account/{key[0]}",)
     if table is eab.EAB_KEYS:
         return (f"eab/{key[0]}",)
+    if table is licenses.LICENSE:
+        return ("license",)
     if table in (orders.ORDERS, certificates.CERTIFICATES, revocations.REVOCATIONS):
         return (f"order/{key[0]}", f"certificate/{key[0]}")
     if table is suspects.SUSPECTS:

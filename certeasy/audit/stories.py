@@ -24,6 +24,17 @@ from events.certificates import (
 )
 from events.counting import counted, times
 from events.eab import EabCreated, EabRevoked, EabUsed
+from events.license import (
+    ColdStartExtended,
+    ColdStartInitialised,
+    ColdStartSwitched,
+    EvaluationBegun,
+    ForceGraceGranted,
+    LicenseAcknowledged,
+    LicenseInstalled,
+    LicenseRevoked,
+    LicenseStateChanged,
+)
 from events.limits import LimitsReset
 from events.nodes import (
     AuthorityCertificateSeen,
@@ -218,6 +229,22 @@ def _renewal_requested(fact: RenewalRequested) -> str:
     return f"asked for {what}, {which}, to be renewed from {fact.start} to {fact.end}"
 
 
+def _license_installed(fact: LicenseInstalled) -> str:
+    many = "any number of" if fact.managed_servers < 0 else fact.managed_servers
+    servers = "server" if fact.managed_servers == 1 else "servers"
+    instead = f", in the place of {fact.replaces}" if fact.replaces else ""
+    return (
+        f"license {fact.id} ({fact.plan}, {many} {servers}) of {fact.holder} was taken into use"
+        f" until {fact.expires}{instead} ({fact.source})"
+    )
+
+
+def _license_state(fact: LicenseStateChanged) -> str:
+    before = f", before: {fact.before}" if fact.before else ""
+    why = f": {'; '.join(fact.reasons)}" if fact.reasons else ""
+    return f"the license's state is {fact.after}{before} ({fact.cause}){why}"
+
+
 def _seen(evidence: dict[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in evidence.items()) or "no evidence"
 
@@ -313,6 +340,21 @@ _STORIES: dict[type[Event], Callable[[Any], str]] = {
         f"{counted(len(f.orders), 'order')}, over before {f.cutoff}, left the tables; the log keeps"
         " them"
     ),
+    LicenseInstalled: _license_installed,
+    LicenseRevoked: lambda f: f"the vendor took license {f.id} back at {f.revoked_at}: {f.reason}",
+    EvaluationBegun: lambda f: f"an evaluation without a license began, until {f.until}: {f.cause}",
+    LicenseAcknowledged: lambda f: (
+        f"acknowledged that license {f.id} is gone beyond: {'; '.join(f.reasons)}"
+    ),
+    ForceGraceGranted: lambda f: (
+        f"had license {f.id}, which has expired, count until {f.until} (at most {f.cap})"
+    ),
+    LicenseStateChanged: _license_state,
+    ColdStartInitialised: lambda f: (
+        f"began without a license, as under the plan {f.plan}, until {f.until}"
+    ),
+    ColdStartExtended: lambda f: f"had the cold start last until {f.until}",
+    ColdStartSwitched: lambda f: f"cold start: plan {f.plan}, before: {f.before}",
     SubjectErased: lambda f: (
         f"the key of {f.subject} was destroyed: what was sealed before can be read by nobody"
     ),

@@ -37,6 +37,7 @@ from tests.make.journals import (
     bindings,
     doubts,
     every_story,
+    licenses,
     what_leaves,
 )
 
@@ -251,6 +252,13 @@ def limits_reset_log() -> ALog:
     return log
 
 
+def license_log() -> ALog:
+    """Return a log with all that can be said about a license."""
+    log = a_log()
+    licenses(log)
+    return log
+
+
 GOLDEN = {
     "golden-1": golden_log,
     "golden-2": segmented_log,
@@ -270,6 +278,7 @@ GOLDEN = {
     "golden-inventory": inventory_log,
     "golden-retention": retention_log,
     "golden-limits-reset": limits_reset_log,
+    "golden-license": license_log,
 }
 
 

@@ -45,6 +45,17 @@ from events.envelope import (
     seal_line,
     timestamp,
 )
+from events.license import (
+    ColdStartExtended,
+    ColdStartInitialised,
+    ColdStartSwitched,
+    EvaluationBegun,
+    ForceGraceGranted,
+    LicenseAcknowledged,
+    LicenseInstalled,
+    LicenseRevoked,
+    LicenseStateChanged,
+)
 from events.nodes import (
     AuthorityCertificateSeen,
     InstallationCreated,
@@ -722,6 +733,7 @@ def later_stories(log: ALog) -> None:
         AuthorityFailed("other", "the RPC server is unavailable", "0x800706ba"), "authority/other"
     )
     what_leaves(log)
+    licenses(log)
 
 
 def an_inventory(log: ALog) -> None:
@@ -781,3 +793,60 @@ def bindings(log: ALog) -> None:
     log.an_account(eab=kid)
     log.an_account(eab=kid, contact=None)
     log.an_eab_revocation(kid)
+
+
+def licenses(log: ALog) -> None:
+    """Let an installation evaluate, begin cold, have licenses, and go beyond them."""
+    by = log.an_administrator()
+
+    def told(fact: Event) -> None:
+        log.say(fact, "license", actor=by)
+
+    log.say(EvaluationBegun("2026-12-23T12:00:00Z", "the first start with AD CS"), "license")
+    told(ColdStartInitialised("free", "2026-11-30T12:00:00Z", "2026-12-14T12:00:00Z"))
+    log.say(LicenseStateChanged("", "cold-start", "cold-start init"), "license")
+    told(ColdStartExtended("2026-12-07T12:00:00Z"))
+    told(ColdStartSwitched("free", "starter"))
+    first = a_license("1", managed_servers=250, expires="2026-12-01T12:00:00Z")
+    told(first)
+    told(ForceGraceGranted(first.id, "2026-12-15T12:00:00Z", "2026-12-22T12:00:00Z"))
+    told(a_license("2", managed_servers=25, replaces=first.id, source="refresh"))
+    reasons = ("the database is postgres, allowed: sqlite",)
+    told(LicenseAcknowledged("2" * 26, "5e" * 32, reasons))
+    log.say(LicenseStateChanged("cold-start", "acknowledged", "time", reasons), "license")
+    told(LicenseRevoked("2" * 26, "2026-11-24T12:00:00Z", "it was paid back", "a block"))
+
+
+def a_license(
+    digit: str,
+    *,
+    managed_servers: int = 25,
+    authorities: int = 1,
+    databases: tuple[str, ...] = ("sqlite",),
+    topologies: tuple[str, ...] = ("single",),
+    issued_at: str = "2026-11-01T00:00:00Z",
+    not_before: str = "2026-11-01T00:00:00Z",
+    expires: str = "2027-11-01T00:00:00Z",
+    installation: str = "INST-000000-000000-000000-000000-000000",
+    block: str = "what the vendor signed",
+    replaces: str = "",
+    source: str = "file",
+) -> LicenseInstalled:
+    """Return the fact of a license whose id is this digit, 26 times."""
+    return LicenseInstalled(
+        id=digit * 26,
+        key="CRT-000000-000000-000000-000000-000000",
+        plan="starter",
+        holder="the lab",
+        installation=installation,
+        managed_servers=managed_servers,
+        authorities=authorities,
+        databases=databases,
+        topologies=topologies,
+        issued_at=issued_at,
+        not_before=not_before,
+        expires=expires,
+        block=block,
+        replaces=replaces,
+        source=source,
+    )
