@@ -28,7 +28,7 @@ from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
 from certeasy.clock import Clock, SystemClock
 from certeasy.cluster import boot, identity
 from certeasy.cluster.files import openness, refuse_link
-from certeasy.commit import Command, Committed, Committer, Unavailable
+from certeasy.commit import Command, Committed, Committer, Standing, Unavailable
 from certeasy.commit.subjects import Subjects
 from certeasy.decide import eab
 from certeasy.decide.decision import Decision, Reader
@@ -41,6 +41,7 @@ from certeasy.jobs.figures import Figures
 from certeasy.jobs.health import PROBE, Health
 from certeasy.jobs.issuance import Issuance
 from certeasy.jobs.leases import MemoryLeases
+from certeasy.jobs.license import LOOK, Licensing
 from certeasy.jobs.ownership import Ownership
 from certeasy.jobs.refusals import Refusals
 from certeasy.jobs.retention import Retention
@@ -50,6 +51,8 @@ from certeasy.jobs.schedule import Schedule
 from certeasy.jobs.twins import Twins
 from certeasy.jobs.validation import Validation
 from certeasy.jobs.workers import Perform, Workers
+from certeasy.licensing.seats import Seats
+from certeasy.licensing.terms import Terms
 from certeasy.limits.buckets import MemoryBuckets
 from certeasy.limits.clients import Limits
 from certeasy.log import logger
@@ -175,13 +178,7 @@ class Application:
         self.breakers = Breakers(self.clock)
         self.policies = self._policies(settings, self.authorities.values())
         node.store.on_error = self._count_database_error
-        self.committer = Committer(
-            node.store, node.journal, self.clock, settings.audit.rotate, self.metrics
-        )
-        self.committer.on_stop = self._stopped
-        self.committer.listeners.append(Figures(self.metrics).hear)
-        self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
-        boot.announce(node, self.committer, settings, _loaded(settings))
+        self._begin_to_commit(standing)
         self._see_issuers()
         self.refusals = Refusals(self.committer, self.clock)
         self.own_certificates = OwnCertificates(
@@ -215,21 +212,40 @@ class Application:
         self.counts = Counts(node.store, self.clock, self.metrics, settings.renewal_info)
         self._show_figures()
         self.workers.start(self.committer)
-        self.schedule = Schedule()
-        self.schedule.every(COUNT, self.counts.count, at_once=True)
-        self.schedule.every(schedule.LOOK_AROUND, self.workers.look_around)
-        self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
-        self.schedule.every(schedule.EXPIRE, self.expiry.expire)
-        if self.settings.retention.enabled:
-            self.schedule.every(schedule.RETAIN, self.retention.apply)
-        self._probed: set[str] = set()
-        self._watch()
-        self.schedule.start()
+        self._schedule()
         self._door = self._local_door(doorway)
         self.readiness.checks = self._checks()
         self._notices.start()
         self._role = WRITER
         self._closed = False
+
+    def _begin_to_commit(self, standing: Standing) -> None:
+        """Become the writer, if the license lets a node start, and record that."""
+        settings, node = self.settings, self.node
+        self.committer = Committer(
+            node.store, node.journal, self.clock, settings.audit.rotate, self.metrics
+        )
+        self.committer.on_stop = self._stopped
+        self.committer.listeners.append(Figures(self.metrics).hear)
+        self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
+        self.license = Licensing(self.committer, node.store, self._terms(settings), self.metrics)
+        self.license.check_start(known=boot.is_known(node))
+        boot.announce(node, self.committer, settings, _loaded(settings))
+        self.license.begin()
+
+    def _schedule(self) -> None:
+        """Begin with what happens by the clock."""
+        self.schedule = Schedule()
+        self.schedule.every(COUNT, self.counts.count, at_once=True)
+        self.schedule.every(schedule.LOOK_AROUND, self.workers.look_around)
+        self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
+        self.schedule.every(schedule.EXPIRE, self.expiry.expire)
+        self.schedule.every(LOOK, self.license.look)
+        if self.settings.retention.enabled:
+            self.schedule.every(schedule.RETAIN, self.retention.apply)
+        self._probed: set[str] = set()
+        self._watch()
+        self.schedule.start()
 
     def hasten(self) -> None:
         """Answer requests that wait for a certificate with what is known by now: the node is about
@@ -251,6 +267,8 @@ class Application:
         """
         gone = self.authorities.keys() - {each.name for each in settings.authorities}
         self._refuse_open_orders(gone)
+        terms = self._terms(settings)
+        self._refuse_unlicensed(terms)
         authorities = self._authorities(settings)
         policies = self._policies(settings, authorities.values())
         limits, validators = self._limits(settings), self._validators(settings)
@@ -269,8 +287,22 @@ class Application:
             self.metrics.authority_up.remove(name)
         self.settings, self.acme, self._office = settings, acme, office
         self.limits = limits
+        self.license.terms = terms
+        self.license.look("another configuration")
         self._watch()
         self._notices.use(settings.notices)
+
+    def _refuse_unlicensed(self, terms: Terms) -> None:
+        """What a start would be refused for is not taken over by a running node."""
+        if not self.license.standing().serves:
+            return  # it is as it was, whatever is read
+        found = terms.standing(self.committer, self.committer.now())
+        if not found.serves:
+            why = "; ".join(found.reasons) or found.state
+            raise ReloadRefused(
+                f"the license does not allow this configuration: {why}; see 'certeasy license"
+                " status -f config.yml'"
+            )
 
     def _refuse_open_orders(self, gone: Collection[str]) -> None:
         """An authority that has begun with orders is kept until they have their certificates."""
@@ -348,6 +380,9 @@ class Application:
         yield from overdue(self.counts.overdue)
 
     # -- the parts -----------------------------------------------------------------------------
+
+    def _terms(self, settings: Settings) -> Terms:
+        return Terms(settings, self.node.store.head().installation_id)
 
     def _policies(self, settings: Settings, authorities: Iterable[Authority]) -> Policies:
         return Policies(
@@ -538,6 +573,7 @@ class Application:
             mac_key=self._mac_key,
             limits=limits,
             told=self._is_told,
+            seats=Seats(self.committer, lambda: self.license.terms),
             metrics=self.metrics,
         )
         return build_acme(site)
@@ -577,7 +613,7 @@ class Application:
                 self._probed.add(name)
                 self.schedule.every(PROBE.total_seconds(), partial(self._probe, name))
         self.readiness.remarks = (
-            {"journal disk": self._low_disk}
+            {"journal disk": self._low_disk, "license": self.license.remark}
             | {f"authority {name}": partial(self._sickness, name) for name in self.authorities}
             | {
                 f"certificate {name}": partial(self.own_certificates.failing, name)

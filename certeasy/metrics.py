@@ -247,6 +247,28 @@ class Metrics:
             "How long that took; the next count is not before a hundred times as long has passed",
             registry=made,
         )
+        # -- the license ------------------------------------------------------------------------
+        self.license_state = Gauge(
+            "certeasy_license_state",
+            "1 for the state that the license has: valid, grace, expired and so on",
+            ["state"],
+            registry=made,
+        )
+        self.license_end = Gauge(
+            "certeasy_license_state_ends_timestamp_seconds",
+            "When that state ends by itself; NaN: it does not",
+            registry=made,
+        )
+        self.servers = Gauge(
+            "certeasy_managed_servers",
+            "Accounts with a certificate in force, or one on its way",
+            registry=made,
+        )
+        self.servers_allowed = Gauge(
+            "certeasy_managed_servers_allowed",
+            "How many of them the license allows; +Inf: any number",
+            registry=made,
+        )
         # -- the server's own certificate -------------------------------------------------------
         self.tls_expiry = Gauge(
             "certeasy_tls_not_after_timestamp_seconds",

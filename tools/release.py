@@ -11,10 +11,14 @@ Ed25519 signature, `release-key.pem` the key that it is checked with:
     openssl pkeyutl -verify -pubin -inkey release-key.pem -rawin \
         -in SHA256SUMS -sigfile SHA256SUMS.sig
 
+With `--vendor-key FILE` the wheel has another public key by which it verifies licenses
+(docs/license.md) than the source has.
+
 The same commit makes the same files, whoever builds it; packages by others come by their hashes.
 Needs what `requirements/release.txt` has, and git.
 """
 
+import base64
 import hashlib
 import os
 import re
@@ -33,10 +37,12 @@ from msgspec import Struct
 from packaging.markers import Marker
 
 from certeasy import __version__
+from certeasy.licensing import vendor
 from tools import kit
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements/server.txt"
+VENDOR_KEY = "certeasy/licensing/vendor.pem"
 INSTALLERS = ROOT / "tools/installers"
 LONG_AGO = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can tell
 SOURCE_ONLY = frozenset({"impacket"})
@@ -102,8 +108,15 @@ def key(out: Path) -> None:
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True)
 @click.option("--key", "key_file", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--bundle", "bundles", multiple=True, metavar="PLATFORM:PYTHON")
-def build(out: Path, key_file: Path, bundles: Sequence[str]) -> None:
+@click.option(
+    "--vendor-key",
+    type=click.Path(path_type=Path, exists=True),
+    help="Public key (PEM) by which this build verifies licenses, in the place of the source's.",
+)
+def build(out: Path, key_file: Path, bundles: Sequence[str], vendor_key: Path | None) -> None:
     """Build everything into a new folder, and sign it."""
+    if vendor_key is not None:
+        vendor.public_key(vendor_key)
     wanted = [_bundle(text) for text in bundles]
     signing = serialization.load_pem_private_key(key_file.read_bytes(), None)
     if not isinstance(signing, Ed25519PrivateKey):
@@ -112,6 +125,9 @@ def build(out: Path, key_file: Path, bundles: Sequence[str]) -> None:
         raise click.ClickException(f"{out} is there already; a release goes into a new folder")
     out.mkdir(parents=True)
     _ours(out)
+    if vendor_key is not None:
+        (wheel,) = out.glob("certeasy-*.whl")
+        with_vendor_key(wheel, vendor_key.read_bytes())
     shutil.copy(LOCK, out / f"certeasy-{__version__}-requirements.txt")
     _sbom(out / f"certeasy-{__version__}.cdx.json")
     for platform, python in wanted:
@@ -221,6 +237,23 @@ def without_scripts(wheel: Path) -> None:
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(kept):
             archive.writestr(zipfile.ZipInfo(name, LONG_AGO), kept[name])
+
+
+def with_vendor_key(wheel: Path, pem: bytes) -> None:
+    """Put another vendor's public key into a wheel of ours."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    files[VENDOR_KEY] = pem
+    digest = base64.urlsafe_b64encode(hashlib.sha256(pem).digest()).rstrip(b"=").decode()
+    (record,) = [name for name in files if name.endswith(".dist-info/RECORD")]
+    rows = [
+        f"{VENDOR_KEY},sha256={digest},{len(pem)}\n" if row.startswith(f"{VENDOR_KEY},") else row
+        for row in files[record].decode().splitlines(keepends=True)
+    ]
+    files[record] = "".join(rows).encode()
+    with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name, LONG_AGO), files[name])
 
 
 def _requirements(files: dict[str, bytes]) -> bytes:

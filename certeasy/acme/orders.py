@@ -15,11 +15,14 @@ from certeasy.acme.directory import check_empty
 from certeasy.acme.messages import NewOrder, read
 from certeasy.acme.requests import Signed
 from certeasy.acme.site import Desk
+from certeasy.commit import GuardFailed
 from certeasy.decide import authorizations, csr, eab, identifiers, orders
 from certeasy.decide import renewal as deciding
 from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.license import Unlicensed
 from certeasy.decide.policy import Rules
 from certeasy.decide.problems import Problem, Refused
+from certeasy.licensing import seats
 from events.envelope import Actor
 from events.orders import CaaCheck
 from projections.accounts import ACCOUNTS
@@ -27,6 +30,8 @@ from projections.certificates import Certificate
 from projections.eab import EabKey
 from projections.orders import ORDERS, PROCESSING, VALID, Order
 
+LICENSE = "license"
+"""The kind of refusals by the license, as they are written down."""
 MOST_HELD = 4
 """One of so many threads may hold a finalize while the authority is at work."""
 _RFC_REFUSALS = frozenset({Problem.REJECTED_IDENTIFIER, Problem.UNSUPPORTED_IDENTIFIER})
@@ -144,6 +149,8 @@ class NewOrderResource:
     ) -> Order:
         """Place an order, or open an authorization ahead of any. `before`: what it replaces."""
         desk = self._desk
+        if not ahead:
+            self._check_license(actor, names, before)
         look_back = desk.site.settings.server.pre_authorization
         account_id, order_id = account_of(signed), desk.site.ids.new()
         tokens = [desk.site.ids.token() for _ in range(len(names) * len(rules.challenges))]
@@ -188,6 +195,17 @@ class NewOrderResource:
             )
 
         return desk.commit(signed, actor, decide).get(ORDERS, order_id) or vanished()
+
+    def _check_license(
+        self, actor: Actor, names: tuple[str, ...], before: Certificate | None
+    ) -> None:
+        """See whether the license lets the account order; a refusal is written down."""
+        replaces = "" if before is None else before.id
+        try:
+            self._desk.site.seats.check(actor.id, names, replaces=replaces)
+        except Unlicensed as refused:
+            self._desk.site.refused(actor, LICENSE, refused.detail, names)
+            raise
 
 
 def _check_wishes(wish: NewOrder) -> None:
@@ -287,9 +305,10 @@ class FinalizeResource:
     ) -> Order:
         desk = self._desk
         signer = rules.signer(order.id, desk.site.available)
+        names = [identifier.value for identifier in order.identifiers]
 
         def decide(rows: Reader, now: datetime) -> Decision:
-            return orders.finalize(
+            decision = orders.finalize(
                 rows,
                 now,
                 account_id=order.account_id,
@@ -300,8 +319,21 @@ class FinalizeResource:
                 submit_to=signer.name if signer.in_process else None,
                 caa=caa,
             )
+            return desk.site.seats.guarded(
+                decision,
+                rows,
+                now,
+                account_id=order.account_id,
+                names=names,
+                replaces=order.replaces,
+            )
 
-        committed = desk.commit(signed, actor, decide)
+        try:
+            committed = desk.commit(signed, actor, decide)
+        except (Unlicensed, GuardFailed) as failed:
+            refusal = seats.refusal(failed)
+            desk.site.refused(actor, LICENSE, refusal.detail, names)
+            raise refusal from None
         latest = committed.get(ORDERS, order.id) or vanished()
         if signer.in_process and committed.records:
             desk.site.issue_now(latest)

@@ -21,6 +21,7 @@ from certeasy.decide.client_address import client_address
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies
 from certeasy.ids import Ids
+from certeasy.licensing.seats import Seats
 from certeasy.limits.clients import Limits
 from certeasy.metrics import Metrics
 from certeasy.settings import Settings
@@ -78,6 +79,8 @@ class Site:
     limits: Limits
     told: Callable[[str], bool]
     """Whether an authority is told what is revoked."""
+    seats: Seats
+    """Who may order under the license."""
     check_caa: CheckCaa = _no_objection
     metrics: Metrics = field(default_factory=Metrics)
 

@@ -4,6 +4,7 @@ none running.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from certeasy.clock import Clock
 from certeasy.cluster.secrets import Secrets
@@ -44,6 +45,11 @@ class Office:
     limits: Limits | None = None
     """What is counted of clients; None: no server runs, and nothing is."""
 
+    def now(self) -> datetime:
+        """Return the time: the clock's, and never before the log's latest."""
+        here, latest = self.clock.now(), self.store.head().at
+        return max(here, datetime.fromisoformat(latest)) if latest else here
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -69,7 +75,7 @@ class Desk:
         what `decide` raises, and what `Committer.submit` does.
         """
         office = self.office
-        if not decide(office.store, office.clock.now()).facts:
+        if not decide(office.store, office.now()).facts:
             return None
         command = Command(
             decide, self.actor, subject_keys=self.actor_key, secrets=secrets, dropped=dropped

@@ -36,6 +36,7 @@ from certeasy.admin.desk import Desk, InstructionRefused
 from certeasy.cluster.refusal import BootRefused
 from certeasy.commit import PoisonousCommand, Unavailable
 from certeasy.decide.eab import EabRefused
+from certeasy.decide.license import LicenseRefused
 from certeasy.decide.nodes import NodeRefused
 from certeasy.decide.problems import Refused
 from certeasy.store import DatabaseUnavailable
@@ -47,6 +48,7 @@ REFUSALS = (
     DatabaseUnavailable,
     EabRefused,
     InstructionRefused,
+    LicenseRefused,
     NodeRefused,
     OSError,
     PoisonousCommand,

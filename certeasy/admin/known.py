@@ -7,6 +7,14 @@ from certeasy.admin.eab import CreateEab, RevokeEab
 from certeasy.admin.instructions import Instruction
 from certeasy.admin.inventory import CloseAccount, RevokeCertificate
 from certeasy.admin.journal import RotateJournal
+from certeasy.admin.license import (
+    AcknowledgeDegraded,
+    BeginColdStart,
+    ExtendColdStart,
+    GrantForceGrace,
+    InstallLicense,
+    SwitchColdStart,
+)
 from certeasy.admin.limits import ResetLimits, ShowLimits
 from certeasy.admin.nodes import EndorseNode, InviteNode, RetireNode
 from certeasy.admin.privacy import EraseSubjects
@@ -14,10 +22,15 @@ from certeasy.admin.renewal import RequestRenewal
 
 KNOWN: tuple[type[Instruction[Any]], ...] = (
     AcceptClock,
+    AcknowledgeDegraded,
+    BeginColdStart,
     CloseAccount,
     CreateEab,
     EndorseNode,
     EraseSubjects,
+    ExtendColdStart,
+    GrantForceGrace,
+    InstallLicense,
     InviteNode,
     RequestRenewal,
     ResetLimits,
@@ -26,4 +39,5 @@ KNOWN: tuple[type[Instruction[Any]], ...] = (
     RetireNode,
     RotateJournal,
     ShowLimits,
+    SwitchColdStart,
 )

@@ -25,6 +25,16 @@ COMMANDS = {  # name: (module, attribute, the help text of the listing)
     "doctor": ("certeasy.cli.doctor", "doctor", "Look whether everything is as it should be."),
     "dns": ("certeasy.cli.dns", "dns", "See the DNS as a validator does."),
     "adcs": ("certeasy.cli.adcs", "adcs", "Look at the Microsoft AD CS that is configured."),
+    "license": (
+        "certeasy.cli.license",
+        "license_",
+        "Install the license, and see what follows from it.",
+    ),
+    "cold-start": (
+        "certeasy.cli.cold_start",
+        "cold_start",
+        "Begin without a license, while one is on its way.",
+    ),
     "audit": ("certeasy.cli.audit", "audit", "Look at the log, and prove that it is whole."),
     "projections": (
         "certeasy.cli.projections",

@@ -5,14 +5,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import click
 
 from certeasy import config
 from certeasy.cli.printing import as_typed
+from certeasy.clock import SystemClock
 from certeasy.config.forms import span
 from certeasy.settings import Settings
+
+if TYPE_CHECKING:
+    from certeasy.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,6 +45,12 @@ def a_duration(
     if not length:
         raise click.BadParameter(f"{text!r} is no time at all; give more than that, such as 24h")
     return length
+
+
+def now_by(store: "Store") -> datetime:
+    """Return the time: the clock's, and never before the log's latest."""
+    here, latest = SystemClock().now(), store.head().at
+    return max(here, datetime.fromisoformat(latest)) if latest else here
 
 
 def rfc3339(at: datetime) -> str:

@@ -8,8 +8,10 @@ import click
 
 from certeasy import __version__, config, log
 from certeasy.cli import preflight
+from certeasy.cli.license import framed
 from certeasy.cli.options import read_for_service, told, with_config
 from certeasy.cluster.boot import BootRefused
+from certeasy.jobs.license import NotLicensed
 from certeasy.serve import logs
 from certeasy.serve.contexts import UnusableCertificate
 from certeasy.serve.node import Node, run
@@ -44,9 +46,18 @@ def serve(config_file: Path, *, unendorsed: bool) -> None:
     systemd = Systemd(os.environ.pop("NOTIFY_SOCKET", ""))  # noqa: TID251 - systemd's own
     with stop_on_signals(stop), reload_on_hangup(again):
         reloads = (again, partial(reread, config_file))
-        code = run(
-            settings, stop, announce, unendorsed=unendorsed, reloads=reloads, supervisor=systemd
-        )
+        try:
+            code = run(
+                settings,
+                stop,
+                announce,
+                unendorsed=unendorsed,
+                reloads=reloads,
+                supervisor=systemd,
+            )
+        except NotLicensed as refusal:
+            click.echo(framed(refusal.banner), err=True)
+            raise SystemExit(1) from None
     raise SystemExit(code)
 
 

@@ -333,6 +333,11 @@ def not_endorsed(store: Store, server_id: str) -> str | None:
     )
 
 
+def is_known(node: Opened) -> bool:
+    """Whether the log tells of this node: before, it has no line of its own."""
+    return node.store.get(NODES, node.identity.server_id) is not None
+
+
 def farewell(node: Opened, committer: Committer) -> None:
     """Commit that the node leaves service in good order."""
     server_id = node.identity.server_id
@@ -508,6 +513,7 @@ __all__ = [
     "announce",
     "bring_to_format",
     "farewell",
+    "is_known",
     "level",
     "look",
     "open_node",

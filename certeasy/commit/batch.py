@@ -18,7 +18,8 @@ from certeasy.commit.command import (
     Pending,
     PoisonousCommand,
 )
-from certeasy.decide.decision import Decision, KeyUnused, Reader
+from certeasy.decide.decision import Decision, KeyUnused, Reader, SeatFree
+from certeasy.decide.license import is_taken, second
 from certeasy.decide.problems import Refused
 from certeasy.store import Transaction
 from certeasy.store.errors import is_out_of_service
@@ -27,6 +28,7 @@ from events.registry import encode_data, name_of
 from events.signing import SigningKey
 from projections import fold
 from projections.accounts import ACCOUNTS, Account
+from projections.seats import SEATS
 from projections.tables import Key, Table, WorkingRows
 
 LINES = 1024  # in one transaction, and so at most what a crash leaves out of the journal
@@ -81,6 +83,8 @@ class Batch:
         self._current = current
         self.versions: dict[str, int] = {}
         self._known_versions = versions
+        self._stored: int | None = None  # seats that were taken before this batch
+        self._before: dict[Key, bool] = {}  # whether a seat that it changed was one of them
         self._new_keys: dict[str, str] = {}  # keys that accounts got in this batch
 
     def run(self, commands: Sequence[Pending]) -> None:
@@ -145,6 +149,9 @@ class Batch:
                 case KeyUnused(thumbprint):
                     if self._is_used(thumbprint):
                         raise GuardFailed(guard)
+                case SeatFree(seats):
+                    if self._taken() >= seats:
+                        raise GuardFailed(guard)
 
     def _is_used(self, thumbprint: str) -> bool:
         """Whether an account has a key: one that had it may have given it up in this batch."""
@@ -154,6 +161,19 @@ class Batch:
         )
         found = (self.rows.get(ACCOUNTS, holder) for holder in holders if holder is not None)
         return any(each is not None and each.thumbprint == thumbprint for each in found)
+
+    def _taken(self) -> int:
+        """Return how many seats are taken: those that are stored, and what this batch has made of
+        them."""
+        at = second(self._now)
+        if self._stored is None:
+            self._stored = self._transaction.seats(at)
+        taken = self._stored
+        for key, seat in self.rows.changes().get(SEATS, {}).items():
+            if key not in self._before:
+                self._before[key] = is_taken(self._transaction.load(SEATS, key), at)
+            taken += is_taken(seat, at) - self._before[key]
+        return taken
 
     def _record(
         self, decision: Decision, actor: Actor

@@ -103,6 +103,7 @@ class Standing(msgspec.Struct, frozen=True):
     accepted_at: str = ""  # a latest time ahead of the clock that an administrator has accepted
     began: str = ""  # when the first line of the journal's active file was written, if it has one
     mended: int = 0  # how many lines the journal lacked, which were written again
+    at: str = ""  # the log's latest time
 
 
 class Committer:
@@ -149,6 +150,7 @@ class Committer:
         self._last: Record | None = None  # the last line that this committer wrote to the journal
         self._rotation = Rotation(self._rotate, standing.began)
         self._accepted_at = standing.accepted_at
+        self._latest = datetime.fromisoformat(standing.at) if standing.at else None
         self._beaten = self._seen = self._clock.monotonic()
         self.stopped = None
         self._thread.start()
@@ -189,6 +191,12 @@ class Committer:
         """Go on while the clock is behind this time, the log's latest: an administrator knows."""
         self._accepted_at = latest
 
+    def now(self) -> datetime:
+        """Return the time that decisions are made at: the clock's, and never before the log's
+        latest."""
+        here, latest = self._clock.now(), self._latest
+        return here if latest is None else max(here, latest)
+
     def get(self, table: Table[S], *key: str) -> S | None:
         """Return a row as it is now, from memory where it was changed lately, else from the
         database."""
@@ -206,6 +214,10 @@ class Committer:
     def certificate_with_sha256(self, fingerprint: str) -> Certificate | None:
         """Return the certificate with this SHA-256 (lower-case hex), or None."""
         return self._store.certificate_with_sha256(fingerprint)
+
+    def seats(self) -> int:
+        """Return how many accounts are managed servers now, by the license's count."""
+        return self._store.seats(self.now())
 
     def orders_of(self, account_id: str, after: str = "", most: int = 200) -> list[Order]:
         """Return an account's orders, oldest first, from behind the id `after`."""
@@ -249,7 +261,7 @@ class Committer:
             raise Unavailable(self.stopped or "the node is stopping")
         reader = TrackingReader(self)
         try:
-            decision = command.decide(reader, self._clock.now())
+            decision = command.decide(reader, self.now())
         except DatabaseUnavailable as error:
             raise Unavailable(str(error)) from error
         return Pending(command, decision, reader.reads)
@@ -456,6 +468,8 @@ class Committer:
     def _moved(self, batch: Batch) -> None:
         """COMMIT has succeeded: remember the new end."""
         self._seq, self._prev, self._maybe = batch.end.seq, batch.end.prev, None
+        if batch.records:
+            self._latest = datetime.fromisoformat(batch.records[-1].envelope.at)
         self._hot.update(batch.rows.changes(), batch.versions)
         self._beaten = self._clock.monotonic()
         self.position = batch.end.position

@@ -123,7 +123,7 @@ def heal(found: Found, mending: Mending, store: Store, journal: Journal) -> Stan
         torn = size - mending.end
         log.warning("the journal's last %d bytes were no whole signed lines; they were cut", torn)
     if found.server is None:
-        return Standing(0, ZERO_HASH)
+        return Standing(0, ZERO_HASH, at=found.head.at)
     missing = found.server.seq - mending.seq
     for page in _pages(store.lines_of(found.server_id, mending.seq)):
         journal.append(page)
@@ -140,6 +140,7 @@ def heal(found: Found, mending: Mending, store: Store, journal: Journal) -> Stan
         _accepted_clock(store),
         began="" if first is None else first.envelope.at,
         mended=missing,
+        at=found.head.at,
     )
 
 

@@ -16,7 +16,13 @@ class KeyUnused(msgspec.Struct, frozen=True):
     thumbprint: str
 
 
-Guard = KeyUnused
+class SeatFree(msgspec.Struct, frozen=True):
+    """Fewer than so many accounts are managed servers."""
+
+    seats: int
+
+
+Guard = KeyUnused | SeatFree
 
 
 class Decision(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ A license ends with its last moment excluded. Times here are compared as times, 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
@@ -40,6 +40,8 @@ from events.license import (
 )
 from events.registry import Event
 from projections.license import LICENSE, NAME, UNLIMITED, ColdStart, Installed, License, Limits
+from projections.name_sets import NAME_SETS, set_id
+from projections.seats import SEATS, Seat
 
 STREAM = "license"
 
@@ -69,6 +71,13 @@ PLANS: Mapping[str, Limits] = MappingProxyType(
 )
 WITHOUT = Limits(UNLIMITED, UNLIMITED, _EVERY_DATABASE, _EVERY_TOPOLOGY)
 """What may be used while evaluating: everything, so that everything can be tried."""
+
+
+class Unlicensed(Refused):
+    """The license does not let an order be taken: unauthorized, 403."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(Problem.UNAUTHORIZED, detail)
 
 
 class LicenseRefused(Exception):
@@ -177,8 +186,8 @@ def _held(row: License, id_: str, configured: Configured, found: Standing) -> St
         return found
     mark = reasons_hash(id_, found.limits, reasons)
     seen = row.acknowledged is not None and row.acknowledged.hash == mark
-    state = ACKNOWLEDGED if seen else DEGRADED
-    return Standing(state, found.plan, found.limits, found.until, reasons, mark)
+    state, until = (ACKNOWLEDGED, found.until) if seen else (DEGRADED, "")
+    return Standing(state, found.plan, found.limits, until, reasons, mark)
 
 
 def beyond(limits: Limits, configured: Configured) -> tuple[str, ...]:
@@ -205,26 +214,70 @@ def reasons_hash(id_: str, limits: Limits, reasons: tuple[str, ...]) -> str:
 
 
 def check_new(found: Standing) -> None:
-    """Return if new servers may come at all; else raises Refused (unauthorized)."""
+    """Return if new servers may come at all; else raises Unlicensed."""
     if not found.admits:
-        raise Refused(
-            Problem.UNAUTHORIZED,
+        raise Unlicensed(
             f"{_WHY[found.state]}: certificates are renewed, and none are issued for anything"
             " new. Tell whoever runs this server",
         )
 
 
+def needs_seat(
+    rows: Reader,
+    now: datetime,
+    found: Standing,
+    *,
+    account_id: str,
+    names: Sequence[str],
+    replaces: str,
+) -> bool:
+    """Return whether an order takes one of the license's seats, which then has to be free.
+
+    A renewal takes none: one for names that the account has a certificate for, or for a certificate
+    that it `replaces`. Raises as `check_new` for anything else, where nothing new may be.
+    """
+    if found.admits and found.seats == UNLIMITED:
+        return False
+    if replaces or is_renewal(rows, now, account_id, names):
+        return False
+    check_new(found)
+    return not is_taken(rows.get(SEATS, account_id), second(now))
+
+
+def is_renewal(rows: Reader, now: datetime, account_id: str, names: Sequence[str]) -> bool:
+    """Whether an account has a certificate in force for exactly these names."""
+    known = rows.get(NAME_SETS, set_id(names))
+    at = second(now)
+    return known is not None and any(
+        each.account_id == account_id and each.not_after > at for each in known.issued
+    )
+
+
+def is_taken(seat: Seat | None, at: str) -> bool:
+    """Whether an account is a managed server at a second."""
+    return seat is not None and seat.until > at
+
+
+def second(now: datetime) -> str:
+    """Return a moment as certificates write it; what ends with this second has ended."""
+    return _text(now)
+
+
 def check_seat(found: Standing, taken: int) -> None:
     """Return if there is a seat for one server more beside those that are taken; else raises
-    Refused (unauthorized)."""
+    Unlicensed."""
     if found.seats != UNLIMITED and taken >= found.seats:
-        allows = counted(found.seats, "managed server")
-        raise Refused(
-            Problem.UNAUTHORIZED,
-            f"This server's license allows {allows} (accounts with a certificate), and {taken}"
-            " are there: certificates are renewed, and none are issued for another one. Tell"
-            " whoever runs this server",
-        )
+        raise no_seat(found.seats)
+
+
+def no_seat(seats: int) -> Unlicensed:
+    """Return the refusal of a server for which there is no seat left."""
+    allows = counted(seats, "managed server")
+    return Unlicensed(
+        f"This server's license allows {allows} (accounts with a certificate), and all of them are"
+        " there: certificates are renewed, and none are issued for another one. Tell whoever runs"
+        " this server",
+    )
 
 
 _WHY = {
@@ -347,8 +400,8 @@ def cold_start(rows: Reader, now: datetime, configured: Configured, plan: str) -
         raise LicenseRefused(f"there is a license ({row.installed.id}): it counts")
     if row is not None and row.cold_start is not None:
         raise LicenseRefused(
-            f"a cold start was begun at {row.cold_start.begun}, and there is one in an"
-            " installation: 'certeasy cold-start extend -f config.yml' makes it last longer"
+            f"a cold start was begun at {second(_time(row.cold_start.begun))}, and an installation"
+            " has one: 'certeasy cold-start extend -f config.yml' makes it last longer"
         )
     _check_fits(configured, plan)
     return _fact(ColdStartInitialised(plan, _text(now + COLD), _text(now + COLD_CAP)))

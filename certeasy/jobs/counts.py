@@ -83,6 +83,7 @@ class Counts:
         for name in WITHIN:
             self._metrics.certificates_expiring.labels(name).set(expiring[name])
         self._metrics.certificates_overdue.set(late)
+        self._metrics.servers.set(self._store.seats(now))
         self._metrics.counted_at.set(now.timestamp())
         self.overdue = tuple(overdue)
 

@@ -193,20 +193,20 @@ def write(kind: str, payload: bytes, signature: bytes) -> str:
 def _found(block: bytes) -> dict[str, str]:
     """Return the parts of the block."""
     if len(block) > LARGEST:
-        raise WrongLicense(f"is larger than {LARGEST} bytes, which no license is")
+        raise WrongLicense(f"it is larger than {LARGEST} bytes, which no license is")
     try:
         text = block.decode("ascii")
     except UnicodeDecodeError:
-        raise WrongLicense("has bytes that are no ASCII, which no license has") from None
+        raise WrongLicense("it has bytes that are no ASCII, which no license has") from None
     lines = text.count("\n")
     if text.count("\r\n") in (0, lines):
         text = text.replace("\r\n", "\n")
     if "\r" in text:
-        raise WrongLicense("has lines that end in different ways: it was altered on its way")
+        raise WrongLicense("it has lines that end in different ways: it was altered on its way")
     found = _BLOCK.fullmatch(text)
     if found is None:
         raise WrongLicense(
-            "is not one block from '-----BEGIN CERTEASY LICENSE-----' to its end, with nothing"
+            "it is not one block from '-----BEGIN CERTEASY LICENSE-----' to its end, with nothing"
             " around it, and a line Signature and an empty line behind the first"
         )
     return found.groupdict()

@@ -143,6 +143,7 @@ Service = Literal[
     "http-server",
     "issuance",
     "journal",
+    "license",
     "main",
     "node",
     "notices",

@@ -12,6 +12,7 @@ from certeasy.store.dialects import POSTGRES, SQLITE, database_seconds, upsert
 from journal.trust import TRUST_TYPES
 from projections.accounts import ACCOUNTS
 from projections.certificates import CERTIFICATES
+from projections.seats import SEATS
 
 LEASE_SECONDS = 15.0
 HEAD = (
@@ -238,6 +239,12 @@ class Statements:
             sa.select(schema.projected[ACCOUNTS].c.id).where(
                 schema.projected[ACCOUNTS].c.thumbprint == sa.bindparam("thumbprint")
             )
+        )
+        seats = schema.projected[SEATS]
+        self.seats = made(
+            sa.select(sa.func.count())
+            .select_from(seats)
+            .where(seats.c.until > sa.bindparam("value"))
         )
         self.upserts = {
             table: [made(step) for step in upsert(dialect, columns, table.key)]

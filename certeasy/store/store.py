@@ -540,6 +540,11 @@ class Store:
         rows = self._all(wanted.order_by(columns.position), {})
         return [REVOCATIONS.to_state(row) for row in rows]
 
+    def seats(self, now: datetime) -> int:
+        """Return how many accounts are managed servers, by the license's count."""
+        row = self._look_up(self._statements.seats, {"value": _second(now)})
+        return 0 if row is None else int(row[0])
+
     def eab_keys(self) -> list[EabKey]:
         """Return all keys for external account bindings, oldest first."""
         table = schema.projected[EAB_KEYS]

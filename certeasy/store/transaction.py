@@ -161,6 +161,10 @@ class Transaction:
         row = self._run(self._statements.account, {"thumbprint": thumbprint}).fetchone()
         return None if row is None else str(row[0])
 
+    def seats(self, at: str) -> int:
+        """Return how many accounts are managed servers at a second, as they are stored."""
+        return int(self._run(self._statements.seats, {"value": at}).fetchone()[0])
+
     def append(self, records: Sequence[Record]) -> None:
         """Insert lines."""
         self._statements.append.run_many(self._cursor, [event_row(r) for r in records])

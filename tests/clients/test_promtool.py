@@ -44,6 +44,7 @@ def test_the_alerts_are_rules():
             "CerteasyAuthorityAway",
         ),
         ("certeasy_certificates_overdue{%s}", "0+0x10 2+0x90", "CerteasyCertificatesOverdue"),
+        ("certeasy_managed_servers_allowed{%s}", "25+0x10 0+0x3", "CerteasyNoNewServers"),
         (
             "certeasy_journal_headroom_bytes{%s}",
             "5000000000+0x10 500000000+0x30",

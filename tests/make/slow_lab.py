@@ -17,6 +17,7 @@ from certeasy.acme.nonces import MemoryRedeemedNonces, Nonces
 from certeasy.commit.subjects import Subjects
 from certeasy.decide.policy import Policies
 from certeasy.ids import RandomIds
+from certeasy.licensing.seats import Seats
 from projections.jobs import ISSUE
 from tests.make.lab import Lab, a_lab
 
@@ -50,6 +51,7 @@ def a_lab_with_a_slow_authority(folder: Path, **server: Any) -> Iterator[Lab]:
             mac_key=node._mac_key,
             limits=node.limits,
             told=node._is_told,
+            seats=Seats(node.committer, lambda: node.license.terms),
         )
         lab.wire = falcon.testing.TestClient(build(site))
         # The workers know better: they are to leave these jobs until they look around.

@@ -1,0 +1,176 @@
+"""Instructions about the license, and about a beginning without one."""
+
+from typing import Annotated, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+from certeasy.admin.desk import Desk, InstructionRefused
+from certeasy.admin.instructions import Instruction
+from certeasy.commit import Command
+from certeasy.commit.command import Decide
+from certeasy.decide import license as deciding
+from certeasy.licensing import file
+from certeasy.licensing.file import Payload, WrongLicense
+from certeasy.licensing.terms import Terms
+from events.envelope import Actor
+from events.license import LicenseRevoked
+from projections.license import ColdStart, ForceGrace
+
+SYSTEM = Actor("system", "license")
+Plan = Literal["free", "starter", "pro", "enterprise"]
+
+
+class LicenseSet(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came of it: the state, and until when it lasts ("": for good). `anew`: something was
+    recorded; `cap` is when nothing can be extended beyond."""
+
+    state: str
+    anew: bool
+    until: str = ""
+    plan: str = ""
+    cap: str = ""
+    hash: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+class _AboutLicense(Instruction[LicenseSet], frozen=True):
+    """Something about the license."""
+
+    result: ClassVar = LicenseSet
+
+    def _do(self, desk: Desk, terms: Terms, decide: Decide, cause: str) -> LicenseSet:
+        """Have it recorded, and what follows from it."""
+        done = desk.commit(decide) is not None
+        observe: Decide = lambda rows, now: deciding.observe(  # noqa: E731 - a decider, as above
+            rows, now, terms.configured, cause=cause, forged=terms.forged(deciding.of(rows))
+        )
+        office = desk.office
+        if observe(office.store, office.now()).facts:
+            office.committer().submit(Command(observe, SYSTEM))
+        return _told(desk, terms, anew=done)
+
+
+class InstallLicense(_AboutLicense, frozen=True, tag="license-install"):
+    """Take a license into use, or record that it was revoked: as the vendor signed it."""
+
+    block: Annotated[str, Meta(max_length=file.LARGEST)]
+    source: Literal["file", "refresh"] = "file"
+
+    def carry_out(self, desk: Desk) -> LicenseSet:
+        """Verify it, and record it, unless it is the one in use."""
+        terms = _terms(desk)
+        try:
+            found = file.read(self.block.encode(), terms.vendor)
+        except WrongLicense as error:
+            raise InstructionRefused(f"the license is not taken: {error}") from None
+        block, source = file.canonical(self.block.encode()), self.source
+        if isinstance(found, Payload):
+            fact = file.installing(found, block, source)
+            here = terms.installation
+            return self._do(
+                desk,
+                terms,
+                lambda rows, now: deciding.install(rows, now, fact, installation=here),
+                "a license was installed",
+            )
+        gone = LicenseRevoked(found.id, found.revoked_at, found.reason, block, source)
+        return self._do(
+            desk, terms, lambda rows, _now: deciding.revoke(rows, gone), "the license was revoked"
+        )
+
+
+class AcknowledgeDegraded(_AboutLicense, frozen=True, tag="license-acknowledge-degraded"):
+    """Record that an administrator has seen what is configured beyond the license."""
+
+    def carry_out(self, desk: Desk) -> LicenseSet:
+        """Do it, for exactly the reasons that there are."""
+        terms = _terms(desk)
+        return self._do(
+            desk,
+            terms,
+            lambda rows, now: deciding.acknowledge(
+                rows, now, terms.configured, terms.forged(deciding.of(rows))
+            ),
+            "it was acknowledged",
+        )
+
+
+class GrantForceGrace(_AboutLicense, frozen=True, tag="license-force-grace"):
+    """Let a license that has expired count for some days more."""
+
+    def carry_out(self, desk: Desk) -> LicenseSet:
+        """Do it, up to the cap."""
+        terms = _terms(desk)
+        return self._do(
+            desk,
+            terms,
+            lambda rows, now: deciding.force_grace(
+                rows, now, terms.configured, terms.forged(deciding.of(rows))
+            ),
+            "force-grace was granted",
+        )
+
+
+class BeginColdStart(_AboutLicense, frozen=True, tag="cold-start-init"):
+    """Begin without a license, as under a plan."""
+
+    plan: Plan
+
+    def carry_out(self, desk: Desk) -> LicenseSet:
+        """Do it, once."""
+        terms = _terms(desk)
+        return self._do(
+            desk,
+            terms,
+            lambda rows, now: deciding.cold_start(rows, now, terms.configured, self.plan),
+            "a cold start was initialised",
+        )
+
+
+class ExtendColdStart(_AboutLicense, frozen=True, tag="cold-start-extend"):
+    """Let the cold start last longer."""
+
+    def carry_out(self, desk: Desk) -> LicenseSet:
+        """Do it, up to the cap."""
+        return self._do(desk, _terms(desk), deciding.extend, "the cold start was extended")
+
+
+class SwitchColdStart(_AboutLicense, frozen=True, tag="cold-start-switch"):
+    """Let the cold start be as under another plan."""
+
+    plan: Plan
+
+    def carry_out(self, desk: Desk) -> LicenseSet:
+        """Do it."""
+        terms = _terms(desk)
+        return self._do(
+            desk,
+            terms,
+            lambda rows, now: deciding.switch(rows, now, terms.configured, self.plan),
+            "the cold start's plan was changed",
+        )
+
+
+def _terms(desk: Desk) -> Terms:
+    office = desk.office
+    return Terms(office.settings, office.store.head().installation_id)
+
+
+def _told(desk: Desk, terms: Terms, *, anew: bool) -> LicenseSet:
+    """Return what is so now."""
+    office = desk.office
+    found = terms.standing(office.store, office.now())
+    row = deciding.of(office.store)
+    granted: ColdStart | ForceGrace | None = None
+    if row is not None:
+        granted = row.force_grace if row.installed is not None else row.cold_start
+    return LicenseSet(
+        state=found.state,
+        anew=anew,
+        until=found.until,
+        plan=found.plan,
+        cap="" if granted is None else granted.cap,
+        hash=found.hash,
+        reasons=found.reasons,
+    )
