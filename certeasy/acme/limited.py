@@ -83,8 +83,9 @@ limit is told when it is free again (Retry-After, in seconds).
 
 """
 _AFTER = """
-A renewal that says which certificate it replaces (ARI, RFC 9773) is no order that is counted. Some
-accounts may have other limits. Whoever runs this server can change them.
+A renewal, for exactly the names of a certificate in force or of the one that it replaces (ARI, RFC
+9773), is no order that is counted. Some accounts may have other limits. Whoever runs this server
+can change them.
 """
 
 

@@ -22,6 +22,7 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.license import Unlicensed
 from certeasy.decide.policy import Rules
 from certeasy.decide.problems import Problem, Refused
+from certeasy.decide.seats import is_renewal
 from certeasy.licensing import seats
 from events.envelope import Actor
 from events.orders import CaaCheck
@@ -62,7 +63,10 @@ class NewOrderResource:
         before = None
         if wish.replaces is not None:
             before = renewal.predecessor(desk.committer, wish.replaces)
-        with self._counted(req, actor, names, key, renewal=before is not None):
+        renews = before is not None or is_renewal(
+            desk.committer, actor.id, names, desk.clock.now()
+        )
+        with self._counted(req, actor, names, key, renewal=renews):
             order = self._placed(signed, actor, names, rules, before, key=key)
         shown = rendered(desk, order)
         responses.answer(resp, shown, status=201, location=desk.urls.order(order.id))

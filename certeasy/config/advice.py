@@ -113,6 +113,11 @@ def _server(settings: Settings) -> Iterator[str]:
         yield "server.tls is false: the listener speaks plain HTTP, so only a proxy may reach it"
     if not server.tls and settings.tls_certificate_manager.bundles:
         yield "server.tls is false: tls-certificate-manager.bundles are not used"
+    if not (server.tls or server.remote_ip_header or server.proxy_protocol):
+        yield (
+            "server.tls is false, and no proxy tells who the client is (server.remote-ip-header,"
+            " server.proxy-protocol): behind a proxy all clients share the limits of one address"
+        )
     if server.trusted_proxies and not (server.remote_ip_header or server.proxy_protocol):
         yield (
             "server.trusted-proxies does nothing without server.remote-ip-header or"

@@ -20,6 +20,7 @@ from certeasy.decide.limits import Rate, Spending
 from certeasy.decide.problems import Refused, Weight
 from certeasy.limits.buckets import Buckets
 from certeasy.settings.limits import AccountCreation, GlobalLimit, OrderCreation, RateLimiting
+from events.counting import counted
 
 GLOBAL, ABUSE, ACCOUNTS = "global", "abuse", "account-creation"
 ORDERS, NAMES = "order-creation", "san-budget"
@@ -281,9 +282,9 @@ def _rate(limit: GlobalLimit | AccountCreation | OrderCreation) -> Rate:
 
 
 def _rule(limit: GlobalLimit | AccountCreation | OrderCreation) -> str:
-    what = {GlobalLimit: "requests", AccountCreation: "accounts", OrderCreation: "orders"}
-    window = duration_text(limit.window)
-    return f"{limit.limit} {what[type(limit)]} in {window}, {limit.burst} at once"
+    what = {GlobalLimit: "request", AccountCreation: "account", OrderCreation: "order"}
+    many = counted(limit.limit, what[type(limit)])
+    return f"{many} in {duration_text(limit.window)}, {limit.burst} at once"
 
 
 def _plain(tokens: int, parts: int) -> float:
