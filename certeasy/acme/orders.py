@@ -3,7 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Never
 
@@ -24,6 +24,7 @@ from certeasy.decide.policy import Rules
 from certeasy.decide.problems import Problem, Refused
 from certeasy.decide.seats import is_renewal
 from certeasy.licensing import seats
+from certeasy.limits.clients import Renews, never
 from events.envelope import Actor
 from events.orders import CaaCheck
 from projections.accounts import ACCOUNTS
@@ -63,10 +64,12 @@ class NewOrderResource:
         before = None
         if wish.replaces is not None:
             before = renewal.predecessor(desk.committer, wish.replaces)
-        renews = before is not None or is_renewal(
-            desk.committer, actor.id, names, desk.clock.now()
-        )
-        with self._counted(req, actor, names, key, renewal=renews):
+        account_id, now = actor.id, desk.clock.now()
+
+        def renews() -> bool:
+            return before is not None or is_renewal(desk.committer, account_id, names, now)
+
+        with self._counted(req, actor, names, key, renews=renews):
             order = self._placed(signed, actor, names, rules, before, key=key)
         shown = rendered(desk, order)
         responses.answer(resp, shown, status=201, location=desk.urls.order(order.id))
@@ -84,7 +87,7 @@ class NewOrderResource:
         names: tuple[str, ...],
         key: EabKey | None,
         *,
-        renewal: bool = False,
+        renews: Renews = never,
         order: bool = True,
     ) -> Iterator[None]:
         """Count what the block places, but no renewal; who met a limit is written down.
@@ -93,9 +96,11 @@ class NewOrderResource:
         """
         limits, address = self._desk.limits, req.context.address
         binding = ("", "") if key is None else (key.kid, key.comment)
-        placing = limits.placing_order(actor.id, address, binding, len(names), order=order)
+        placing = limits.placing_order(
+            actor.id, address, binding, len(names), order=order, renews=renews
+        )
         try:
-            with nullcontext() if renewal else placing:
+            with placing:
                 yield
         except Refused as refused:
             if refused.limit:

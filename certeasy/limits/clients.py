@@ -34,6 +34,15 @@ _KNOWN_ADDRESSES = 8192
 _KNOWN_BINDINGS = 256
 
 
+Renews = Callable[[], bool]
+"""Whether an order renews a certificate; it is asked only where that matters."""
+
+
+def never() -> bool:
+    """Say that nothing is renewed."""
+    return False
+
+
 class _Client(NamedTuple):
     """An address as limits count it."""
 
@@ -132,9 +141,16 @@ class Limits:
 
     @contextmanager
     def placing_order(
-        self, account_id: str, address: str, binding: tuple[str, str], names: int, *, order: bool
+        self,
+        account_id: str,
+        address: str,
+        binding: tuple[str, str],
+        names: int,
+        *,
+        order: bool = True,
+        renews: Renews = never,
     ) -> Iterator[None]:
-        """Count an order of so many names that the block places; none where it raises.
+        """Count an order of so many names that the block places; none where it raises, or renews.
 
         `binding` are id and comment of the key that the account was bound with, or empty. `order`
         False: it is names alone that are asked for, an authorization ahead of any order.
@@ -145,7 +161,7 @@ class Limits:
             spendings.append(Spending(ORDERS, account_id, of.order_rate))
         if of.name_rate is not None:
             spendings.append(Spending(NAMES, account_id, of.name_rate, names))
-        if not spendings:
+        if not spendings or renews():
             yield
             return
         at = self._buckets.now()

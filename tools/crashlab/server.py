@@ -97,6 +97,7 @@ class Server:
         min_free_bytes: int = 1 << 20,
         issuer: tuple[str, str] = (AUTHORITY, ""),
         threads: int = 32,
+        limits: str = TEXT,
     ) -> None:
         """Write the configuration.
 
@@ -105,7 +106,7 @@ class Server:
         takes its address when its turn comes, or has one of its own to run `at_once`.
         Clients come to `front_port`, if something stands in front. `issuer` is the name of another
         authority that serves the orders, and what stands in the configuration about it; `threads`
-        answer clients.
+        answer clients, who are held to `limits`.
         """
         self.folder = folder
         self.workdir = folder / "work"
@@ -128,13 +129,14 @@ class Server:
         self._min_free_bytes = min_free_bytes
         self._issuer, self._others = issuer
         self._threads = threads
+        self._limits = limits
         self.configure()
 
     def configure(self) -> None:
         """Write config.yml as things are now."""
         text = CONFIG.format(
             workdir=self.workdir,
-            limits=TEXT,
+            limits=self._limits,
             journal=self.journal,
             database=_section(self.database),
             key_file=self.key_file,
