@@ -17,15 +17,17 @@ from certeasy.settings.limits import (
 )
 
 MANY = 1_000_000
+LOGGED = 100
+OPEN = 1000
 GENEROUS = RateLimiting(
     global_=GlobalLimit(limit=MANY, burst=MANY),
     abuse=AbuseLimit(marks=MANY, recovery=MANY),
     account_creation=AccountCreation(limit=MANY, burst=MANY),
     order_creation=OrderCreation(limit=MANY, burst=MANY),
     san_budget=SanBudget(limit=MANY),
-    duplicate_certificate=DuplicateCertificate(limit=MANY),
-    failed_validation=FailedValidation(limit=MANY),
-    pending_authorizations=PendingAuthorizations(limit=MANY),
+    duplicate_certificate=DuplicateCertificate(limit=LOGGED),
+    failed_validation=FailedValidation(limit=LOGGED),
+    pending_authorizations=PendingAuthorizations(limit=OPEN),
 )
 TEXT = f"""\
 rate-limiting:
@@ -34,8 +36,8 @@ rate-limiting:
   account-creation: {{limit: {MANY}, burst: {MANY}}}
   order-creation: {{limit: {MANY}, burst: {MANY}}}
   san-budget: {{limit: {MANY}}}
-  duplicate-certificate: {{limit: {MANY}}}
-  failed-validation: {{limit: {MANY}}}
-  pending-authorizations: {{limit: {MANY}}}
+  duplicate-certificate: {{limit: {LOGGED}}}
+  failed-validation: {{limit: {LOGGED}}}
+  pending-authorizations: {{limit: {OPEN}}}
 """
 """The same as a section of config.yml."""

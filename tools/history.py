@@ -132,7 +132,14 @@ class Historian:
         self._commit(validated, system)
         self._commit(
             lambda rows, now: orders.finalize(
-                rows, now, **who, csr=csr, held=_row(rows, order_id), submit_to="lab-ca", caa=()
+                rows,
+                now,
+                account_id=account_id,
+                thumbprint=thumbprint,
+                order_id=order_id,
+                csr=csr,
+                held=_row(rows, order_id),
+                submit_to="lab-ca",
             ),
             client,
         )

@@ -25,11 +25,12 @@ from certeasy.decide.problems import Problem, Refused
 from certeasy.decide.seats import is_renewal
 from certeasy.licensing import seats
 from certeasy.limits.clients import Renews, never
+from certeasy.settings.limits import AccountLimits
 from events.envelope import Actor
 from events.orders import CaaCheck
 from projections.accounts import ACCOUNTS
 from projections.certificates import Certificate
-from projections.eab import EabKey
+from projections.eab import EAB_KEYS, EabKey
 from projections.orders import ORDERS, PROCESSING, VALID, Order
 
 LICENSE = "license"
@@ -95,9 +96,8 @@ class NewOrderResource:
         `order` False: it is a proof ahead of any order, of which the names alone are counted.
         """
         limits, address = self._desk.limits, req.context.address
-        binding = ("", "") if key is None else (key.kid, key.comment)
         placing = limits.placing_order(
-            actor.id, address, binding, len(names), order=order, renews=renews
+            actor.id, address, _binding(key), len(names), order=order, renews=renews
         )
         try:
             with placing:
@@ -165,6 +165,7 @@ class NewOrderResource:
         tokens = [desk.site.ids.token() for _ in range(len(names) * len(rules.challenges))]
         lifetime = desk.site.settings.server.order_lifetime
         authority = rules.signer(order_id, desk.site.available).name
+        limits = desk.limits.holding_for(*_binding(key))
         granted = {n: orders.Known(rule) for n, rule in eab.prevalidated(key, names).items()}
 
         def known(rows: Reader, now: datetime) -> Mapping[str, orders.Known]:
@@ -201,6 +202,7 @@ class NewOrderResource:
                 profile=rules.profile,
                 known=known(rows, now),
                 preauthorization=ahead,
+                limits=limits,
             )
 
         return desk.commit(signed, actor, decide).get(ORDERS, order_id) or vanished()
@@ -215,6 +217,11 @@ class NewOrderResource:
         except Unlicensed as refused:
             self._desk.site.refused(actor, LICENSE, refused.detail, names)
             raise
+
+
+def _binding(key: EabKey | None) -> tuple[str, str]:
+    """Return id and comment of the key that an account was bound with, or nothing."""
+    return ("", "") if key is None else (key.kid, key.comment)
 
 
 def _check_wishes(wish: NewOrder) -> None:
@@ -315,6 +322,7 @@ class FinalizeResource:
         desk = self._desk
         signer = rules.signer(order.id, desk.site.available)
         names = [identifier.value for identifier in order.identifiers]
+        limits = self._limits_of(order.account_id)
 
         def decide(rows: Reader, now: datetime) -> Decision:
             decision = orders.finalize(
@@ -327,6 +335,7 @@ class FinalizeResource:
                 held=order,
                 submit_to=signer.name if signer.in_process else None,
                 caa=caa,
+                limits=limits,
             )
             return desk.site.seats.guarded(
                 decision,
@@ -343,11 +352,23 @@ class FinalizeResource:
             refusal = seats.refusal(failed)
             desk.site.refused(actor, LICENSE, refusal.detail, names)
             raise refusal from None
+        except Refused as refused:
+            if refused.limit:
+                desk.site.refused(actor, refused.limit, refused.detail, names)
+            raise
         latest = committed.get(ORDERS, order.id) or vanished()
         if signer.in_process and committed.records:
             desk.site.issue_now(latest)
             latest = self._now(order.id)
         return self._held(latest)
+
+    def _limits_of(self, account_id: str) -> AccountLimits:
+        """Return the limits that hold for an account, by the key that it was bound with."""
+        rows = self._desk.committer
+        account = rows.get(ACCOUNTS, account_id)
+        kid = "" if account is None else account.eab
+        key = rows.get(EAB_KEYS, kid) if kid else None
+        return self._desk.limits.holding_for(*_binding(key))
 
     def _held(self, order: Order) -> Order:
         """Wait for the order to end, if a thread can be spared, and return it as it is then."""

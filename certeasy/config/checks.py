@@ -157,6 +157,22 @@ def _retention(settings: Settings, page: Page) -> None:
                 + (f" ({duration_text(least)})" if least is lifetime else ""),
             )
             return
+    if not settings.retention.enabled:
+        return
+    limits = settings.rate_limiting
+    _counted_while_kept(limits, LIMITS, keep, page)
+    for index, override in enumerate(limits.overrides):
+        _counted_while_kept(override, f"{LIMITS}.overrides[{index}]", keep, page)
+
+
+def _counted_while_kept(section: Struct, key: str, keep: timedelta, page: Page) -> None:
+    """What left the tables is not counted: it must have left every window by then."""
+    for name in ("duplicate_certificate", "failed_validation"):
+        window = getattr(section, name).window
+        if window is not None and window > keep:
+            what = f"{duration_text(window)} is longer than retention.keep ({duration_text(keep)})"
+            word = name.replace("_", "-")
+            page.add(f"{key}.{word}.window", f"{what}: what has left the tables is not counted")
 
 
 def _notices(notices: NoticesSettings, page: Page) -> None:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import msgspec
 
-from certeasy.decide import eab, renewal
+from certeasy.decide import eab, log_limits, renewal
 from certeasy.decide.accounts import signed_by
 from certeasy.decide.addresses import kind
 from certeasy.decide.challenges import proving
@@ -15,6 +15,7 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.identifiers import split
 from certeasy.decide.problems import Problem, Refused, Weight
 from certeasy.settings.challenges import WITHOUT_TOKEN
+from certeasy.settings.limits import AccountLimits, RateLimiting
 from events.orders import (
     AuthorizationPrevalidated,
     CaaCheck,
@@ -76,6 +77,7 @@ def proven_by(authorization: Authorization) -> str:
     return next((each.type for each in authorization.challenges if each.status == VALID), "")
 
 
+NO_LIMITS = RateLimiting(enabled=False).of()
 NOTHING_KNOWN: Mapping[str, Known] = MappingProxyType({})
 
 
@@ -193,6 +195,7 @@ def new_order(
     replaces: str = "",
     profile: str = "",
     preauthorization: bool = False,
+    limits: AccountLimits = NO_LIMITS,
 ) -> Decision:
     """Open an order for canonical names, each to be proven by one of the challenge types.
 
@@ -203,11 +206,20 @@ def new_order(
     if there is one. A `preauthorization` is for one name, and will never be more than its
     authorization. `key` is the one of the account's external account binding that names, policy and
     what is known were held against. Raises Refused (unauthorized) for an account whose binding was
-    taken back.
+    taken back, (rateLimited) where the account's `limits` do not let it order this now.
     """
     eab.check_same(key, eab.key_of(rows, signed_by(rows, account_id, thumbprint)))
     if replaces:
         renewal.check_predecessor(rows, replaces, account_id=account_id, names=names)
+    log_limits.check_order(
+        rows,
+        now,
+        limits,
+        account_id=account_id,
+        names=names,
+        replaces=bool(replaces),
+        ahead=preauthorization,
+    )
     authorizations = tuple(_offer(name, challenges, tokens) for name in names)
     fact = OrderCreated(
         order_id=order_id,
@@ -292,13 +304,15 @@ def finalize(
     held: Order,
     submit_to: str | None,
     caa: Sequence[CaaCheck] = (),
+    limits: AccountLimits = NO_LIMITS,
 ) -> Decision:
     """Take a request (DER) that was held against the order as it was seen, `held`, before.
 
     The same request again is answered with the order as it stands; another one is refused, as is
     one for an order that is not ready (orderNotReady). With `submit_to` the first submission to
     that authority is recorded at once, for one that answers in this process. `caa` is what was seen
-    where CAA records were looked at again for this request.
+    where CAA records were looked at again for this request. Refused (rateLimited), too, where the
+    account's `limits` do not let it be issued now: the order stays ready.
     """
     account = signed_by(rows, account_id, thumbprint)
     order = placed_by(rows, order_id, account_id)
@@ -309,6 +323,7 @@ def finalize(
     eab.check_still_granted(rows, account)
     _check_still_proven(rows, order)
     renewal.check_still_first(rows, order)
+    log_limits.check_finalize(rows, now, limits, order)
     if order != held:
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
     facts: list[tuple[str, Event]] = []

@@ -19,7 +19,13 @@ from certeasy.decide import limits
 from certeasy.decide.limits import Rate, Spending
 from certeasy.decide.problems import Refused, Weight
 from certeasy.limits.buckets import Buckets
-from certeasy.settings.limits import AccountCreation, GlobalLimit, OrderCreation, RateLimiting
+from certeasy.settings.limits import (
+    AccountCreation,
+    AccountLimits,
+    GlobalLimit,
+    OrderCreation,
+    RateLimiting,
+)
 from events.counting import counted
 
 GLOBAL, ABUSE, ACCOUNTS = "global", "abuse", "account-creation"
@@ -52,8 +58,9 @@ class _Client(NamedTuple):
 
 
 class _Of(NamedTuple):
-    """The rates of an account; None: there is no such limit."""
+    """The limits of an account, and its rates; None: there is no such limit."""
 
+    every: AccountLimits
     orders: OrderCreation
     order_rate: Rate | None
     names: int
@@ -174,6 +181,10 @@ class Limits:
         with self._given_back(spendings):
             yield
 
+    def holding_for(self, kid: str = "", comment: str = "") -> AccountLimits:
+        """Return the limits of an account that was bound with this key; "": with none."""
+        return self._of(kid, comment).every
+
     # -- administration --------------------------------------------------------------------------
 
     def of_address(self, address: str) -> tuple[Told, ...]:
@@ -231,6 +242,7 @@ class Limits:
         found = self._settings.of(kid, comment)
         orders, names = found.order_creation, found.san_budget
         return _Of(
+            found,
             orders,
             _rate(orders) if orders.enabled else None,
             names.limit,

@@ -13,6 +13,9 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import fields, replace
 
 Tokens = Annotated[int, Meta(ge=1, le=1_000_000)]
+# What is counted in the log is kept up to a bound: projections.name_sets, .failures, .unproven.
+InTheLog = Annotated[int, Meta(ge=1, le=100)]
+Open = Annotated[int, Meta(ge=1, le=1000)]
 
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
@@ -76,7 +79,7 @@ class DuplicateCertificate(Struct, frozen=True, forbid_unknown_fields=True, rena
     """Certificates for exactly the same names, those revoked left out."""
 
     enabled: bool = True
-    limit: Tokens = 5
+    limit: InTheLog = 5
     """So many issued within any window."""
     window: timedelta = timedelta(hours=168)
 
@@ -85,7 +88,7 @@ class FailedValidation(Struct, frozen=True, forbid_unknown_fields=True, rename="
     """Failed validations of one name by one account."""
 
     enabled: bool = True
-    limit: Tokens = 5
+    limit: InTheLog = 5
     """So many within any window."""
     window: timedelta = _HOUR
 
@@ -94,7 +97,7 @@ class PendingAuthorizations(Struct, frozen=True, forbid_unknown_fields=True, ren
     """Authorizations of one account that wait to be proven."""
 
     enabled: bool = True
-    limit: Tokens = 30
+    limit: Open = 30
     """So many at a time."""
 
 
@@ -115,11 +118,19 @@ class WindowChange(Struct, frozen=True, forbid_unknown_fields=True, rename="keba
     window: timedelta | None = None
 
 
+class LogChange(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What is otherwise for some accounts; None: as for all."""
+
+    enabled: bool | None = None
+    limit: InTheLog | None = None
+    window: timedelta | None = None
+
+
 class CountChange(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """What is otherwise for some accounts; None: as for all."""
 
     enabled: bool | None = None
-    limit: Tokens | None = None
+    limit: Open | None = None
 
 
 class LimitOverride(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -129,8 +140,8 @@ class LimitOverride(Struct, frozen=True, forbid_unknown_fields=True, rename="keb
     """The id of a key, or the comment it was made with: then of every key with this comment."""
     order_creation: RateChange = RateChange()
     san_budget: WindowChange = WindowChange()
-    duplicate_certificate: WindowChange = WindowChange()
-    failed_validation: WindowChange = WindowChange()
+    duplicate_certificate: LogChange = LogChange()
+    failed_validation: LogChange = LogChange()
     pending_authorizations: CountChange = CountChange()
 
 

@@ -2,9 +2,6 @@
 administrator's side of a running server.
 """
 
-import base64
-import hashlib
-import hmac
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certeasy.admin import eab as making
 from certeasy.admin.client import ask
 from certeasy.admin.desk import InstructionRefused
-from certeasy.admin.eab import CreateEab, EabMade, RevokeEab
+from certeasy.admin.eab import EabMade, RevokeEab
 from certeasy.clock import SystemClock
 from certeasy.ids import RandomIds
 from certeasy.settings import CertificateProfile
@@ -27,13 +24,19 @@ from events.envelope import parse
 from projections.eab import EAB_KEYS
 from projections.orders import ORDERS
 from tests.fakes.clocks import HeldClock
+from tests.make.bindings import (
+    NEW_ACCOUNT,
+    a_bound_client,
+    a_key,
+    binding,
+    register,
+    unpadded,
+)
 from tests.make.checks import check_node
 from tests.make.csrs import a_csr, p256
 from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
 from tests.make.server import a_server, lab_settings
-from tests.make.signers import Signer, a_signer, b64
-
-NEW_ACCOUNT = f"{URL}/acme/new-account"
+from tests.make.signers import a_signer, b64
 
 
 @pytest.fixture(scope="module")
@@ -49,57 +52,8 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield made
 
 
-def a_key(lab: Lab, **bounds: Any) -> EabMade:
-    made = ask(lab.server.settings.workdir, CreateEab(**bounds))
-    assert made is not None
-    return made
-
-
 def revoked(lab: Lab, key: EabMade) -> None:
     assert ask(lab.server.settings.workdir, RevokeEab(key.kid)) is not None
-
-
-def unpadded(text: str) -> bytes:
-    """Decode a key as clients do."""
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def binding(
-    key: EabMade,
-    signer: Signer,
-    *,
-    alg: str = "HS256",
-    secret: bytes | None = None,
-    jwk: dict[str, Any] | bytes | None = None,
-    **header: Any,
-) -> dict[str, str]:
-    """Return a binding as clients make it; `header` replaces members, None takes one out."""
-    members = {"alg": alg, "kid": key.kid, "url": NEW_ACCOUNT} | header
-    protected = b64({name: value for name, value in members.items() if value is not None})
-    payload = b64(signer.jwk if jwk is None else jwk)
-    how = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
-    made = hmac.new(
-        unpadded(key.hmac_key) if secret is None else secret,
-        f"{protected}.{payload}".encode(),
-        how.get(alg, hashlib.sha256),
-    )
-    return {"protected": protected, "payload": payload, "signature": b64(made.digest())}
-
-
-def register(client: Client, bound: object, **wishes: Any) -> Result:
-    """Ask for an account with this binding, and be that account where there is one."""
-    asked = {"termsOfServiceAgreed": True, "externalAccountBinding": bound} | wishes
-    result = client.post(NEW_ACCOUNT, asked, kid=None)
-    if result.status_code in (200, 201):
-        client.kid = result.headers["location"]
-    return result
-
-
-def bound_client(lab: Lab, **bounds: Any) -> tuple[Client, EabMade]:
-    """Return a client whose account is bound with a key that has these bounds."""
-    client, key = lab.client(), a_key(lab, **bounds)
-    assert register(client, binding(key, client.signer)).status_code == 201
-    return client, key
 
 
 def types(lab: Lab) -> list[str]:
@@ -159,7 +113,7 @@ def test_pitfall_16_no_command_line_takes_a_key_for_an_option(lab: Lab) -> None:
 
 def test_pitfall_16_the_same_account_with_a_binding_again_is_found(lab: Lab) -> None:
     """Pitfall 16: an existing account that sends a binding again gets 200, not an error."""
-    client, key = bound_client(lab, max_uses=1)
+    client, key = a_bound_client(lab, max_uses=1)
     kid = client.kid
     again = register(client, binding(key, client.signer))
     assert (again.status_code, again.headers["location"]) == (200, kid)
@@ -187,7 +141,7 @@ def test_pitfall_17_where_a_binding_is_required_it_says_so_with_403(closed: Lab)
     for nothing in ({}, {"externalAccountBinding": None}):
         result = client.post(NEW_ACCOUNT, {"termsOfServiceAgreed": True} | nothing)
         assert problem(result)[:2] == (403, "externalAccountRequired")
-    client, _key = bound_client(closed)
+    client, _key = a_bound_client(closed)
     assert client.order("web.lab.test").status_code == 201
 
 
@@ -357,8 +311,8 @@ def test_the_same_request_twice_at_once_uses_a_key_once(lab: Lab) -> None:
 
 
 def test_a_revoked_key_stops_new_orders_of_its_accounts_and_of_no_other(lab: Lab) -> None:
-    client, key = bound_client(lab)
-    other, _ = bound_client(lab)
+    client, key = a_bound_client(lab)
+    other, _ = a_bound_client(lab)
     begun = client.ready("web.lab.test")
     revoked(lab, key)
     result = client.order("web.lab.test")
@@ -370,20 +324,20 @@ def test_a_revoked_key_stops_new_orders_of_its_accounts_and_of_no_other(lab: Lab
 
 
 def test_accounts_of_a_key_order_only_the_names_it_allows(lab: Lab) -> None:
-    client, key = bound_client(lab, allow=(".shop.lab.test/1", "=www.lab.test"))
+    client, key = a_bound_client(lab, allow=(".shop.lab.test/1", "=www.lab.test"))
     assert client.order("a.shop.lab.test", "www.lab.test").status_code == 201
     result = client.order("a.shop.lab.test", "web.lab.test", "b.a.shop.lab.test")
     assert problem(result)[:2] == (400, "rejectedIdentifier")
     told = [each["identifier"]["value"] for each in result.json["subproblems"]]
     assert told == ["web.lab.test", "b.a.shop.lab.test"]
     assert f"external account binding {key.kid}: .shop.lab.test/1" in result.json["detail"]
-    client, _ = bound_client(lab, allow=("=elsewhere.test",))
+    client, _ = a_bound_client(lab, allow=("=elsewhere.test",))
     result = client.order("elsewhere.test")  # the key allows it, no policy does
     assert problem(result)[:2] == (400, "rejectedIdentifier")
 
 
 def test_names_that_a_key_grants_are_born_valid_with_the_rule_in_the_log(lab: Lab) -> None:
-    client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+    client, key = a_bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
     order = client.placed("a.shop.lab.test")
     assert client.see(order)["status"] == "ready"
     [authorization] = [client.see(url) for url in client.see(order)["authorizations"]]
@@ -398,7 +352,7 @@ def test_names_that_a_key_grants_are_born_valid_with_the_rule_in_the_log(lab: La
 
 
 def test_names_that_a_key_granted_are_not_issued_for_once_it_was_taken_back(lab: Lab) -> None:
-    client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+    client, key = a_bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
     order = client.placed("a.shop.lab.test")
     revoked(lab, key)
     result = client.finalize(order, a_csr("a.shop.lab.test", key=p256(1)))
@@ -409,7 +363,7 @@ def test_names_that_a_key_granted_are_not_issued_for_once_it_was_taken_back(lab:
 def test_a_proof_ahead_of_any_order_is_bound_as_an_order_is(tmp_path: Path) -> None:
     """RFC 8555 section 7.4.1: newAuthz permits no more than an order does."""
     with a_lab(tmp_path / "w", pre_authorization=True) as lab:
-        client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+        client, key = a_bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
 
         def ask(name: str) -> Result:
             identifier = {"type": "dns", "value": name}
@@ -425,7 +379,7 @@ def test_a_proof_ahead_of_any_order_is_bound_as_an_order_is(tmp_path: Path) -> N
 
 def test_a_binding_stays_when_the_account_changes_its_key(lab: Lab) -> None:
     """RFC 8555 section 7.3.5: the account is the same, and so is what it may do."""
-    client, key = bound_client(lab, allow=("=www.lab.test",))
+    client, key = a_bound_client(lab, allow=("=www.lab.test",))
     signer = a_signer("ES256")
     url = f"{URL}/acme/key-change"
     inner = signer.request(
@@ -450,7 +404,7 @@ def test_accounts_of_a_revoked_key_end_their_own_certificates_and_nobody_elses(l
     other = lab.client()
     other.register()
     theirs = [other.certificate("a.shop.lab.test") for _ in range(2)]
-    client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+    client, key = a_bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
     own = client.certificate("a.shop.lab.test")
     assert revocation(client, theirs[0]).status_code == 200
     revoked(lab, key)
@@ -459,7 +413,7 @@ def test_accounts_of_a_revoked_key_end_their_own_certificates_and_nobody_elses(l
 
 
 def test_a_key_without_prevalidation_leaves_the_proof_to_the_client(lab: Lab) -> None:
-    client, _ = bound_client(lab, allow=(".shop.lab.test/1",))
+    client, _ = a_bound_client(lab, allow=(".shop.lab.test/1",))
     assert client.see(client.placed("a.shop.lab.test"))["status"] == "pending"
 
 
@@ -475,7 +429,7 @@ def test_accounts_of_a_key_order_under_its_policy(tmp_path: Path) -> None:
     ) as server:
         lab = Lab(server, {})
         for bounds, policy in (({}, "lab"), ({"policy": "second"}, "second")):
-            client, _ = bound_client(lab, **bounds)
+            client, _ = a_bound_client(lab, **bounds)
             order_id = client.placed("web.lab.test").rpartition("/")[2]
             stored = server.committer.get(ORDERS, order_id)
             assert stored is not None
@@ -487,7 +441,7 @@ def test_accounts_of_a_key_order_its_profile(tmp_path: Path) -> None:
     long = CertificateProfile("long", "for a year", "lab")
     with a_server(tmp_path / "w", profiles=(short, long)) as server:
         lab = Lab(server, {})
-        client, _ = bound_client(lab, profile="short", policy="lab")
+        client, _ = a_bound_client(lab, profile="short", policy="lab")
         order = client.placed("web.lab.test")
         stored = server.committer.get(ORDERS, order.rpartition("/")[2])
         assert stored is not None
@@ -541,7 +495,7 @@ def test_a_key_with_bounds_that_nothing_meets_is_not_made(
 
 def test_a_key_is_in_no_file_in_clear_and_nowhere_once_it_was_taken_back(tmp_path: Path) -> None:
     with a_lab(tmp_path / "w") as lab:
-        client, key = bound_client(lab)
+        client, key = a_bound_client(lab)
         secret = unpadded(key.hmac_key)
         name = f"eab/{key.kid}"
         assert lab.server.node.secrets.get(name) == secret
@@ -559,7 +513,7 @@ def test_a_key_is_in_no_file_in_clear_and_nowhere_once_it_was_taken_back(tmp_pat
 
 def test_a_key_survives_a_restart_and_its_uses_do(tmp_path: Path) -> None:
     with a_lab(tmp_path / "w") as lab:
-        _client, key = bound_client(lab, max_uses=2)
+        _client, key = a_bound_client(lab, max_uses=2)
     with a_lab(tmp_path / "w") as lab:
         second, third = lab.client(), lab.client()
         assert register(second, binding(key, second.signer)).status_code == 201

@@ -15,6 +15,7 @@ import msgspec
 
 from certeasy.decide import accounts, issuance, orders, validation
 from certeasy.decide.decision import Decision
+from certeasy.settings.limits import AccountLimits
 from events.certificates import CertificateIssued
 from events.envelope import Envelope, timestamp
 from events.orders import CaaCheck
@@ -100,6 +101,8 @@ class World:
         replaces: str = "",
         policy: str = "default",
         preauthorization: bool = False,
+        lifetime: timedelta = timedelta(days=7),
+        limits: AccountLimits = orders.NO_LIMITS,
     ) -> str:
         """Place an order; return its id."""
         order_id = self.new_id()
@@ -112,13 +115,14 @@ class World:
             names=names,
             challenges=challenges,
             tokens=iter(f"token-{n}" for n in range(1000)),
-            lifetime=timedelta(days=7),
+            lifetime=lifetime,
             policy=policy,
             authority="ca",
             key=self.rows.get(EAB_KEYS, account.eab) if account.eab else None,
             known=known,
             replaces=replaces,
             preauthorization=preauthorization,
+            limits=limits,
         )
         return order_id
 
@@ -162,6 +166,7 @@ class World:
         submit_now: bool = False,
         caa: Sequence[CaaCheck] = (),
         held: Order | None = None,
+        limits: AccountLimits = orders.NO_LIMITS,
     ) -> list[str]:
         """Send a certificate request."""
         return self.decide(
@@ -174,6 +179,7 @@ class World:
             held=self.row(order_id) if held is None else held,
             submit_to="ca" if submit_now else None,
             caa=caa,
+            limits=limits,
         )
 
     def ready(self, *names: str, account: Account, replaces: str = "") -> str:
