@@ -13,7 +13,7 @@ from certeasy.acme.caa import AT_ONCE, MOST_HELD
 from certeasy.validate.dns01 import digest
 from tests.fakes.clocks import HeldClock
 from tests.fakes.dns_server import DnsServer
-from tests.http.test_acme_eab import bound_client
+from tests.make.bindings import bound_client
 from tests.make.csrs import a_csr, p256
 from tests.make.dns_lab import a_dns_lab, lines_of
 from tests.make.lab import PATIENCE, URL, Client, Lab, problem

@@ -26,9 +26,9 @@ from projections.orders import ORDERS
 from tests.fakes.clocks import HeldClock
 from tests.make.bindings import (
     NEW_ACCOUNT,
-    a_bound_client,
     a_key,
     binding,
+    bound_client,
     register,
     unpadded,
 )
@@ -113,7 +113,7 @@ def test_pitfall_16_no_command_line_takes_a_key_for_an_option(lab: Lab) -> None:
 
 def test_pitfall_16_the_same_account_with_a_binding_again_is_found(lab: Lab) -> None:
     """Pitfall 16: an existing account that sends a binding again gets 200, not an error."""
-    client, key = a_bound_client(lab, max_uses=1)
+    client, key = bound_client(lab, max_uses=1)
     kid = client.kid
     again = register(client, binding(key, client.signer))
     assert (again.status_code, again.headers["location"]) == (200, kid)
@@ -141,7 +141,7 @@ def test_pitfall_17_where_a_binding_is_required_it_says_so_with_403(closed: Lab)
     for nothing in ({}, {"externalAccountBinding": None}):
         result = client.post(NEW_ACCOUNT, {"termsOfServiceAgreed": True} | nothing)
         assert problem(result)[:2] == (403, "externalAccountRequired")
-    client, _key = a_bound_client(closed)
+    client, _key = bound_client(closed)
     assert client.order("web.lab.test").status_code == 201
 
 
@@ -311,8 +311,8 @@ def test_the_same_request_twice_at_once_uses_a_key_once(lab: Lab) -> None:
 
 
 def test_a_revoked_key_stops_new_orders_of_its_accounts_and_of_no_other(lab: Lab) -> None:
-    client, key = a_bound_client(lab)
-    other, _ = a_bound_client(lab)
+    client, key = bound_client(lab)
+    other, _ = bound_client(lab)
     begun = client.ready("web.lab.test")
     revoked(lab, key)
     result = client.order("web.lab.test")
@@ -324,20 +324,20 @@ def test_a_revoked_key_stops_new_orders_of_its_accounts_and_of_no_other(lab: Lab
 
 
 def test_accounts_of_a_key_order_only_the_names_it_allows(lab: Lab) -> None:
-    client, key = a_bound_client(lab, allow=(".shop.lab.test/1", "=www.lab.test"))
+    client, key = bound_client(lab, allow=(".shop.lab.test/1", "=www.lab.test"))
     assert client.order("a.shop.lab.test", "www.lab.test").status_code == 201
     result = client.order("a.shop.lab.test", "web.lab.test", "b.a.shop.lab.test")
     assert problem(result)[:2] == (400, "rejectedIdentifier")
     told = [each["identifier"]["value"] for each in result.json["subproblems"]]
     assert told == ["web.lab.test", "b.a.shop.lab.test"]
     assert f"external account binding {key.kid}: .shop.lab.test/1" in result.json["detail"]
-    client, _ = a_bound_client(lab, allow=("=elsewhere.test",))
+    client, _ = bound_client(lab, allow=("=elsewhere.test",))
     result = client.order("elsewhere.test")  # the key allows it, no policy does
     assert problem(result)[:2] == (400, "rejectedIdentifier")
 
 
 def test_names_that_a_key_grants_are_born_valid_with_the_rule_in_the_log(lab: Lab) -> None:
-    client, key = a_bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+    client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
     order = client.placed("a.shop.lab.test")
     assert client.see(order)["status"] == "ready"
     [authorization] = [client.see(url) for url in client.see(order)["authorizations"]]
@@ -352,7 +352,7 @@ def test_names_that_a_key_grants_are_born_valid_with_the_rule_in_the_log(lab: La
 
 
 def test_names_that_a_key_granted_are_not_issued_for_once_it_was_taken_back(lab: Lab) -> None:
-    client, key = a_bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+    client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
     order = client.placed("a.shop.lab.test")
     revoked(lab, key)
     result = client.finalize(order, a_csr("a.shop.lab.test", key=p256(1)))
@@ -363,7 +363,7 @@ def test_names_that_a_key_granted_are_not_issued_for_once_it_was_taken_back(lab:
 def test_a_proof_ahead_of_any_order_is_bound_as_an_order_is(tmp_path: Path) -> None:
     """RFC 8555 section 7.4.1: newAuthz permits no more than an order does."""
     with a_lab(tmp_path / "w", pre_authorization=True) as lab:
-        client, key = a_bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+        client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
 
         def ask(name: str) -> Result:
             identifier = {"type": "dns", "value": name}
@@ -379,7 +379,7 @@ def test_a_proof_ahead_of_any_order_is_bound_as_an_order_is(tmp_path: Path) -> N
 
 def test_a_binding_stays_when_the_account_changes_its_key(lab: Lab) -> None:
     """RFC 8555 section 7.3.5: the account is the same, and so is what it may do."""
-    client, key = a_bound_client(lab, allow=("=www.lab.test",))
+    client, key = bound_client(lab, allow=("=www.lab.test",))
     signer = a_signer("ES256")
     url = f"{URL}/acme/key-change"
     inner = signer.request(
@@ -404,7 +404,7 @@ def test_accounts_of_a_revoked_key_end_their_own_certificates_and_nobody_elses(l
     other = lab.client()
     other.register()
     theirs = [other.certificate("a.shop.lab.test") for _ in range(2)]
-    client, key = a_bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
+    client, key = bound_client(lab, allow=(".shop.lab.test/1",), prevalidated=True)
     own = client.certificate("a.shop.lab.test")
     assert revocation(client, theirs[0]).status_code == 200
     revoked(lab, key)
@@ -413,7 +413,7 @@ def test_accounts_of_a_revoked_key_end_their_own_certificates_and_nobody_elses(l
 
 
 def test_a_key_without_prevalidation_leaves_the_proof_to_the_client(lab: Lab) -> None:
-    client, _ = a_bound_client(lab, allow=(".shop.lab.test/1",))
+    client, _ = bound_client(lab, allow=(".shop.lab.test/1",))
     assert client.see(client.placed("a.shop.lab.test"))["status"] == "pending"
 
 
@@ -429,7 +429,7 @@ def test_accounts_of_a_key_order_under_its_policy(tmp_path: Path) -> None:
     ) as server:
         lab = Lab(server, {})
         for bounds, policy in (({}, "lab"), ({"policy": "second"}, "second")):
-            client, _ = a_bound_client(lab, **bounds)
+            client, _ = bound_client(lab, **bounds)
             order_id = client.placed("web.lab.test").rpartition("/")[2]
             stored = server.committer.get(ORDERS, order_id)
             assert stored is not None
@@ -441,7 +441,7 @@ def test_accounts_of_a_key_order_its_profile(tmp_path: Path) -> None:
     long = CertificateProfile("long", "for a year", "lab")
     with a_server(tmp_path / "w", profiles=(short, long)) as server:
         lab = Lab(server, {})
-        client, _ = a_bound_client(lab, profile="short", policy="lab")
+        client, _ = bound_client(lab, profile="short", policy="lab")
         order = client.placed("web.lab.test")
         stored = server.committer.get(ORDERS, order.rpartition("/")[2])
         assert stored is not None
@@ -495,7 +495,7 @@ def test_a_key_with_bounds_that_nothing_meets_is_not_made(
 
 def test_a_key_is_in_no_file_in_clear_and_nowhere_once_it_was_taken_back(tmp_path: Path) -> None:
     with a_lab(tmp_path / "w") as lab:
-        client, key = a_bound_client(lab)
+        client, key = bound_client(lab)
         secret = unpadded(key.hmac_key)
         name = f"eab/{key.kid}"
         assert lab.server.node.secrets.get(name) == secret
@@ -513,7 +513,7 @@ def test_a_key_is_in_no_file_in_clear_and_nowhere_once_it_was_taken_back(tmp_pat
 
 def test_a_key_survives_a_restart_and_its_uses_do(tmp_path: Path) -> None:
     with a_lab(tmp_path / "w") as lab:
-        _client, key = a_bound_client(lab, max_uses=2)
+        _client, key = bound_client(lab, max_uses=2)
     with a_lab(tmp_path / "w") as lab:
         second, third = lab.client(), lab.client()
         assert register(second, binding(key, second.signer)).status_code == 201

@@ -25,8 +25,8 @@ from certeasy.settings.limits import (
     SanBudget,
 )
 from tests.fakes.clocks import HeldClock
-from tests.http.test_acme_eab import bound_client
 from tests.http.test_renewal_info import cert_id_of, leaf_of
+from tests.make.bindings import bound_client
 from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
 from tools.generous import GENEROUS
 

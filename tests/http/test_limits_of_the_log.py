@@ -21,7 +21,7 @@ from events.envelope import parse
 from events.nodes import RequestRefused
 from projections.orders import ORDERS
 from tests.fakes.clocks import MovedClock
-from tests.make.bindings import a_bound_client
+from tests.make.bindings import bound_client
 from tests.make.checks import check_node
 from tests.make.csrs import a_csr, p256
 from tests.make.lab import JOSE, URL, Client, Lab, Result, a_lab, problem
@@ -198,8 +198,8 @@ def test_a_binding_has_limits_of_its_own(tmp_path: Path) -> None:
         "overrides": (override,),
     }
     with limited(tmp_path, **limits) as (lab, _clock):
-        alone, other = registered(lab), a_bound_client(lab, comment="test")[0]
-        fleet, _key = a_bound_client(lab, comment="fleet")
+        alone, other = registered(lab), bound_client(lab, comment="test")[0]
+        fleet, _key = bound_client(lab, comment="fleet")
         for client in (alone, other):
             client.issued("web.lab.test")
         for client in (alone, other):

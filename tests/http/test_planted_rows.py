@@ -10,8 +10,8 @@ import pytest
 
 from certeasy.settings import PolicyBinding, Settings, SignatureRules, WorkerSettings
 from tests.fakes.web_server import WebServer, page
-from tests.http.test_acme_eab import bound_client
 from tests.make.acme_server import free_port
+from tests.make.bindings import bound_client
 from tests.make.csrs import a_csr, p256
 from tests.make.lab import Client, Lab, a_lab, problem
 from tests.make.waiting import soon

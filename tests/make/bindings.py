@@ -57,7 +57,7 @@ def register(client: Client, bound: object, **wishes: Any) -> Result:
     return result
 
 
-def a_bound_client(lab: Lab, **bounds: Any) -> tuple[Client, EabMade]:
+def bound_client(lab: Lab, **bounds: Any) -> tuple[Client, EabMade]:
     """Return a client whose account is bound with a key that has these bounds."""
     client, key = lab.client(), a_key(lab, **bounds)
     assert register(client, binding(key, client.signer)).status_code == 201
