@@ -41,7 +41,7 @@ from certeasy.jobs.figures import Figures
 from certeasy.jobs.health import PROBE, Health
 from certeasy.jobs.issuance import Issuance
 from certeasy.jobs.leases import MemoryLeases
-from certeasy.jobs.license import LOOK, Licensing
+from certeasy.jobs.license import LOOK, REFRESH, Licensing
 from certeasy.jobs.ownership import Ownership
 from certeasy.jobs.refusals import Refusals
 from certeasy.jobs.retention import Retention
@@ -228,7 +228,9 @@ class Application:
         self.committer.on_stop = self._stopped
         self.committer.listeners.append(Figures(self.metrics).hear)
         self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
-        self.license = Licensing(self.committer, node.store, self._terms(settings), self.metrics)
+        self.license = Licensing(
+            self.committer, node.store, self._terms(settings), settings.license, self.metrics
+        )
         self.license.check_start(known=boot.is_known(node))
         boot.announce(node, self.committer, settings, _loaded(settings))
         self.license.begin()
@@ -241,6 +243,7 @@ class Application:
         self.schedule.every(schedule.SUMMARIZE, self.refusals.summarize)
         self.schedule.every(schedule.EXPIRE, self.expiry.expire)
         self.schedule.every(LOOK, self.license.look)
+        self.schedule.every(REFRESH, self.license.refresh, at_once=True)
         if self.settings.retention.enabled:
             self.schedule.every(schedule.RETAIN, self.retention.apply)
         self._probed: set[str] = set()
@@ -287,8 +290,7 @@ class Application:
             self.metrics.authority_up.remove(name)
         self.settings, self.acme, self._office = settings, acme, office
         self.limits = limits
-        self.license.terms = terms
-        self.license.look("another configuration")
+        self.license.use(terms, settings.license)
         self._watch()
         self._notices.use(settings.notices)
 

@@ -13,6 +13,7 @@ from certeasy.admin.license import (
     ExtendColdStart,
     GrantForceGrace,
     InstallLicense,
+    RefreshLicense,
     SwitchColdStart,
 )
 from certeasy.admin.limits import ResetLimits, ShowLimits
@@ -32,6 +33,7 @@ KNOWN: tuple[type[Instruction[Any]], ...] = (
     GrantForceGrace,
     InstallLicense,
     InviteNode,
+    RefreshLicense,
     RequestRenewal,
     ResetLimits,
     RevokeCertificate,

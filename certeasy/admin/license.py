@@ -11,10 +11,11 @@ from certeasy.commit import Command
 from certeasy.commit.command import Decide
 from certeasy.decide import license as deciding
 from certeasy.licensing import file
-from certeasy.licensing.file import Payload, WrongLicense
+from certeasy.licensing.file import WrongLicense
+from certeasy.licensing.taking import observing, taking
 from certeasy.licensing.terms import Terms
+from certeasy.outward import license as vendor
 from events.envelope import Actor
-from events.license import LicenseRevoked
 from projections.license import ColdStart, ForceGrace
 
 SYSTEM = Actor("system", "license")
@@ -39,12 +40,19 @@ class _AboutLicense(Instruction[LicenseSet], frozen=True):
 
     result: ClassVar = LicenseSet
 
+    def _take(self, desk: Desk, block: bytes, source: str) -> LicenseSet:
+        """Verify what the vendor is said to have signed, and have it recorded."""
+        terms = _terms(desk)
+        try:
+            decide, cause = taking(block, terms, source)
+        except WrongLicense as error:
+            raise InstructionRefused(f"the license is not taken: {error}") from None
+        return self._do(desk, terms, decide, cause)
+
     def _do(self, desk: Desk, terms: Terms, decide: Decide, cause: str) -> LicenseSet:
         """Have it recorded, and what follows from it."""
         done = desk.commit(decide) is not None
-        observe: Decide = lambda rows, now: deciding.observe(  # noqa: E731 - a decider, as above
-            rows, now, terms.configured, cause=cause, forged=terms.forged(deciding.of(rows))
-        )
+        observe = observing(terms, cause)
         office = desk.office
         if observe(office.store, office.now()).facts:
             office.committer().submit(Command(observe, SYSTEM))
@@ -55,28 +63,25 @@ class InstallLicense(_AboutLicense, frozen=True, tag="license-install"):
     """Take a license into use, or record that it was revoked: as the vendor signed it."""
 
     block: Annotated[str, Meta(max_length=file.LARGEST)]
-    source: Literal["file", "refresh"] = "file"
 
     def carry_out(self, desk: Desk) -> LicenseSet:
         """Verify it, and record it, unless it is the one in use."""
-        terms = _terms(desk)
+        return self._take(desk, self.block.encode(), "file")
+
+
+class RefreshLicense(_AboutLicense, frozen=True, tag="license-refresh"):
+    """Ask the vendor for a newer license, and take it into use."""
+
+    def carry_out(self, desk: Desk) -> LicenseSet:
+        """Do it, where the configuration says whom to ask."""
+        office, terms = desk.office, _terms(desk)
+        asked = vendor.question(deciding.of(office.store), terms.installation)
         try:
-            found = file.read(self.block.encode(), terms.vendor)
-        except WrongLicense as error:
-            raise InstructionRefused(f"the license is not taken: {error}") from None
-        block, source = file.canonical(self.block.encode()), self.source
-        if isinstance(found, Payload):
-            fact = file.installing(found, block, source)
-            here = terms.installation
-            return self._do(
-                desk,
-                terms,
-                lambda rows, now: deciding.install(rows, now, fact, installation=here),
-                "a license was installed",
-            )
-        gone = LicenseRevoked(found.id, found.revoked_at, found.reason, block, source)
-        return self._do(
-            desk, terms, lambda rows, _now: deciding.revoke(rows, gone), "the license was revoked"
+            block = vendor.ask(office.settings.license, asked)
+        except vendor.NotRefreshed as error:
+            raise InstructionRefused(str(error)) from None
+        return (
+            _told(desk, terms, anew=False) if block is None else self._take(desk, block, "refresh")
         )
 
 

@@ -11,6 +11,7 @@ from certeasy.admin.license import (
     GrantForceGrace,
     InstallLicense,
     LicenseSet,
+    RefreshLicense,
 )
 from certeasy.cli.administration import carry_out, refusals_told
 from certeasy.cli.at_rest import tables_of
@@ -165,6 +166,23 @@ def _preview(config_file: Path) -> None:
         if isinstance(fact, ForceGraceGranted):
             click.echo(f"it would count until {fact.until}, and never beyond {fact.cap}")
     click.echo("nothing was changed: with --confirm, it is done")
+
+
+@license_.command(
+    short_help="Ask the vendor for a newer one.",
+    epilog="Example: certeasy license refresh -f config.yml",
+)
+@with_config
+@refusals_told
+def refresh(config_file: Path) -> None:
+    """Ask the vendor at license.refresh-url for a newer license, and take it into use. Only with
+    license.offline: false; a running server does so by itself, too. With the server running or
+    stopped.
+
+    Exit codes: 0 done, or there was nothing new; 1 refused or failed: what was in use stays.
+    """
+    done = carry_out(config_file, RefreshLicense())
+    click.echo(_sentence(done, "recorded", "there is nothing new"))
 
 
 # -- what is told ----------------------------------------------------------------------------------

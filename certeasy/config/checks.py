@@ -23,6 +23,7 @@ from certeasy.settings import (
     DnsZone,
     EmbeddedSettings,
     IssuancePolicy,
+    LicenseSettings,
     NoticesSettings,
     PolicyBinding,
     Settings,
@@ -78,6 +79,7 @@ def check(settings: Settings, page: Page) -> None:
     _renewal_info(settings, page)
     _retention(settings, page)
     _notices(settings.notices, page)
+    _license(settings.license, page)
     _rate_limiting(settings.rate_limiting, page)
     _database(settings, page)
     _files(settings, page)
@@ -173,6 +175,20 @@ def _counted_while_kept(section: Struct, key: str, keep: timedelta, page: Page) 
             what = f"{duration_text(window)} is longer than retention.keep ({duration_text(keep)})"
             word = name.replace("_", "-")
             page.add(f"{key}.{word}.window", f"{what}: what has left the tables is not counted")
+
+
+def _license(license_: LicenseSettings, page: Page) -> None:
+    """The vendor is asked where both keys say so."""
+    if not page.sound("license"):
+        return
+    if not license_.offline and license_.refresh_url is None:
+        what = "is missing: with license.offline: false, it is where the vendor is asked"
+        page.add("license.refresh-url", what)
+    if license_.offline and license_.refresh_url is not None:
+        what = "has no meaning with license.offline: true; leave it out, or say offline: false"
+        page.add("license.refresh-url", what)
+    if license_.timeout > _MINUTE:
+        page.add("license.timeout", f"{duration_text(license_.timeout)} is longer than 1m")
 
 
 def _notices(notices: NoticesSettings, page: Page) -> None:

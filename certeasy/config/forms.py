@@ -275,6 +275,15 @@ def endpoint(text: str) -> str:
     return text
 
 
+def vendor(text: str) -> str:
+    """Return the URL of the vendor's server: https, but for a server on this machine."""
+    found = endpoint(text)
+    host = urlsplit(found).hostname or ""
+    if found.startswith("http:") and not (is_address(host) and ip_address(host).is_loopback):
+        raise ValueError("is not https, which only a loopback address can do without")
+    return found
+
+
 def mail_address(text: str) -> str:
     """Return the address of a mailbox, without a name in front."""
     if not _MAILBOX.fullmatch(text) or len(text) > LONGEST_MAILBOX:

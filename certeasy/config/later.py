@@ -12,6 +12,7 @@ from certeasy.settings import (
     DatabaseSettings,
     DnsProfile,
     EmbeddedSettings,
+    LicenseSettings,
     RotateSettings,
     ServerSettings,
     Settings,
@@ -33,7 +34,6 @@ _QUEUE = "is not needed: the queue is in the database, and workers are woken at 
 
 KEYS: Mapping[type[Struct], Mapping[str, str]] = {
     Settings: {
-        "license": LATER,
         "source": "is not a key; it stands for the file itself",
     },
     ServerSettings: {
@@ -43,6 +43,10 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "idle": "is called idle-timeout",
     },
     DatabaseSettings: dict.fromkeys(("max-idle-conn", "conn-max-idle-time"), _POOL),
+    LicenseSettings: {
+        "proxy-url": "comes later; until then the vendor is reached directly, or licenses come as"
+        " files",
+    },
     RotateSettings: {
         "max-backups": "is refused: the journal is evidence, and the server never deletes any;"
         " an administrator may move closed segments to an archive"

@@ -21,6 +21,7 @@ RELOADED = (
     "rate_limiting",
     "profiles",
     "default_profile",
+    "license",
     "notices",
 )
 """What a running node reads again: what is issued, by whom, to whom and how often; what is logged;

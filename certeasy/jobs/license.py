@@ -14,15 +14,23 @@ from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.license import Standing
 from certeasy.licensing import banner
 from certeasy.licensing.banner import Banner
+from certeasy.licensing.file import WrongLicense
+from certeasy.licensing.taking import observing, taking
 from certeasy.licensing.terms import Terms
 from certeasy.log import logger
 from certeasy.metrics import Metrics
+from certeasy.outward import license as vendor
+from certeasy.settings import LicenseSettings
 from certeasy.store import DatabaseUnavailable, Store
 from events.envelope import Actor
 from projections.license import UNLIMITED
 
 LOOK = 60
 """Seconds between two looks at what the time has changed."""
+REFRESH = 3600
+"""Seconds between two looks at whether the vendor is to be asked."""
+AGAIN, AFTER_FAILURE = timedelta(days=1), timedelta(hours=6)
+FAILED = (vendor.NotRefreshed, WrongLicense, deciding.LicenseRefused)
 REMIND = timedelta(days=1)
 SYSTEM = Actor("system", "license")
 log = logger("license")
@@ -40,10 +48,17 @@ class Licensing:
     """The license, as a node is held against it."""
 
     def __init__(
-        self, committer: Committer, store: Store, terms: Terms, metrics: Metrics | None = None
+        self,
+        committer: Committer,
+        store: Store,
+        terms: Terms,
+        settings: LicenseSettings,
+        metrics: Metrics,
     ) -> None:
         self._committer = committer
-        self._metrics = metrics or Metrics()
+        self._settings = settings
+        self._metrics = metrics
+        self._next: datetime | None = None  # when the vendor is asked again
         self._store = store
         self.terms = terms
         self._reminded: datetime | None = None
@@ -89,6 +104,30 @@ class Licensing:
         except (Unavailable, DatabaseUnavailable) as error:
             log.warning("the license's state could not be recorded: %s", error)
 
+    def refresh(self) -> None:
+        """Ask the vendor for a newer license, where that is due. Never fails: what is in use
+        stays."""
+        settings = self._settings
+        now = self._committer.now()
+        if settings.offline or (self._next is not None and now < self._next):
+            return
+        try:
+            row = deciding.of(self._committer)
+            block = vendor.ask(settings, vendor.question(row, self.terms.installation))
+            if block is not None:
+                decide, cause = taking(block, self.terms, "refresh")
+                self._committer.submit(Command(decide, SYSTEM))
+                self.look(cause)
+            self._next = now + AGAIN
+        except (*FAILED, Unavailable, DatabaseUnavailable) as error:
+            self._next = now + AFTER_FAILURE
+            log.warning("no newer license was taken into use: %s", error)
+
+    def use(self, terms: Terms, settings: LicenseSettings) -> None:
+        """Go by other settings from here on."""
+        self.terms, self._settings = terms, settings
+        self.look("another configuration")
+
     def _record(self, cause: str) -> None:
         configured = self.terms.configured
 
@@ -103,16 +142,7 @@ class Licensing:
 
     def _observe(self, cause: str, *, always: bool = False) -> None:
         """Record another state; `always`: have the log's own lines looked at for it."""
-
-        def decide(rows: Reader, now: datetime) -> Decision:
-            return deciding.observe(
-                rows,
-                now,
-                self.terms.configured,
-                cause=cause,
-                forged=self.terms.forged(deciding.of(rows)),
-            )
-
+        decide = observing(self.terms, cause)
         if deciding.of(self._committer) is None:
             return
         if always or decide(self._committer, self._committer.now()).facts:

@@ -506,6 +506,18 @@ class RetentionSettings(Struct, frozen=True, forbid_unknown_fields=True, rename=
     """How long an order stays after it, and its certificate, expired."""
 
 
+class LicenseSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Whether the vendor is asked for newer licenses. By default nobody is."""
+
+    offline: bool = True
+    """Licenses come as files alone (`certeasy license install`)."""
+    refresh_url: str | None = None
+    """Where a newer license is asked for; with `offline: false`."""
+    ca_file: Path | None = None
+    """Roots (PEM) that are believed in place of the system's."""
+    timeout: timedelta = timedelta(seconds=30)
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """Everything config.yml says. Its paths are absolute and without anchors."""
 
@@ -527,6 +539,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     renewal_info: RenewalInfoSettings = RenewalInfoSettings()
     retention: RetentionSettings = RetentionSettings()
     notices: NoticesSettings = NoticesSettings()
+    license: LicenseSettings = LicenseSettings()
     profiles: tuple[CertificateProfile, ...] = ()
     default_profile: str | None = None
     """The profile of orders that name none; None: they fall under the first policy that fits."""
