@@ -56,11 +56,14 @@ _TROUBLE = {
     winerror.ERROR_SERVICE_CANNOT_ACCEPT_CTRL: "it is starting or stopping, and takes no word"
     " meanwhile: try again",
     winerror.ERROR_INVALID_SERVICE_CONTROL: "it does not serve clients yet, and takes no such word",
+    winerror.ERROR_SERVICE_REQUEST_TIMEOUT: "its process did not answer in time: is this system"
+    " that busy? Else its Python does not start",
     winerror.ERROR_NONE_MAPPED: "there is no such account",
     winerror.ERROR_INVALID_SERVICE_ACCOUNT: "there is no such account, or its password is wrong",
     winerror.ERROR_SERVICE_LOGON_FAILED: "its account cannot log on as a service, or its password"
     " has changed",
 }
+_BUSY = (winerror.ERROR_SERVICE_DATABASE_LOCKED, winerror.ERROR_SERVICE_REQUEST_TIMEOUT)
 # What is asked for beside the service itself, and can be lacking.
 _UNKNOWN = (winerror.ERROR_INVALID_LEVEL, winerror.ERROR_CALL_NOT_IMPLEMENTED)
 
@@ -261,14 +264,13 @@ def start() -> str:
 
 
 def begin(service: int) -> None:
-    """Have it started, once the system has started what it is busy with."""
+    """Have it started, once the system is less busy than it may be."""
     patience = time.monotonic() + PATIENCE
     while True:
         try:
             win32service.StartService(service, None)
         except pywintypes.error as error:
-            busy = error.winerror == winerror.ERROR_SERVICE_DATABASE_LOCKED
-            if not busy or time.monotonic() > patience:
+            if error.winerror not in _BUSY or time.monotonic() > patience:
                 raise
             time.sleep(LOOK)
         else:

@@ -22,20 +22,9 @@ import servicemanager  # noqa: E402 - the same
 import win32service  # noqa: E402 - the same
 import winerror  # noqa: E402 - the same
 
-from certeasy import config, log  # noqa: E402 - the same
-from certeasy.cli import preflight  # noqa: E402 - the same
-from certeasy.cli.serve import announce, reread  # noqa: E402 - the same
-from certeasy.cluster.boot import BootRefused  # noqa: E402 - the same
-from certeasy.serve.contexts import UnusableCertificate  # noqa: E402 - the same
-from certeasy.serve.logs import begin_of_a_service  # noqa: E402 - the same
-from certeasy.serve.node import run  # noqa: E402 - the same
+from certeasy import log  # noqa: E402 - the same
 from certeasy.serve.service_manager import EVERY, ServiceManager, Status  # noqa: E402 - the same
-from certeasy.serve.stopping import (  # noqa: E402 - the same
-    ReloadRequest,
-    StopRequest,
-    longest_stop,
-)
-from certeasy.tls.own import NoCertificate  # noqa: E402 - the same
+from certeasy.serve.stopping import ReloadRequest, StopRequest  # noqa: E402 - the same
 
 NAME = "certeasy"
 FAILED = 1  # the exit code that `certeasy serve` has
@@ -87,12 +76,11 @@ class Service:
         """Serve until asked to stop."""
         code = FAILED
         try:
-            code = self._serve()
-        except (BootRefused, NoCertificate, UnusableCertificate, OSError) as error:
-            logger.error("%s", error)
-        except config.ConfigurationError as error:
-            for mistake in error.mistakes:
-                logger.error("%s", mistake)
+            # Until it is known where the log goes, the Event Log is what there is.
+            log.set_up("info", "text", "eventlog")
+            from certeasy.cli.service_run import serve  # noqa: PLC0415 - the manager is answered
+
+            code = serve(self.config_file, self._manager, self._stop, self._again)
         except BaseException:
             logger.exception("the service met something it does not know")
         finally:
@@ -102,25 +90,6 @@ class Service:
                 # Whoever has called this would tell the manager of an end without a failure.
                 logging.shutdown()
                 os._exit(code)
-
-    def _serve(self) -> int:
-        # Until it is known where the log goes, the Event Log is what there is.
-        log.set_up("info", "text", "eventlog")
-        settings, page = config.read_page(self.config_file)
-        preflight.check(settings, page)
-        page.raise_if_wrong()
-        self._manager.allow(longest_stop(settings))
-        begin_of_a_service(settings)
-        for warning in config.warnings(settings):
-            logger.warning("%s", warning)
-        return run(
-            settings,
-            self._stop,
-            announce,
-            reloads=(self._again, partial(reread, self.config_file)),
-            supervisor=self._manager,
-            begin_log=begin_of_a_service,
-        )
 
 
 def _tell(handle: int, status: Status) -> None:

@@ -20,7 +20,7 @@ from tests.make.waiting import soon
 from tests.make.wine import Windows, windows
 from tools.adcs_sim.machine import Machine, Plan
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")

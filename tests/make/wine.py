@@ -130,12 +130,16 @@ class Windows:
 
     def start(self) -> None:
         """Start a program that stays: the first one has wine make the machine, and its services end
-        with the last one."""
+        with the last one.
+
+        Wine has words of its own before that one's. Who began then would make the machine beside
+        it, and its services would have that one's output.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         code = "import sys; print('up', flush=True); sys.stdin.read()"
         python = [program("wine"), str(HOME / "python.exe")]
         self._staying = Running(self._inside(*python, "-c", code), self._env)
-        soon(lambda: self._staying.said, 2 * WITHIN)
+        soon(lambda: self._staying.said.endswith("up\n"), 2 * WITHIN)
 
     def stop(self) -> None:
         """End every program there is."""
