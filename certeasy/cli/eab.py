@@ -149,7 +149,7 @@ def _ready_lines(made: EabMade, root: Path | None) -> str:
     """Return what to type; with a root, how each client is told to trust it."""
     kid, key, directory = made.kid, made.hmac_key, made.directory
     until = f", until {made.expires}" if made.expires else ""
-    trust = requests = lego = acme_sh = bundle = ""
+    trust = requests = lego = acme_sh = first = bundle = ""
     if root is not None:
         trust = (
             "\n\nThe server's certificate is from its own CA, which no client knows. Copy"
@@ -157,6 +157,7 @@ def _ready_lines(made: EabMade, root: Path | None) -> str:
         )
         requests, lego = "REQUESTS_CA_BUNDLE=root.pem ", "LEGO_CA_CERTIFICATES=root.pem "
         acme_sh = " --ca-bundle root.pem"
+        first = "\n  # and --ca-bundle root.pem with the first --issue, which keeps it"
         bundle = f"\n    caBundle: {base64.b64encode(root.read_bytes()).decode()}"
     return f"""\
 kid       {kid}
@@ -179,7 +180,7 @@ lego
 acme.sh
   acme.sh --register-account --server {directory}{acme_sh} \\
     --eab-kid {kid} \\
-    --eab-hmac-key {key}
+    --eab-hmac-key {key}{first}
 
 cert-manager
   kubectl create secret generic certeasy-eab \\

@@ -32,7 +32,7 @@ def trust_lines(root: str) -> Iterator[tuple[str, str]]:
     file = shlex.quote(root)
     yield "certbot", f"REQUESTS_CA_BUNDLE={file}   (in the environment)"
     yield "lego, Traefik", f"LEGO_CA_CERTIFICATES={file}   (in the environment)"
-    yield "acme.sh", f"--ca-bundle {file}"
+    yield "acme.sh", f"--ca-bundle {file}   (up to the first certificate, which keeps it)"
     yield "Caddy", f"trusted_roots {file}   (in the issuer acme block)"
     yield "cert-manager", f"caBundle: what base64 -w0 {file} prints   (in the Issuer)"
 

@@ -156,6 +156,7 @@ def test_where_the_server_s_certificate_is_from_its_own_ca_each_client_is_told_t
         "  REQUESTS_CA_BUNDLE=root.pem certbot register --server https://acme.lab.test/",
         "  LEGO_CA_CERTIFICATES=root.pem lego --server https://acme.lab.test/",
         "--server https://acme.lab.test/acme/directory --ca-bundle root.pem \\\n",
+        "  # and --ca-bundle root.pem with the first --issue, which keeps it\n",
         f"    caBundle: {pem}\n",
     )
     # With a proxy in front, the certificate that clients see is the proxy's.

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 SECTION = "## A server of your own"
 FIXED = ("14443", "9443", "14080")
+NAME = "web.lab.test"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the lines are for a shell")
 
@@ -67,6 +68,11 @@ def test_five_commands_lead_from_nothing_to_a_certificate(tmp_path: Path, here: 
     config = tmp_path / words[-1]
     with running("serve", "-f", config, until="serves https://") as (process, _):
         shell(here(certbot), tmp_path)
+        page = (ROOT / "docs/first-certificate.md").read_text()
+        looks = re.findall(r"^    (\.venv/bin/certeasy .*)$", page, re.MULTILINE)
+        listed, told, proof, seen = (shell(line, tmp_path) for line in looks)
+        assert (NAME in listed, "ordered a certificate" in told) == (True, True)
+        assert ("every row is the line that was signed" in proof, "warn" in seen) == (True, True)
         stopped(process, signal.SIGTERM)
     live = tmp_path / "lab/certbot/live/web.lab.test"
     leaf, *_, last = x509.load_pem_x509_certificates((live / "fullchain.pem").read_bytes())
