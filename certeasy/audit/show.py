@@ -220,7 +220,7 @@ def entry(record: Record, open_: Open = keep_sealed) -> Entry:
     """Return a record as it is shown; what this version cannot read is shown by its type."""
     line = record.envelope
     fact = _fact(record)
-    what = _contact(fact, open_) if fact else f"{line.type} (a newer version wrote it)"
+    what = _told(fact, open_) if fact else f"{line.type} (a newer version wrote it)"
     return Entry(
         line.position,
         line.at,
@@ -233,11 +233,11 @@ def entry(record: Record, open_: Open = keep_sealed) -> Entry:
     )
 
 
-def _contact(fact: Event, open_: Open) -> str:
-    sealed = getattr(fact, "contact", None)
-    if not isinstance(sealed, Sealed):
-        return story(fact)
-    return f"{story(fact)}: {open_(sealed) or 'sealed'}"
+def _told(fact: Event, open_: Open) -> str:
+    """Return what happened, with what is sealed in it."""
+    members = (getattr(fact, name, None) for name in ("contact", "address"))
+    sealed = [open_(each) or "sealed" for each in members if isinstance(each, Sealed)]
+    return ": ".join([story(fact), *sealed])
 
 
 def _who(record: Record, open_: Open) -> Who:

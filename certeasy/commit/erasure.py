@@ -215,6 +215,8 @@ def _is_meant(whom: Wanted, said: Said) -> bool:
         case "contact":
             return said.where == "contact" and whom.value in _contacts(said.clear)
         case "address":
+            if said.where == "address":
+                return _covers(said.clear, whom.value)
             return said.where == "actor" and _address(_origin(said.clear)) == whom.value
         case _:
             return said.subject.startswith("administrator/") and said.clear == whom.value
@@ -234,6 +236,14 @@ def _origin(clear: str) -> str:
         return msgspec.json.decode(clear, type=_Origin).address
     except msgspec.DecodeError:
         return ""
+
+
+def _covers(network: str, address: str) -> bool:
+    """Whether an address is the one that is said, or in the network."""
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network)
+    except ValueError:
+        return False
 
 
 def _address(text: str) -> str | None:

@@ -150,6 +150,22 @@ def test_an_address_is_not_written_down_in_clear(place: Place) -> None:
         assert lab.server.subjects.open(record.event.address) == ADDRESS.encode()
         assert ADDRESS.encode() not in b"".join(lab.journal())
     check_node(place.workdir)
+    # Who has the keys reads it, and it can be erased.
+    shown = place.run("privacy", "show", ADDRESS)
+    assert f"address: {ADDRESS}" in shown
+    place.run("privacy", "erase", ADDRESS, "--yes")
+    place.run("privacy", "show", ADDRESS, code=1)
+
+
+def test_a_network_is_found_by_each_of_its_addresses(place: Place) -> None:
+    with counting(place) as (lab, _):
+        headers = {"X-Client": "2001:db8:1:2::3"}
+        falcon.testing.TestClient(lab._answered, headers=headers).simulate_get("/")
+        done = place.run("limits", "reset", "--address", "2001:db8:1:2::4")
+        assert done == "forgotten: global\n"
+    shown = place.run("privacy", "show", "2001:db8:1:2::5")
+    assert "address: 2001:db8:1:2::/64" in shown
+    place.run("privacy", "show", "2001:db8:1:3::5", code=1)
 
 
 def test_where_nothing_was_spent_nothing_is_recorded(place: Place) -> None:
