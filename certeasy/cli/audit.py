@@ -240,5 +240,5 @@ def _sentence(entry: show.Entry, first: int) -> str:
     return f"{entry.at}  #{entry.position}  {who}: {entry.what}  ({entry.type}, {entry.stream})"
 
 
-for command in (states.replay, states.diff, evidence.export):
+for command in (states.replay, states.diff, states.limits_, evidence.export):
     audit.add_command(command)

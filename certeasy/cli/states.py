@@ -1,4 +1,5 @@
-"""`certeasy audit replay` and `diff`: the tables as of any position, made from journals alone."""
+"""`certeasy audit replay`, `diff` and `limits`: the tables as of any position, made from journals
+alone."""
 
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from certeasy.audit import limits as counting
 from certeasy.audit import verifying as proving
 from certeasy.audit.diff import Difference, StateFile, check_comparable, compare
 from certeasy.audit.replay import Replay, Replayed, line_time
@@ -132,6 +134,35 @@ def diff(one: Path, other: Path, *, ignore_position: bool, as_json: bool) -> Non
         click.echo(f"equal: every row, as of position {found.a.position}")
     if not found.equal:
         raise SystemExit(BROKEN)
+
+
+@click.command(
+    "limits",
+    short_help="Show what limits and the license count in a state.",
+    epilog="Example: certeasy audit limits june.sqlite",
+)
+@click.argument("state", metavar="STATE", type=file_path)
+@as_json
+def limits_(state: Path, *, as_json: bool) -> None:
+    """Show what limits and the license count in a state that `audit replay` or `projections export`
+    wrote: certificates by their names, failures, pending authorizations, managed servers.
+
+    Exit codes: 0 shown, be it nothing, 2 the command line is wrong, or the file is no state of this
+    version.
+    """
+    with told():
+        file = StateFile(state)
+        try:
+            found = counting.count(file)
+        finally:
+            file.close()
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        return
+    of = found.as_of
+    click.echo(f"{state}: as of position {of.position}{f', {of.at}' if of.at else ''}")
+    for line in counting.lines(found):
+        click.echo(printable(line))
 
 
 def _compared(a: StateFile, b: StateFile, *, ignore_position: bool, tell: bool) -> _Compared:

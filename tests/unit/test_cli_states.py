@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from events.license import LicenseStateChanged
 from tests.make.audited import both, certeasy, laid_out, run
-from tests.make.journals import a_log, every_story
+from tests.make.journals import a_license, a_log, every_story
 
 
 @pytest.fixture
@@ -204,3 +205,109 @@ def test_an_export_writes_over_nothing(folder, states):
     (folder / "work" / "db.sqlite").unlink()
     assert certeasy(*export, "--out", folder / "none.sqlite").exit_code == 1
     assert not (folder / "work" / "db.sqlite").exists()
+
+
+# -- limits ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counting(tmp_path):
+    """A replay of a log in which limits have something to count."""
+    log = a_log(nodes=2)
+    account, other = log.an_account(), log.an_account()
+    log.an_order("b.test", "a.test", account=account)
+    log.an_order("a.test", "b.test", account=other)
+    revoked = log.an_order("c.test", account=other)
+    log.a_revocation(revoked)
+    log.a_submitted_order("d.test", account=account)
+    for _ in range(2):
+        log.a_failed_order("down.test", account=other)
+    log.a_new_order("e.test", "f.test", account=other)
+    log.say(a_license("7", expires="2027-11-01T00:00:00Z"), "license")
+    log.say(LicenseStateChanged("", "valid", "license install"), "license")
+    folder = laid_out(log, tmp_path)
+    path = folder / "state.sqlite"
+    keys = ("--keys", folder / "keys.json")
+    assert run("replay", *both(folder), *keys, "--out", path).exit_code == 0
+    return path, log, account, other
+
+
+def test_what_limits_count_is_shown_as_it_stood(counting):
+    path, log, account, other = counting
+    result = run("limits", path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    first, *lines = result.stdout.splitlines()
+    at = log.records[-1].envelope.at
+    assert first == f"{path}: as of position {log.position}, {at}"
+    told = [line.partition(", the last")[0].partition(", until 2")[0] for line in lines]
+    assert told[0].startswith("license: valid since 2026-")
+    assert told[1:] == [
+        f"license: {'7' * 26}, plan starter",
+        "a.test, b.test: 2 certificates",
+        "d.test: 1 certificate",
+        f"account {other}, down.test: 2 failures",
+        f"account {other}: 2 pending authorizations",
+        f"account {account}: a managed server, with an order at its authority",
+        f"account {other}: a managed server",
+    ]
+
+
+def test_what_limits_count_is_told_as_json(counting):
+    path, log, account, other = counting
+    found = msgspec.json.decode(run("limits", path, "--json").stdout)
+    assert found["as_of"]["position"] == log.position
+    assert found["license"]["managed_servers"] == 25
+    assert [(each["names"], "not_after" in each) for each in found["certificates"]] == [
+        (["a.test", "b.test"], True),
+        (["a.test", "b.test"], True),
+        (["d.test"], False),
+    ]
+    assert {each["account_id"] for each in found["failures"]} == {other}
+    assert [each["authorizations"] for each in found["pending"]] == [2]
+    assert [each["account_id"] for each in found["seats"]] == [account, other]
+
+
+def test_what_has_ended_by_then_does_not_count(counting):
+    path, *_ = counting
+    change(path, "UPDATE as_of SET at = '2027-12-01T00:00:00.000000Z'")
+    told = run("limits", path).stdout
+    assert "pending" not in told
+    assert told.count("managed server") == 1, "one has an order at its authority"
+    assert "2 failures" in told
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        ("UPDATE as_of SET projections = 1", "has projections of version 1, this version reads"),
+        ("UPDATE seats SET body = x'ff'", "cannot be read as a state"),
+        ("DROP TABLE name_sets", "cannot be read as a state: no such table: name_sets"),
+    ],
+)
+def test_a_state_that_cannot_be_counted_is_told_in_one_line(counting, statement, told):
+    path, *_ = counting
+    change(path, statement)
+    result = run("limits", path)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_nothing_counts_in_an_empty_state(tmp_path):
+    folder = laid_out(a_log(nodes=2), tmp_path)
+    path = folder / "state.sqlite"
+    keys = ("--keys", folder / "keys.json")
+    assert run("replay", *both(folder), *keys, "--out", path).exit_code == 0
+    assert len(run("limits", path).stdout.splitlines()) == 1
+    assert msgspec.json.decode(run("limits", path, "--json").stdout)["license"] == {}
+
+
+def test_a_cold_start_is_shown_without_a_license(tmp_path):
+    log = a_log(nodes=2)
+    log.say(LicenseStateChanged("", "cold-start", "cold-start init"), "license")
+    folder = laid_out(log, tmp_path)
+    path = folder / "state.sqlite"
+    keys = ("--keys", folder / "keys.json")
+    assert run("replay", *both(folder), *keys, "--out", path).exit_code == 0
+    [_, line] = run("limits", path).stdout.splitlines()
+    assert line.startswith("license: cold-start since 2026-")
