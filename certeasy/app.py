@@ -59,11 +59,19 @@ from certeasy.log import logger
 from certeasy.metrics import Gauge, Metrics, told
 from certeasy.notices import Notices, Sender, Trouble
 from certeasy.notices.overdue import overdue
-from certeasy.settings import AuthoritySettings, DnsProfile, EmbeddedSettings, Settings
+from certeasy.settings import (
+    AuthoritySettings,
+    DnsProfile,
+    EmbeddedSettings,
+    Settings,
+    TlsSettings,
+)
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnavailable
+from certeasy.tls.by_acme import BY_ACME, ByAcme, account_key, account_secret, directory_of
 from certeasy.tls.material import secret_name
 from certeasy.tls.own import OwnCertificates
+from certeasy.tls.showing import Listen, Showing, no_listener
 from certeasy.validate import Validator
 from certeasy.validate.caa import Caa, WithCaa
 from certeasy.validate.dns01 import Dns01Validator
@@ -104,9 +112,12 @@ class Application:
         ids: Ids | None = None,
         *,
         unendorsed: bool = False,
+        listen: Listen = no_listener,
     ) -> None:
-        """Nothing is touched before `open`. `unendorsed`: serve though no node vouches for this."""
+        """Nothing is touched before `open`. `unendorsed`: serve though no node vouches for this.
+        `listen` opens the listener at which another ACME server looks."""
         self._unendorsed = unendorsed
+        self._listen = listen
         self.settings = settings
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds(self.clock)
@@ -175,6 +186,7 @@ class Application:
         nonce_secret = node.secrets.get_or_make("nonces", self.ids.random(NONCE_SECRET))
         self.authorities = {}
         self.authorities = self._authorities(settings)
+        by_acme = self._by_acme(settings.tls_certificate_manager)
         self.breakers = Breakers(self.clock)
         self.policies = self._policies(settings, self.authorities.values())
         node.store.on_error = self._count_database_error
@@ -188,6 +200,7 @@ class Application:
             node.identity.server_id,
             self._installed,
             lambda bundle: node.secrets.get(secret_name(bundle)),
+            by_acme,
         )
         self.expiry = Expiry(self.committer, self.clock, node.store.run_out)
         self.retention = Retention(
@@ -333,6 +346,7 @@ class Application:
         answered = self._door.close(wait)
         drained = self.workers.stop(wait) and answered
         self.retention.stop()
+        self.own_certificates.stop()
         self.schedule.stop()
         self.refusals.close()
         try:
@@ -423,6 +437,20 @@ class Application:
         return b"".join(
             root for name, root in list(self._roots.items()) if name in self.authorities
         )
+
+    def _by_acme(self, manager: TlsSettings) -> dict[str, ByAcme]:
+        """Return who asks another ACME server, by bundle. Our account there is kept by its key,
+        which is made once."""
+        showing = Showing(manager.acme.http_addr, self._listen)
+        made: dict[str, ByAcme] = {}
+        for bundle in manager.bundles if self.settings.server.tls else ():
+            if bundle.mode in BY_ACME:
+                name = account_secret(directory_of(bundle, manager.acme))
+                key = self.node.secrets.get(name)
+                if key is None:
+                    key = self.node.secrets.get_or_make(name, account_key())
+                made[bundle.name] = ByAcme(bundle, manager.acme, key, self.clock, showing)
+        return made
 
     def _by_programs(self, each: AuthoritySettings, chosen: AdcsCliSettings) -> Authority:
         """Return a CA that is asked by the programs of Windows."""

@@ -22,6 +22,7 @@ from certeasy.cluster import identity
 from certeasy.cluster.files import openness, writable_by_others
 from certeasy.decide.addresses import address
 from certeasy.settings import Settings, TlsBundle
+from certeasy.tls.by_acme import BY_ACME, directory_of
 
 PATIENCE = 5.0  # seconds, for one answer of this machine's own server
 PLENTY = 4
@@ -167,12 +168,17 @@ def _asked(listen: str) -> _Ready:
 
 def ports(settings: Settings, *, running: bool) -> Iterator[Finding]:
     """Where a running server listens, something answers; else the address is free."""
+    manager = settings.tls_certificate_manager
+    shown_at = [("tls-certificate-manager.acme.http-addr", manager.acme.http_addr)]
     for key, listen in (
         ("server.listen", settings.server.listen),
         ("admin.listen", settings.admin.listen),
+        *(shown_at if any(bundle.mode in BY_ACME for bundle in manager.bundles) else ()),
     ):
         host, _, port = listen.rpartition(":")
-        if port == "0":
+        if (key, listen) in shown_at:
+            yield _free(key, host.strip("[]"), int(port))  # it is open only while it is needed
+        elif port == "0":
             yield Finding("ports", "ok", f"{key} takes any free port")
         elif running:
             yield _answering(key, listen)
@@ -223,7 +229,10 @@ def tls(settings: Settings, now: datetime, *, running: bool) -> Iterator[Finding
         if leaf is not None:
             yield from _judged(bundle, leaf, now, soon)
         elif not running:
-            text = f"{bundle.name}: the authority {bundle.authority} issues it; a start shows it"
+            by = f"the authority {bundle.authority}"
+            if bundle.mode != "pki":
+                by = directory_of(bundle, settings.tls_certificate_manager.acme)
+            text = f"{bundle.name}: {by} issues it; a start shows it"
             yield Finding("tls", "ok", text)
         if running:
             yield from _compared(settings, bundle, leaf, shown_to, now)

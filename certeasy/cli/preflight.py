@@ -39,6 +39,12 @@ def check(settings: Settings, page: Page) -> None:
         _check_authority(page, f"{key}.configuration", authority)
     if page.sound("notices"):
         _check_notices(settings.notices, page)
+    acme = settings.tls_certificate_manager.acme
+    if page.sound("tls-certificate-manager.acme"):
+        key = "tls-certificate-manager.acme"
+        if acme.eab is not None:
+            _check_secret(page, f"{key}.eab.hmac-file", "hmac-file", acme.eab.hmac_file)
+        _check_certificates(page, f"{key}.ca-file", acme.ca_file)
     bundles = settings.tls_certificate_manager.bundles if settings.server.tls else ()
     for key, bundle in _entries(page, "tls-certificate-manager.bundles", bundles):
         _check_bundle(page, key, bundle)

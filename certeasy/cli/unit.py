@@ -74,7 +74,7 @@ WantedBy=multi-user.target
 
 def unit(settings: Settings, *, program: Path, config: Path, user: str) -> str:
     """Return the text of `certeasy.service`."""
-    low = int(settings.server.listen.rpartition(":")[2]) < PRIVILEGED
+    low = any(int(each.rpartition(":")[2]) < PRIVILEGED for each in _listened_on(settings))
     loaded = "".join(f"LoadCredential={name}:{KEPT_AT / name}\n" for name in credentials(settings))
     return UNIT.format(
         program=quoted(program),
@@ -85,6 +85,13 @@ def unit(settings: Settings, *, program: Path, config: Path, user: str) -> str:
         stop=int(longest_stop(settings).total_seconds()),
         capabilities="CAP_NET_BIND_SERVICE" if low else "",
     )
+
+
+def _listened_on(settings: Settings) -> Iterator[str]:
+    manager = settings.tls_certificate_manager
+    yield settings.server.listen
+    if any(bundle.mode in {"acme", "letsencrypt"} for bundle in manager.bundles):
+        yield manager.acme.http_addr
 
 
 def places(workdir: Path) -> str:
@@ -106,7 +113,9 @@ def _above(file: Path) -> list[PurePosixPath]:
 def secrets_of(settings: Settings) -> Iterator[Path]:
     """Yield the files with secrets that the configuration names."""
     found: list[Path | None] = [settings.database.password_file, settings.secrets.key_file]
-    found += [bundle.key for bundle in settings.tls_certificate_manager.bundles]
+    manager = settings.tls_certificate_manager
+    found += [bundle.key for bundle in manager.bundles]
+    found += [None if manager.acme.eab is None else manager.acme.eab.hmac_file]
     found += settings.notices.secret_files.values()
     for authority in settings.authorities:
         if isinstance(how := authority.configuration, AdcsSettings):

@@ -8,6 +8,7 @@ from msgspec.structs import fields
 
 from certeasy.config.forms import duration_text
 from certeasy.settings import (
+    AcmeSettings,
     AuthoritySettings,
     DnsProfile,
     IpPolicy,
@@ -128,6 +129,15 @@ def _server(settings: Settings) -> Iterator[str]:
     for key, listen in (("server", server.listen), ("admin", settings.admin.listen)):
         if listen.endswith(":0"):
             yield f"{key}.listen has port 0: the port is another one at every start"
+    modes = {bundle.mode for bundle in settings.tls_certificate_manager.bundles}
+    acme = settings.tls_certificate_manager.acme
+    if acme != AcmeSettings() and not modes & {"acme", "letsencrypt"}:
+        yield "tls-certificate-manager.acme is not used: no bundle has mode acme or letsencrypt"
+    if modes & {"acme", "letsencrypt"} and not acme.http_addr.endswith(":80"):
+        yield (
+            f"tls-certificate-manager.acme.http-addr is {acme.http_addr}: the ACME server looks at"
+            " port 80 of each host, so that has to lead there"
+        )
     yield from _logs(settings.logs)
     if settings.audit.min_free_bytes < _ONE_BATCH:
         yield "audit.min-free-bytes is less than one batch may need: a full disk may be met late"

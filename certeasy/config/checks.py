@@ -23,6 +23,7 @@ from certeasy.settings import (
     DnsZone,
     EmbeddedSettings,
     IssuancePolicy,
+    KeySettings,
     LicenseSettings,
     NoticesSettings,
     PolicyBinding,
@@ -84,6 +85,7 @@ def check(settings: Settings, page: Page) -> None:
     _database(settings, page)
     _files(settings, page)
     _bundles(settings, page)
+    _own_by_acme(settings, page)
     for index, profile in enumerate(settings.dns_validation_profiles):
         _profile(profile, f"{PROFILES}[{index}]", page)
     for index, authority in enumerate(settings.authorities):
@@ -309,11 +311,34 @@ def _bundles(settings: Settings, page: Page) -> None:
             page.add(BUNDLES, f"the host {quoted(host)} is in {covered[host]} bundles; leave one")
 
 
+def _own_by_acme(settings: Settings, page: Page) -> None:
+    """Who is to have certificates from another ACME server says which one, and keeps its rules."""
+    modes = {bundle.mode for bundle in settings.tls_certificate_manager.bundles}
+    acme, key = settings.tls_certificate_manager.acme, "tls-certificate-manager.acme"
+    if not page.sound(key):
+        return
+    if "acme" in modes and acme.directory is None:
+        page.add(f"{key}.directory", "is missing: mode acme needs it")
+    if "letsencrypt" in modes and acme.directory is None and not acme.terms_of_service_agreed:
+        what = "is false: Let's Encrypt issues to nobody who has not read and agreed to its terms"
+        page.add(f"{key}.terms-of-service-agreed", what)
+    _key(acme.key, f"{key}.key", page)
+    if acme.timeout > _HOUR:
+        page.add(f"{key}.timeout", f"{duration_text(acme.timeout)} is longer than 1h")
+    if modes & {"acme", "letsencrypt"} and page.sound("server", "admin"):
+        for name, listen in (
+            ("server.listen", settings.server.listen),
+            ("admin.listen", settings.admin.listen),
+        ):
+            if listen == acme.http_addr:
+                page.add(f"{key}.http-addr", f"{quoted(listen)} is {name} already")
+
+
 def _bundle(bundle: TlsBundle, settings: Settings, key: str, page: Page) -> None:
     """A bundle has what its mode needs, and nothing that its mode would pass over."""
     if not page.sound(key):
         return
-    needed = {"files": ("certificate", "key"), "pki": ("authority",)}[bundle.mode]
+    needed = {"files": ("certificate", "key"), "pki": ("authority",)}.get(bundle.mode, ())
     for name in ("certificate", "key", "authority"):
         given = getattr(bundle, name) is not None
         if given != (name in needed):
@@ -466,16 +491,20 @@ def _or(words: Sequence[str]) -> str:
 
 def _embedded(configuration: EmbeddedSettings, key: str, page: Page) -> None:
     """An embedded CA's key is one that can be made, and it outlives what it signs."""
-    wrong = {"ecdsa": "size", "rsa": "curve"}[configuration.key.type]
-    if page.has(f"{key}.configuration.key.{wrong}"):
-        what = f"has no meaning for an {configuration.key.type} key; leave it out"
-        page.add(f"{key}.configuration.key.{wrong}", what)
+    _key(configuration.key, f"{key}.configuration.key", page)
     if configuration.certificate_validity > configuration.validity:
         page.add(
             f"{key}.configuration.certificate-validity",
             f"{duration_text(configuration.certificate_validity)} is longer than the CA itself"
             f" lives ({duration_text(configuration.validity)})",
         )
+
+
+def _key(key: KeySettings, at: str, page: Page) -> None:
+    """A key has a size or a curve, as its type has it."""
+    wrong = {"ecdsa": "size", "rsa": "curve"}[key.type]
+    if page.has(f"{at}.{wrong}"):
+        page.add(f"{at}.{wrong}", f"has no meaning for an {key.type} key; leave it out")
 
 
 def _policy(policy: IssuancePolicy, settings: Settings, key: str, page: Page) -> None:

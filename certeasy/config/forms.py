@@ -284,6 +284,13 @@ def vendor(text: str) -> str:
     return found
 
 
+def acme_directory(text: str) -> str:
+    """Return the URL of an ACME server's directory."""
+    if not text.startswith("https://"):
+        raise ValueError("is not the https URL of an ACME server's directory")
+    return endpoint(text)
+
+
 def mail_address(text: str) -> str:
     """Return the address of a mailbox, without a name in front."""
     if not _MAILBOX.fullmatch(text) or len(text) > LONGEST_MAILBOX:

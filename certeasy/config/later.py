@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from certeasy.settings import (
+    AcmeSettings,
     DatabaseSettings,
     DnsProfile,
     EmbeddedSettings,
@@ -59,13 +60,20 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "max-attempts": "is not counted: authority-wait says how long an order waits",
     },
     TlsSettings: {
-        "letsencrypt": LATER,
-        "acquire-timeout": _SELF_ISSUED,
+        "letsencrypt": "is called acme: its contact, http-addr and others; a bundle says mode:"
+        " letsencrypt",
+        "acquire-timeout": "is called acme.timeout; an authority that lets wait is asked again by"
+        " itself",
         "pki-poll-interval": _SELF_ISSUED,
         "local-pki-cache-dir": "is not needed: it is kept in the database, wrapped by"
         " secrets.key-file",
     },
-    TlsBundle: {"letsencrypt": LATER},
+    TlsBundle: {"letsencrypt": "is a mode: write mode: letsencrypt"},
+    AcmeSettings: {
+        "email": "is called contact, a list",
+        "enabled": "is not needed: a bundle says mode: acme, or mode: letsencrypt",
+        "cache-dir": "is not needed: it is kept in the database, wrapped by secrets.key-file",
+    },
     EmbeddedSettings: {
         "ca-name": _ADCS,
         "certificate-template": _ADCS,
@@ -86,6 +94,5 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
 
 VALUES: Mapping[tuple[type[Struct], str], frozenset[str]] = {
     (Settings, "topology"): frozenset({"standby", "active-active"}),
-    (TlsBundle, "mode"): frozenset({"acme", "letsencrypt"}),
     (DnsProfile, "mode"): frozenset({"remote"}),
 }

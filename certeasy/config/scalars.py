@@ -17,6 +17,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode
 from certeasy.config import document, forms, later
 from certeasy.config.mistakes import quoted
 from certeasy.settings import (
+    AcmeSettings,
     AdminSettings,
     CertificateProfile,
     CsrRules,
@@ -60,6 +61,9 @@ FORMS: Mapping[Place, Form] = {
     (ServerSettings, "trusted_proxies"): forms.network,
     (AdminSettings, "listen"): forms.loopback,
     (TlsBundle, "hosts"): forms.tls_host,
+    (AcmeSettings, "directory"): forms.acme_directory,
+    (AcmeSettings, "contact"): forms.mail_address,
+    (AcmeSettings, "http_addr"): forms.host_port,
     (DnsZone, "suffixes"): forms.suffix,
     (DnsZone, "dns_server"): forms.dns_server,
     (DnsZone, "hosts"): forms.address,

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from certeasy import config
 from certeasy.app import Application, ReloadRefused
@@ -29,8 +29,12 @@ from certeasy.settings import ServerSettings, Settings
 from certeasy.store import DatabaseUnavailable
 from certeasy.tls.own import OwnCertificates
 
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
 WAIT = 2.0  # seconds between two attempts to start while the database is away
 ADMIN_LIMITS = Limits(threads=2, connection_limit=50)
+PROOF_LIMITS = Limits(threads=2, connection_limit=50, max_body_bytes=8192)
 SWITCH_INTERVAL = 0.001  # seconds; the default of 5 ms lets the committer wait for busy threads
 
 log = logger("main")
@@ -80,7 +84,7 @@ class Node:
         another process runs in the workdir.
         """
         self.settings = settings
-        self.application = Application(settings, unendorsed=unendorsed)
+        self.application = Application(settings, unendorsed=unendorsed, listen=listen_for_proofs)
         try:
             with _named("admin.listen", settings.admin.listen):
                 self.admin = listening.start(
@@ -186,6 +190,12 @@ class Node:
         self.admin.close()
         log.info("stopped after %.1f s", time.monotonic() - begun)
         return clean
+
+
+def listen_for_proofs(application: "WSGIApplication", address: str) -> Listener:
+    """Open the listener at which another ACME server looks for proofs, in plain HTTP."""
+    with _named("tls-certificate-manager.acme.http-addr", address):
+        return listening.start(application, address, PROOF_LIMITS, name="http-01")
 
 
 def _saying(reason: str) -> Callable[[], str | None]:

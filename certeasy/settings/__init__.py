@@ -198,12 +198,56 @@ class WorkerSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     """How long a finalized order waits for an authority that can be used."""
 
 
+class KeySettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """A key to be made: `size` (bits) counts for rsa, `curve` for ecdsa."""
+
+    type: Literal["ecdsa", "rsa"] = "ecdsa"
+    size: RsaBits = 3072
+    curve: Curve = "P-256"
+
+
+class IpPolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Which resolved addresses may be connected to: deny first; no allow list allows the rest."""
+
+    allow_cidrs: tuple[Network, ...] = ()
+    deny_cidrs: tuple[Network, ...] = ()
+
+
+class AcmeBinding(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What another ACME server gave out, for accounts that may order there."""
+
+    key_id: Annotated[str, Meta(min_length=1, max_length=255)]
+    hmac_file: Path
+    """A file (mode 0600) whose first line is the key, in base64url as it was given out."""
+
+
+class AcmeSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """Another ACME server, which issues the certificates of the modes acme and letsencrypt."""
+
+    directory: str | None = None
+    """The URL of its directory; None: Let's Encrypt's, in mode letsencrypt."""
+    contact: tuple[str, ...] = ()
+    """Mailboxes that it may write to."""
+    terms_of_service_agreed: bool = False
+    eab: AcmeBinding | None = None
+    key: KeySettings = KeySettings()
+    """The key of the certificate."""
+    http_addr: str = "0.0.0.0:80"
+    """Where it sees, while it looks, that this machine has its names (http-01)."""
+    ca_file: Path | None = None
+    """Roots (PEM) that are believed of it in place of the system's."""
+    timeout: timedelta = timedelta(minutes=2)
+    """For a whole certificate."""
+    resolved_ip_policy: IpPolicy = IpPolicy()
+    """Which addresses its name may lead to."""
+
+
 class TlsBundle(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """One certificate of the server itself, and the hosts it is shown to."""
 
     name: Name
     hosts: tuple[str, ...]
-    mode: Literal["files", "pki"]
+    mode: Literal["files", "pki", "acme", "letsencrypt"]
     certificate: Path | None = None
     """The chain in PEM, leaf first; mode files."""
     key: Path | None = None
@@ -216,6 +260,7 @@ class TlsSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab
     """The server's own certificates."""
 
     bundles: tuple[TlsBundle, ...] = ()
+    acme: AcmeSettings = AcmeSettings()
     renew_before: timedelta = timedelta(hours=720)
     file_watch_interval: timedelta = timedelta(seconds=5)
 
@@ -235,13 +280,6 @@ class DnsZone(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """Every answer has to be signed, up to one of the profile's trust anchors."""
     hosts: dict[str, str] = {}
     """Lower-case NAME or `*.ZONE` to one IP address."""
-
-
-class IpPolicy(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """Which resolved addresses may be connected to: deny first; no allow list allows the rest."""
-
-    allow_cidrs: tuple[Network, ...] = ()
-    deny_cidrs: tuple[Network, ...] = ()
 
 
 class DnsProfile(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -331,14 +369,6 @@ class NoticesSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="k
             "smtp.ca-file": self.smtp.ca_file if self.smtp else None,
         }
         return {key: file for key, file in found.items() if file is not None}
-
-
-class KeySettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """A key to be made: `size` (bits) counts for rsa, `curve` for ecdsa."""
-
-    type: Literal["ecdsa", "rsa"] = "ecdsa"
-    size: RsaBits = 3072
-    curve: Curve = "P-256"
 
 
 class EmbeddedSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):

@@ -10,10 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certeasy.ca import (
     Authority,
@@ -25,14 +22,17 @@ from certeasy.ca import (
     Submission,
     Unavailable,
 )
-from certeasy.decide.addresses import address
 from certeasy.decide.chains import chain_pem
-from certeasy.decide.unreadable import UNREADABLE
 from certeasy.settings import TlsBundle
-from certeasy.tls.material import NoCertificate, OwnCertificate
+from certeasy.tls.material import (
+    Key,
+    NoCertificate,
+    NotUsable,
+    OwnCertificate,
+    issued,
+    request_for,
+)
 
-SubjectNames = x509.SubjectAlternativeName
-Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 KEYS: tuple[Callable[[], Key], ...] = (
     lambda: ec.generate_private_key(ec.SECP256R1()),
     lambda: rsa.generate_private_key(65537, 3072),
@@ -132,48 +132,17 @@ class Asking:
                 raise self._nothing(f"authority {name} has denied it: {outcome.reason}")
 
     def _request(self, key: Key) -> _Asked:
-        # An authority that copies the request takes the names from there.
         hosts = self._bundle.hosts
-        names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-        request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-        request = request.add_extension(names, critical=True)
-        csr = request.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+        csr = request_for(hosts, key)
         return _Asked(Submission(f"tls-{self._bundle.name}", 1, csr, hosts, self._server_id), key)
 
-    def _own(self, key: Key, issued: Issued, now: datetime) -> OwnCertificate:
+    def _own(self, key: Key, found: Issued, now: datetime) -> OwnCertificate:
         """Return what can be shown to clients. Raises NoCertificate if it cannot be."""
-        leaf, names = _read(issued.certificate)
-        if leaf is None or leaf.public_key() != key.public_key():
-            raise self._nothing("the authority issued something else than was asked")
-        missing = set(self._bundle.hosts) - names
-        if missing:
-            raise self._nothing(f"the certificate issued is not for {', '.join(sorted(missing))}")
-        if leaf.not_valid_after_utc <= now:
-            raise self._nothing("the certificate issued has expired already")
-        return OwnCertificate(
-            chain_pem(issued.certificate, issued.issuers),
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-            self._bundle.hosts,
-            leaf.not_valid_before_utc,
-            leaf.not_valid_after_utc,
-            self._authority.name,
-        )
+        chain, name = chain_pem(found.certificate, found.issuers), self._authority.name
+        try:
+            return issued(chain, found.certificate, key, self._bundle.hosts, name, now)
+        except NotUsable as error:
+            raise self._nothing(str(error)) from None
 
     def _nothing(self, why: str) -> NoCertificate:
         return NoCertificate(f"bundle {self._bundle.name}: {why}")
-
-
-def _general_name(host: str) -> x509.GeneralName:
-    ip = address(host)
-    return x509.DNSName(host) if ip is None else x509.IPAddress(ip)
-
-
-def _read(der: bytes) -> tuple[x509.Certificate | None, set[str]]:
-    """Return a certificate, and the names that it is for; None if it cannot be read."""
-    try:
-        leaf = x509.load_der_x509_certificate(der)
-        leaf.public_key()
-        found = [one.value for one in leaf.extensions if isinstance(one.value, SubjectNames)]
-    except UNREADABLE:
-        return None, set()
-    return leaf, {str(name.value) for each in found for name in each}

@@ -112,6 +112,7 @@ def test_the_example_has_every_key():
     commented = {
         "logs.file",
         "authorities.configuration.key.size",
+        "tls-certificate-manager.acme.key.size",
         "database.dsn",
         "database.password-file",
         "authorities.configuration.ccache",

@@ -35,6 +35,11 @@ def test_good_settings_are_warned_about_the_embedded_ca_alone(tmp_path):
         ("server", "{url: [https://a.test], tls: false}", "the listener speaks plain HTTP"),
         ("tls_certificate_manager",
          "{bundles: [{name: b, mode: pki, hosts: [a.test], authority: ca}]}", "are not used"),
+        ("tls_certificate_manager", "{acme: {contact: [p@a.test]}}", "acme is not used: no bundle"),
+        ("tls_certificate_manager",
+         "{bundles: [{name: b, mode: acme, hosts: [acme.corp.test]}],"
+         " acme: {directory: 'https://ca.test/dir', http-addr: '127.0.0.1:8080'}}",
+         "http-addr is 127.0.0.1:8080: the ACME server looks at port 80"),
         ("server", SERVER.format("trusted-proxies: [10.0.0.1]"), "does nothing without"),
         ("server", SERVER.format("trusted-proxies: ['::/0'], remote-ip-header: X"), "everybody"),
         ("server", SERVER.format("listen: 0.0.0.0:0"), "server.listen has port 0"),
@@ -203,6 +208,7 @@ def test_the_redacted_settings_are_a_configuration_again(tmp_path):
     shown = redacted(settings)
     for authority in shown["authorities"]:
         del authority["configuration"]["key"]["size"]  # only for rsa keys may it be written
+    del shown["tls-certificate-manager"]["acme"]["key"]["size"]
     shown["notices"]["webhook"]["url"] = (
         settings.notices.webhook.url
     )  # of it only the host is shown
