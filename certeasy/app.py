@@ -749,7 +749,9 @@ class Application:
         stream, name = f"tls/{fact.bundle}", secret_name(fact.bundle)
         decide = Decision(((stream, fact),))
         wrapped = self.node.secrets.wrap(name, secret)
-        command = Command(lambda _rows, _now: decide, boot.SYSTEM, secrets=((name, wrapped),))
+        command = Command(
+            lambda _rows, _now: decide, boot.SYSTEM, secrets=((name, wrapped),), dropped=(name,)
+        )
         self.committer.submit(command)
 
     def _commit(self, decide: Callable[[Reader, datetime], Decision]) -> None:

@@ -116,11 +116,12 @@ class Batch:
         return Committed(records, states, self._current)
 
     def _keep_secrets(self, command: Command) -> None:
-        """Have secrets kept, and others destroyed: those that this batch would keep, too."""
-        self.secrets.update(command.secrets)
+        """Have secrets destroyed, those that this batch would keep, too; and others kept, under the
+        same name perhaps."""
         for name in command.dropped:
             self.secrets.pop(name, None)
             self.dropped.append(name)
+        self.secrets.update(command.secrets)
 
     def _forget(self, erased: Sequence[str]) -> None:
         """Have keys destroyed: those that are stored, and those that this batch would store."""

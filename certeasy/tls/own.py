@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from certeasy.ca import Authority
 from certeasy.clock import Clock
+from certeasy.commit import PoisonousCommand
 from certeasy.commit import Unavailable as NotCommitted
 from certeasy.log import logger
 from certeasy.settings import TlsBundle, TlsSettings
@@ -124,7 +125,7 @@ class OwnCertificates:
                 self._failures.pop(bundle.name, None)
             except NoCertificate as error:
                 self._failed(bundle, str(error), error.rest)
-            except (DatabaseUnavailable, NotCommitted) as error:
+            except (DatabaseUnavailable, NotCommitted, PoisonousCommand) as error:
                 self._failed(bundle, f"bundle {bundle.name}: it cannot be recorded: {error}")
         return changed
 
@@ -278,10 +279,13 @@ class OwnCertificates:
             leaf = leaf_of(chain, secret)
         except (OSError, ValueError) as error:
             raise NoCertificate(f"bundle {bundle.name}: {error}") from error
+        now, end = self._clock.now(), leaf.not_valid_after_utc
+        held = self._held.get(bundle.name)
+        if held is not None and not leaf.not_valid_before_utc <= now < end and now < held.not_after:
+            word = f"has ended, {end:%Y-%m-%d}" if end <= now else "is not valid yet"
+            raise NoCertificate(f"bundle {bundle.name}: what {certificate} has now {word}")
         self._read[bundle.name] = stamp
-        return OwnCertificate(
-            chain, secret, bundle.hosts, leaf.not_valid_before_utc, leaf.not_valid_after_utc
-        )
+        return OwnCertificate(chain, secret, bundle.hosts, leaf.not_valid_before_utc, end)
 
     def _from_authority(self, bundle: TlsBundle) -> OwnCertificate:
         asking = self._asking.get(bundle.name)

@@ -25,15 +25,19 @@ CA_USAGE = x509.KeyUsage(
 )
 
 
-def make_server_certificate(folder: Path) -> Path:
-    """Write tls.pem and tls.key, and return the path of the root that signed it."""
+def make_server_certificate(folder: Path, *names: str, days: int = 0) -> Path:
+    """Write tls.pem and tls.key, and return the path of the root that signed it.
+
+    `names` are more of them; both certificates are good for two days around the day that is so many
+    `days` ahead.
+    """
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root = certificate("Lab root", root_key, root_key)
+    root = certificate("Lab root", root_key, root_key, days)
     root = root.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     root = root.add_extension(CA_USAGE, critical=True)
-    hosts = [x509.IPAddress(IPv4Address("127.0.0.1")), x509.DNSName("acme.corp.example")]
-    names = x509.SubjectAlternativeName(hosts)
-    leaf = certificate("ACME server", key, root_key).add_extension(names, critical=False)
+    hosts = [x509.DNSName(name) for name in ("acme.corp.example", *names)]
+    all_names = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1")), *hosts])
+    leaf = certificate("ACME server", key, root_key, days).add_extension(all_names, critical=False)
     for name, made in (("root.pem", root), ("tls.pem", leaf)):
         signed = made.sign(root_key, hashes.SHA256())
         (folder / name).write_bytes(signed.public_bytes(serialization.Encoding.PEM))
@@ -48,10 +52,14 @@ def make_server_certificate(folder: Path) -> Path:
 
 
 def certificate(
-    subject: str, key: ec.EllipticCurvePrivateKey, root_key: ec.EllipticCurvePrivateKey
+    subject: str,
+    key: ec.EllipticCurvePrivateKey,
+    root_key: ec.EllipticCurvePrivateKey,
+    days: int = 0,
 ) -> x509.CertificateBuilder:
     """Return a certificate of "Lab root", good for a day, ready for what makes it special."""
     now = datetime.now(UTC)  # noqa: TID251 - clients compare it with their own clock
+    now += timedelta(days=days)
     day = timedelta(days=1)
     name, issuer = (
         x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)]) for text in (subject, "Lab root")

@@ -15,6 +15,8 @@ from tests.make.configs import a_config, a_file
 from tools.generous import GENEROUS, TEXT
 
 EXAMPLE = Path("docs/examples/config.yml")
+BY_ACME = """{bundles: [{name: b, mode: acme, hosts: [a.test]}],
+    acme: {directory: 'https://a.test/', http-addr: '127.0.0.1:8080'}}"""
 SERVER = "{{url: [https://acme.corp.test], tls: false, {}}}"
 PROFILE = "[{{name: d, resolved-ip-policy: {{allow-cidrs: [10.0.0.0/8]}}, {}}}]"
 POLICY = "[{{name: p, dns: {{allow: [.corp.test/2]}}, {}}}]"
@@ -37,8 +39,7 @@ def test_good_settings_are_warned_about_the_embedded_ca_alone(tmp_path):
          "{bundles: [{name: b, mode: pki, hosts: [a.test], authority: ca}]}", "are not used"),
         ("tls_certificate_manager", "{acme: {contact: [p@a.test]}}", "acme is not used: no bundle"),
         ("tls_certificate_manager",
-         "{bundles: [{name: b, mode: acme, hosts: [acme.corp.test]}],"
-         " acme: {directory: 'https://ca.test/dir', http-addr: '127.0.0.1:8080'}}",
+         BY_ACME,
          "http-addr is 127.0.0.1:8080: the ACME server looks at port 80"),
         ("server", SERVER.format("trusted-proxies: [10.0.0.1]"), "does nothing without"),
         ("server", SERVER.format("trusted-proxies: ['::/0'], remote-ip-header: X"), "everybody"),
