@@ -31,7 +31,7 @@ from certeasy.settings import AcmeSettings
 MOST = 256 * 1024
 """Bytes of an answer: a chain of certificates is the largest."""
 MOST_NONCES = 10
-TRIES = 4
+TRIES = 8
 """Times that a request is signed, as long as only its nonce is refused."""
 OK, NOT_OK = 200, 300
 VISIBLE = re.compile(r"https://[!-~]+")

@@ -15,6 +15,7 @@ without one:
 """
 
 import hashlib
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -87,6 +88,7 @@ class OwnCertificates:
         self._read: dict[str, tuple[int, ...]] = {}
         self._failures: dict[str, _Failure] = {}
         self._renewed: dict[str, datetime] = {}
+        self._looking = threading.Lock()
         self._by_acme = dict(by_acme or {})
         self._asking = {
             bundle.name: Asking(bundle, authority, server_id)
@@ -107,8 +109,17 @@ class OwnCertificates:
     def refresh(self) -> bool:
         """Look whether files changed and whether a renewal is due; return whether anything is new.
 
-        What cannot be renewed is kept as it is: an old certificate is better than none.
+        What cannot be renewed is kept as it is: an old certificate is better than none. While one
+        looks, a second one has nothing to do.
         """
+        if not self._looking.acquire(blocking=False):
+            return False
+        try:
+            return self._refresh()
+        finally:
+            self._looking.release()
+
+    def _refresh(self) -> bool:
         changed = False
         for bundle in self._settings.bundles:
             failure = self._failures.get(bundle.name)

@@ -291,6 +291,23 @@ def test_a_taken_port_is_found(lab: Lab):
     assert finding.remedy == "stop what listens there, or change server.listen"
 
 
+def test_the_port_at_which_an_acme_server_looks_has_to_be_free(lab: Lab):
+    port = free_port()
+    settings = yaml.safe_load(lab.file.read_text())
+    settings["tls-certificate-manager"] = {
+        "acme": {"directory": "https://ca.test/dir", "http-addr": f"127.0.0.1:{port}"},
+        "bundles": [{"name": "own", "mode": "acme", "hosts": ["127.0.0.1"]}],
+    }
+    lab.file.write_text(yaml.safe_dump(settings))
+    found = lab.sees()
+    [told] = [each for each in found["ports"] if "acme.http-addr" in each.text]
+    assert (told.status, "can be listened on" in told.text) == ("ok", True)
+    assert "https://ca.test/dir issues it" in only(found, "tls", "ok").text
+    with socket.create_server(("127.0.0.1", port)):
+        finding = only(lab.sees(), "ports", "fail")
+    assert finding.remedy.endswith("change tls-certificate-manager.acme.http-addr")
+
+
 def test_a_file_that_was_changed_since_the_start_is_found(lab: Lab):
     with lab.running():
         lab.file.write_text(lab.file.read_text().replace(".lab.test/3", ".lab.test/2"))

@@ -15,15 +15,17 @@ BINDING = ("kid-of-pebble", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3
 
 
 @contextmanager
-def pebble(folder: Path) -> Iterator[AcmeServer]:
-    """Run Pebble on ports of its own; its files go into `folder`."""
+def pebble(folder: Path, *, nonces_refused: int = 0) -> Iterator[AcmeServer]:
+    """Run Pebble on ports of its own; its files go into `folder`. `nonces_refused`: so many in a
+    hundred, at random."""
     port, http01_port, tls_alpn01_port = free_port(), free_port(), free_port()
     root_pem = make_server_certificate(folder)
     config = write_config(folder, port, http01_port, tls_alpn01_port)
     txt = folder / "txt"
     txt.mkdir()
-    # No delays and no nonces refused at random: coping with those is not asked here.
-    env = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0", "PEBBLE_AUTHZREUSE": "0"}
+    # No delays: coping with those is not asked here.
+    refused = str(nonces_refused)
+    env = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": refused, "PEBBLE_AUTHZREUSE": "0"}
     with DnsServer({}) as dns:
         dns.records = TxtFolder(txt, {f"*.{ZONE}": ["A 127.0.0.1"]})
         command = ["pebble", "-config", config, "-dnsserver", dns.endpoint]

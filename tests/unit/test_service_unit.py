@@ -60,6 +60,17 @@ def test_a_low_port_takes_one_capability_and_others_none(
     assert unit["CapabilityBoundingSet"] == unit["AmbientCapabilities"] == [capability]
 
 
+def test_the_port_at_which_an_acme_server_looks_takes_the_capability_as_well(tmp_path: Path):
+    manager = (
+        "{{bundles: [{{name: own, mode: acme, hosts: [acme.corp.test]}}],"
+        " acme: {{directory: 'https://ca.test/dir', http-addr: '0.0.0.0:{}'}}}}"
+    )
+    server = "{url: [https://acme.corp.test]}"
+    for port, capability in ((80, "CAP_NET_BIND_SERVICE"), (8080, "")):
+        unit = printed(tmp_path, server=server, tls_certificate_manager=manager.format(port))
+        assert unit["AmbientCapabilities"] == [capability]
+
+
 def test_secrets_below_run_credentials_are_loaded_by_systemd(tmp_path: Path):
     secrets = "{key-file: /run/credentials/certeasy.service/secret.key}"
     unit = printed(tmp_path, secrets=secrets)
