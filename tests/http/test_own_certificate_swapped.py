@@ -30,6 +30,7 @@ from certeasy.settings import (
     TlsBundle,
     TlsSettings,
 )
+from certeasy.settings.limits import RateLimiting
 from tests.fakes.authorities import TroubledAuthority
 from tests.fakes.clocks import MovedClock
 from tests.make.server import lab_settings
@@ -172,6 +173,7 @@ def _settings(folder: Path, own: TlsSettings) -> Settings:
         admin=AdminSettings(listen="127.0.0.1:0"),
         authorities=(AuthoritySettings(name="lab-ca", type="embedded", configuration=embedded),),
         tls_certificate_manager=own,
+        rate_limiting=RateLimiting(enabled=False),  # four clients, as fast as they can
     )
 
 
