@@ -129,6 +129,14 @@ def _server(settings: Settings) -> Iterator[str]:
     for key, listen in (("server", server.listen), ("admin", settings.admin.listen)):
         if listen.endswith(":0"):
             yield f"{key}.listen has port 0: the port is another one at every start"
+    yield from _by_acme(settings)
+    yield from _logs(settings.logs)
+    if settings.audit.min_free_bytes < _ONE_BATCH:
+        yield "audit.min-free-bytes is less than one batch may need: a full disk may be met late"
+
+
+def _by_acme(settings: Settings) -> Iterator[str]:
+    """Yield what is notable about another ACME server, for the server's own certificate."""
     modes = {bundle.mode for bundle in settings.tls_certificate_manager.bundles}
     acme = settings.tls_certificate_manager.acme
     if acme != AcmeSettings() and not modes & {"acme", "letsencrypt"}:
@@ -138,9 +146,6 @@ def _server(settings: Settings) -> Iterator[str]:
             f"tls-certificate-manager.acme.http-addr is {acme.http_addr}: the ACME server looks at"
             " port 80 of each host, so that has to lead there"
         )
-    yield from _logs(settings.logs)
-    if settings.audit.min_free_bytes < _ONE_BATCH:
-        yield "audit.min-free-bytes is less than one batch may need: a full disk may be met late"
 
 
 def _logs(logs: LogSettings) -> Iterator[str]:
