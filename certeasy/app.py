@@ -376,6 +376,7 @@ class Application:
             ("database-gone", "", self._database_reason),
             ("journal-stopped", "", self.node.journal.trouble),
             ("journal-disk-low", "", self._low_disk),
+            ("license-ending", "", self.license.ending),
         ]
         checks += [
             ("authority-sick", name, partial(self._why_sick, name)) for name in self.authorities

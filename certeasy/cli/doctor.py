@@ -145,6 +145,7 @@ def _node(settings: Settings, store: Store, clock: Clock, *, running: bool) -> I
         yield from own.clock(store, clock.now())
         yield own.secrets(settings, store, ids)
         yield from own.authorities(settings, store, clock.now())
+        yield from own.license_(settings, store, clock.now())
     who, findings = own.node(settings, store, ids, running=running)
     yield from findings
     if who is not None:

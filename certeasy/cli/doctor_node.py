@@ -24,7 +24,9 @@ from certeasy.commit.batch import LINES
 from certeasy.commit.keys import read_keys
 from certeasy.commit.probe import Found, ProbeRefused
 from certeasy.commit.segments import SegmentRefused
+from certeasy.decide.license import EVALUATING, VALID
 from certeasy.ids import Ids
+from certeasy.licensing.terms import Terms
 from certeasy.settings import Settings
 from certeasy.store import Store
 from certeasy.store.databases import place_of
@@ -35,10 +37,13 @@ from events.envelope import BrokenLine, parse
 from journal.file import read_tail
 from journal.segments import closed_segments
 from projections.fold import VERSION
+from projections.license import UNLIMITED
 from projections.nodes import NODES
 
 HELD = timedelta(seconds=5)
 """So far the log may be ahead of the clock: it is waited for."""
+ENDING = timedelta(days=30)
+"""What of the license ends within this time is worth a word."""
 APART = 5.0  # seconds between this clock and the database's that are worth a word
 
 
@@ -74,6 +79,30 @@ def database(settings: Settings, store: Store) -> Iterator[Finding]:
         yield Finding("database", "warn", text, "a start takes longer then; nothing else")
     else:
         yield Finding("database", "ok", said)
+
+
+def license_(settings: Settings, store: Store, here: datetime) -> Iterator[Finding]:
+    """It lets the server start, and new servers in; there is time left, and a seat."""
+    head = store.head()
+    if head.projections != VERSION:
+        return
+    now = max(here, datetime.fromisoformat(head.at)) if head.at else here
+    terms = Terms(settings, head.installation_id)
+    found, seats = terms.standing(store, now), store.seats(now)
+    many = "any number" if found.seats == UNLIMITED else str(found.seats)
+    until = f" until {found.until}" if found.until else ""
+    why = "".join(f"; {reason}" for reason in found.reasons)
+    text = f"{found.state}{until}, {counted(seats, 'managed server')} of {many}{why}"
+    remedy = "'certeasy license status -f config.yml' says what follows, and what to do"
+    if not found.serves:
+        yield Finding("license", "fail", text, remedy)
+        return
+    soon = found.until != "" and datetime.fromisoformat(found.until) - now <= ENDING
+    full = found.seats != UNLIMITED and seats >= found.seats
+    if soon or full or found.state not in {EVALUATING, VALID}:
+        yield Finding("license", "warn", text, remedy)
+    else:
+        yield Finding("license", "ok", text)
 
 
 def rights(store: Store) -> Finding:

@@ -32,6 +32,7 @@ REFRESH = 3600
 AGAIN, AFTER_FAILURE = timedelta(days=1), timedelta(hours=6)
 FAILED = (vendor.NotRefreshed, WrongLicense, deciding.LicenseRefused)
 REMIND = timedelta(days=1)
+SOON = timedelta(days=14)
 SYSTEM = Actor("system", "license")
 log = logger("license")
 
@@ -172,6 +173,14 @@ class Licensing:
             log.warning("%s", told.one_line)
 
     # -- orders --------------------------------------------------------------------------------
+
+    def ending(self) -> str | None:
+        """Return that the license has ended, or soon does, for people who are told of trouble."""
+        found, now = self.standing(), self._committer.now()
+        until = datetime.fromisoformat(found.until) if found.until else None
+        if found.admits and (until is None or now < until - SOON):
+            return None
+        return self.remark() or f"{found.state} until {found.until}"
 
     def remark(self) -> str | None:
         """Return what /readyz tells beside its checks."""

@@ -51,6 +51,12 @@ WORDS: Mapping[str, _Words] = {
         "the journal can be written again",
         "Look at the disk that audit.path is on, then at the server's log.",
     ),
+    "license-ending": _Words(
+        "the license has ended, or soon does: {why}",
+        "the license is in order again",
+        "Certificates are renewed in any case. 'certeasy license status -f config.yml' has the keys"
+        " that your vendor asks for, and says what follows.",
+    ),
     "own-certificate-failing": _Words(
         "the server's own certificate is not renewed: {why}",
         "the server's own certificate {subject} is renewed",

@@ -304,6 +304,7 @@ NoticeKind = Literal[
     "database-gone",
     "journal-disk-low",
     "journal-stopped",
+    "license-ending",
     "own-certificate-failing",
 ]
 """What people are told of."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,30 @@ def test_what_is_refused_is_told_in_one_line(
         told = place.run("license", *words, code=1)
     assert why in told
     assert told.count("\n") == 1
+
+
+def test_the_doctor_looks_at_the_license(place: Place) -> None:
+    def found() -> tuple[str, str]:
+        result = CliRunner().invoke(group, ["doctor", "--json", "-f", str(place.config)])
+        findings = msgspec.json.decode(result.stdout)["findings"]
+        [seen] = [each for each in findings if each["step"] == "license"]
+        return seen["status"], seen["text"]
+
+    with place.served() as server:
+        long = license_for(server, lasts=timedelta(days=90))
+        none = license_for(server, number=2, managed_servers=0, lasts=timedelta(days=90))
+        small = license_for(server, number=3, authorities=0)
+    assert found()[0] == "warn"  # the evaluation ends within 30 days
+    for text, status, said in (
+        (long, "ok", "0 managed servers of 25"),
+        (none, "warn", "0 managed servers of 0"),
+        (small, "fail", "1 AD CS authority configured, allowed: 0"),
+    ):
+        file = place.folder / "next.lic"
+        file.write_text(text)
+        place.run("license", "install", file)
+        assert found()[0] == status
+        assert said in found()[1]
 
 
 def test_a_log_without_a_node_has_no_license_to_tell_of(

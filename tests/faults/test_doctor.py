@@ -127,7 +127,7 @@ def test_a_node_that_was_stopped_is_in_order(lab: Lab):
     assert wrong(found) == {}
     assert set(found) == {
         *("config", "permissions", "disk", "server", "ports", "tls", "database", "rights"),
-        *("replication", "clock", "secrets", "ca", "node", "journal", "writer"),
+        *("replication", "clock", "secrets", "ca", "license", "node", "journal", "writer"),
     }
     assert "nobody has the writer's place" in only(found, "writer", "ok").text
 

@@ -290,3 +290,22 @@ def test_a_license_that_was_changed_in_the_table_counts_as_the_log_has_it(
         database.execute("UPDATE license SET body = ?", [msgspec.json.encode(row)])
     with pytest.raises(NotLicensed):
         Application(settings, clock=clock).open()
+
+
+def test_who_is_told_of_trouble_is_told_of_a_license_that_ends(lab: Lab, clock: MovedClock) -> None:
+    def told_of() -> list[str]:
+        found = lab.server._troubles()
+        return [each.why for each in found if each.kind == "license-ending"]
+
+    assert told_of() == []
+    install(lab.server, lasts=timedelta(days=30))
+    clock.pass_by(16 * DAY - 1)
+    assert told_of() == []
+    clock.pass_by(1)
+    assert "valid until " in told_of()[0]
+    clock.pass_by(14 * DAY)
+    assert "grace until " in told_of()[0]
+    clock.pass_by(7 * DAY)
+    assert told_of()[0].startswith("expired; it expired at ")
+    install(lab.server, number=2, authorities=0)
+    assert "degraded; 1 AD CS authority configured, allowed: 0" in told_of()[0]
