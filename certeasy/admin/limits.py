@@ -1,6 +1,7 @@
 """Instructions about limits: to see what was spent of them, and to have that forgotten."""
 
 import ipaddress
+from datetime import datetime
 from typing import Annotated, ClassVar
 
 import msgspec
@@ -9,11 +10,14 @@ from msgspec import Meta
 from certeasy.admin.desk import Desk, InstructionRefused
 from certeasy.admin.instructions import Instruction
 from certeasy.decide.decision import Decision
+from certeasy.decide.log_limits import PENDING
 from certeasy.limits.clients import OF_ACCOUNTS, OF_ADDRESSES, Limits, Told
+from certeasy.settings.limits import PendingAuthorizations
 from events.limits import LimitsReset
 from events.sealing import NONCE_LENGTH, Sealed, Subject
 from projections.accounts import ACCOUNTS
 from projections.eab import EAB_KEYS
+from projections.unproven import PENDING_AUTHORIZATIONS
 
 MOST_LISTED = 100
 _Word = Annotated[str, Meta(max_length=100)]
@@ -109,18 +113,29 @@ def _standing(desk: Desk, account_id: str, address: str) -> tuple[str, tuple[Tol
     limits = desk.office.limits
     if not account_id:
         known = _an_address(address)
-        return (
-            (known, ())
-            if limits is None
-            else (
-                limits.counted_as(known),
-                limits.of_address(known),
-            )
-        )
+        if limits is None:
+            return known, ()
+        return limits.counted_as(known), limits.of_address(known)
     kid = _bound_with(desk, account_id)
+    if limits is None:
+        return account_id, ()
     key = desk.office.store.get(EAB_KEYS, kid) if kid else None
-    comment = "" if key is None else key.comment
-    return account_id, () if limits is None else limits.of_account(account_id, kid, comment)
+    binding = (kid, "" if key is None else key.comment)
+    pending = _pending(desk, account_id, limits.holding_for(*binding).pending_authorizations)
+    return account_id, (*limits.of_account(account_id, *binding), *pending)
+
+
+def _pending(desk: Desk, account_id: str, limit: PendingAuthorizations) -> tuple[Told, ...]:
+    """Return how many authorizations may be opened beside those that wait to be proven; they are
+    in the log, and nothing that can be forgotten."""
+    if not limit.enabled:
+        return ()
+    now, left = desk.office.clock.now(), limit.limit
+    row = desk.office.store.get(PENDING_AUTHORIZATIONS, account_id)
+    for order in () if row is None else row.orders:
+        if now < datetime.fromisoformat(order.expires):
+            left -= order.authorizations
+    return (Told(PENDING, f"{limit.limit} at a time", max(left, 0), limit.limit),)
 
 
 def _bound_with(desk: Desk, account_id: str) -> str:

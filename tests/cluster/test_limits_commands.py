@@ -77,7 +77,12 @@ def test_how_an_account_stands_is_shown(place: Place) -> None:
         shown = told(place, "show", "--account", account)
         assert shown["running"] is True
         names = {each["limit"]: each["left"] for each in shown["standing"]}
-        assert names == {"order-creation": 0, "san-budget": 1_000_000 - 3}
+        most = LIMITS.pending_authorizations.limit
+        assert names == {
+            "order-creation": 0,
+            "san-budget": 1_000_000 - 3,
+            "pending-authorizations": most - 3,
+        }
 
 
 def test_how_an_address_stands_is_shown(place: Place) -> None:
