@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from certeasy.clock import Clock
 from certeasy.decide import limits
 from certeasy.decide.limits import Rate, Spending, Standing
+from certeasy.store.errors import DatabaseUnavailable
 from certeasy.store.schema import rate_buckets
 from certeasy.store.store import Store
 
@@ -88,7 +89,7 @@ class DatabaseBuckets:
         self._slices: dict[Key, _Slice] = {}
         self._refused: dict[Key, _Refusal] = {}
         self._seen: dict[Key, _Seen] = {}
-        self._cleaned = 0
+        self._cleaned: dict[str, int] = {}
 
     def now(self) -> int:
         """Return the time that is counted by: the time of day, which nodes have in common."""
@@ -250,7 +251,8 @@ class DatabaseBuckets:
         change: Callable[[list[int]], tuple[list[int], T]],
     ) -> T:
         """Have states changed while nobody else can, and return what `change` returns beside."""
-        self._clean(now)
+        for each in spendings:
+            self._clean(each.limit, now)
         while True:
             with suppress(_NoBucket):
                 return self._try_to_change(spendings, change)
@@ -290,15 +292,19 @@ class DatabaseBuckets:
             row = connection.execute(_LOOK, _which(spending)).first()
         return 0 if row is None else _state(row, spending.rate)
 
-    def _clean(self, now: int) -> None:
-        """Remove the rows of buckets that are full again, now and then."""
+    def _clean(self, limit: str, now: int) -> None:
+        """Remove the rows of buckets that are full again, now and then.
+
+        Those of one limit at a time, of which others lock one row: so nobody waits in a circle. If
+        it fails there is another time.
+        """
         with self._lock:
-            if now - self._cleaned < _BETWEEN_CLEANINGS:
+            if now - self._cleaned.get(limit, 0) < _BETWEEN_CLEANINGS:
                 return
-            self._cleaned = now
-        full = sa.delete(rate_buckets).where(_COLUMNS.at < now - _BETWEEN_CLEANINGS)
-        with self._store.aside() as connection:
-            connection.execute(full)
+            self._cleaned[limit] = now
+        full = sa.and_(_COLUMNS.name == limit, _COLUMNS.at < now - _BETWEEN_CLEANINGS)
+        with suppress(DatabaseUnavailable), self._store.aside() as connection:
+            connection.execute(sa.delete(rate_buckets).where(full))
 
 
 def _remember(memory: dict[Key, T], key: Key, what: T) -> None:
