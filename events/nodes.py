@@ -162,7 +162,7 @@ class AuthorityCertificateSeen(Event, frozen=True):
 @event("tls.certificate-installed")
 class TlsCertificateInstalled(Event, frozen=True):
     """A certificate (DER) of the server itself, for the hosts of a bundle; an authority of ours
-    issued it."""
+    issued it, or the ACME server whose directory is named instead."""
 
     bundle: str
     authority: str

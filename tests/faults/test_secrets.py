@@ -86,6 +86,23 @@ def in_one_batch(node: ANode, *commands: Command) -> None:
         pending.wait()
 
 
+def replaced(secret: bytes) -> Command:
+    """Another secret in the place of one that may be there, as a renewed certificate is."""
+    fact = EabCreated(secret.decode().rjust(26, "0"))
+    decision = Decision(((f"eab/{fact.kid}", fact),))
+    return Command(lambda _rows, _now: decision, SYSTEM, secrets=((NAME, secret),), dropped=(NAME,))
+
+
+def test_a_secret_takes_the_place_of_another_in_one_batch_or_in_several(tmp_path: Path) -> None:
+    with a_node(tmp_path / "node") as node:
+        node.submit(replaced(b"1"))
+        node.submit(replaced(b"2"))
+        assert node.store.secret(NAME) == b"2"
+        in_one_batch(node, replaced(b"3"), replaced(b"4"))
+        assert node.store.secret(NAME) == b"4"
+    check_node(tmp_path / "node")
+
+
 def test_a_secret_that_is_made_and_destroyed_in_one_batch_was_never_kept(tmp_path: Path) -> None:
     with a_node(tmp_path / "node") as node:
         in_one_batch(node, made(), taken_back())
