@@ -82,6 +82,10 @@ issuance-policies:
     # Names with one to three labels in front of the zone.
     dns:
       allow: [.{zone}/3]
+
+rate-limiting:
+  # The demo orders the same name at every start; elsewhere five certificates a week are enough.
+  duplicate-certificate: {{limit: 100}}
 """
 
 

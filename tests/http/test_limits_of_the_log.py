@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import msgspec
+from cryptography import x509
 
 from certeasy.settings.limits import (
     CountChange,
@@ -22,6 +24,7 @@ from events.nodes import RequestRefused
 from projections.orders import ORDERS
 from tests.fakes.clocks import MovedClock
 from tests.make.bindings import bound_client
+from tests.make.certificates import cert_id_of
 from tests.make.checks import check_node
 from tests.make.csrs import a_csr, p256
 from tests.make.lab import JOSE, URL, Client, Lab, Result, a_lab, problem
@@ -29,6 +32,7 @@ from tests.make.signers import b64
 from tools.generous import GENEROUS
 
 DAY = 86_400
+EVERYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 @contextmanager
@@ -88,6 +92,24 @@ def test_a_container_that_makes_an_account_at_every_start_gets_so_many_certifica
         assert client.issued("web.lab.test", "www.lab.test")
 
 
+def test_a_renewal_that_names_what_it_replaces_is_never_one_too_many(tmp_path: Path) -> None:
+    """RFC 9773: each certificate is replaced once, so this is no way around the limit either."""
+    limits = {"duplicate_certificate": DuplicateCertificate(limit=1)}
+    with limited(tmp_path, **limits) as (lab, _clock):
+        client = registered(lab)
+        replaces = cert_id_of(x509.load_pem_x509_certificate(client.certificate("web.lab.test")))
+        assert met(client.order("web.lab.test"))[1] > DAY
+        order = client.order("web.lab.test", replaces=replaces).headers["location"]
+        another = client.order("web.lab.test", replaces=replaces).headers["location"]
+        csr = a_csr("web.lab.test", key=p256(1))
+        for each in (order, another):
+            assert client.prove(each)["status"] == "ready"
+        assert client.finalize(order, csr).status_code == 200
+        assert problem(client.finalize(another, csr))[1] == "alreadyReplaced"
+        assert problem(client.order("web.lab.test", replaces=replaces))[1] == "alreadyReplaced"
+        assert met(client.order("web.lab.test"))[0].startswith("2 certificates were issued")
+
+
 def test_orders_that_are_finalized_at_once_get_no_certificate_too_many(tmp_path: Path) -> None:
     """All of them were ready before: the moment that counts is under the committer's lock."""
     limits = {"duplicate_certificate": DuplicateCertificate(limit=3)}
@@ -116,7 +138,8 @@ def test_orders_that_are_finalized_at_once_get_no_certificate_too_many(tmp_path:
 
 
 def test_a_name_that_keeps_failing_is_not_tried_for_a_while(tmp_path: Path) -> None:
-    limits = {"failed_validation": FailedValidation(limit=2)}
+    """Also from an address on the whitelist: that is about addresses."""
+    limits = {"failed_validation": FailedValidation(limit=2), "whitelist": EVERYBODY}
     with limited(tmp_path, **limits) as (lab, clock):
         client = registered(lab)
         for _ in range(2):

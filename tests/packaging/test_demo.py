@@ -147,6 +147,13 @@ def test_the_configuration_is_in_order_absolute_and_private(first: tuple[Path, s
     assert sys.platform == "win32" or file.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_same_name_is_issued_as_often_as_somebody_tries_the_demo_in_a_week(
+    first: tuple[Path, str],
+):
+    settings = config.load(first[0] / "config.yml")
+    assert settings.rate_limiting.of().duplicate_certificate.limit == 100
+
+
 def test_the_lines_that_are_to_be_pasted_run_as_they_stand(first: tuple[Path, str]):
     assert "verified" in paste(pasted(first[1], "audit verify"))
     assert "certificate.issued" in paste(pasted(first[1], "audit show"))
