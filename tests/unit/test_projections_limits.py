@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certeasy.decide import authorizations, issuance, orders, retention, revocation, validation
+from certeasy.decide.decision import Decision
 from events.certificates import CertificateMismatched
 from events.orders import Problem as Told
+from events.recovery import CertificateRecovered
 from projections import failures, name_sets, seats, unproven
 from projections.accounts import Account
 from projections.certificates import CERTIFICATES
@@ -252,6 +254,35 @@ def test_a_fleet_that_is_revoked_one_by_one_is_a_seat_to_the_last() -> None:
         assert row.until == day(end)
         seats.revoked(rows, "1", f"{ends.index(end)}")
     assert rows.get(SEATS, "1") is None
+
+
+def test_a_certificate_that_is_known_again_counts_from_when_it_began_to_be_valid(
+    world: World, account: Account
+) -> None:
+    fact = CertificateRecovered(
+        position=7,
+        id="9" * 26,
+        order_id="lost",
+        account_id=account.id,
+        authority="ca",
+        certificate=b"certificate",
+        chain=("00",),
+        serial="01",
+        sha256="5e" * 32,
+        spki_sha256="5c" * 32,
+        names=("a.test",),
+        not_before="2026-11-01T08:00:00Z",
+        not_after=UNTIL,
+    )
+    world.do(Decision(((f"certificate/{fact.id}", fact),)))
+    row = world.rows.get(NAME_SETS, set_id(["a.test"]))
+    assert row is not None
+    assert row.issued == (Issuance(fact.id, account.id, fact.not_before, UNTIL),)
+    assert seat(world, account) == (UNTIL, 0)
+    world.now += timedelta(days=365)
+    leave(world, fact.id)
+    assert issued(world, "a.test") == []
+    assert world.rows.get(SEATS, account.id) is None
 
 
 # -- failed validations ----------------------------------------------------------------------------
