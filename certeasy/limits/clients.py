@@ -69,8 +69,8 @@ class _Of(NamedTuple):
 
 
 class Told(Struct, frozen=True):
-    """How a subject stands with one limit: of so many tokens at once so many are left, and they
-    come back evenly, `limit` in each `window`.
+    """How a subject stands with the limit of that name: so many are left of a `burst`, and they
+    come back as the `rule` says.
 
     `next` and `full` are when (RFC 3339) there will be one, and all of them; empty where there are.
     """

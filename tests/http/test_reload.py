@@ -262,6 +262,9 @@ def test_sighup_takes_changes_in_and_a_mistake_changes_nothing(tmp_path: Path) -
         said = server.hangup("the settings in use stay")
         assert 'profiles[0].policy: "nobody" is not in issuance-policies' in said
         assert server.profiles() == {"short": "Seven days"}
+        # What is switched off meanwhile is told as at a start.
+        server.file.write_text(text + profile + log + "\nrate-limiting: {enabled: false}\n")
+        assert "there is no limit at all" in server.hangup("rate-limiting.enabled is false")
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
     finally:
@@ -270,7 +273,7 @@ def test_sighup_takes_changes_in_and_a_mistake_changes_nothing(tmp_path: Path) -
     lines = map(msgspec.json.decode, (tmp_path / "workdir/audit.log").read_bytes().splitlines())
     server.file.write_text(text)
     kinds = [line["type"] for line in lines]
-    assert kinds.count("settings.loaded") == 2
+    assert kinds.count("settings.loaded") == 3
     proof = certeasy("audit", "verify", "-f", server.file)
     assert proof.returncode == 0, proof
 
