@@ -43,3 +43,5 @@ def commands(config_file: Path, *, adcs: bool) -> Iterator[tuple[str, str]]:
     if adcs:
         yield "look at the CA again", f"{certeasy} adcs check -f {file}"
     yield "start the server", f"{certeasy} serve -f {file}"
+    if adcs:
+        yield "within 30 days, the license", f"{certeasy} license status -f {file}"
