@@ -8,7 +8,7 @@ The rules that this file keeps:
     order for a license is on its way.
 (3) What is configured beyond a license degrades it: a start is refused until an administrator
     acknowledges exactly these reasons, and then there are no new servers, only renewals.
-(4) A renewal is never refused, in no state.
+(4) A renewal is never refused, in no state, as long as its server has its seat.
 (5) Each account that has a certificate, or is about to, has one of the license's seats. A new
     order of one without a seat takes the next, if there is one left: at finalize, under the lock.
 (6) Time is what the caller says, and callers never say less than the log's latest time: a clock
@@ -39,6 +39,7 @@ from events.license import (
     LicenseStateChanged,
 )
 from events.registry import Event
+from projections.certificates import CERTIFICATES
 from projections.license import LICENSE, NAME, UNLIMITED, ColdStart, Installed, License, Limits
 from projections.name_sets import NAME_SETS, set_id
 from projections.seats import SEATS, Seat
@@ -233,15 +234,25 @@ def needs_seat(
 ) -> bool:
     """Return whether an order takes one of the license's seats, which then has to be free.
 
-    A renewal takes none: one for names that the account has a certificate for, or for a certificate
-    that it `replaces`. Raises as `check_new` for anything else, where nothing new may be.
+    A renewal takes none: one for names that the account has a certificate for, or for one in force
+    that it `replaces`. So whoever renews has a seat. One that `replaces` a certificate which was
+    revoked, or is over, is a renewal, too, in every state; but its seat may be somebody else's by
+    now. Raises as `check_new` for anything else, where nothing new may be.
     """
     if found.admits and found.seats == UNLIMITED:
         return False
-    if replaces or is_renewal(rows, now, account_id, names):
+    if is_renewal(rows, now, account_id, names) or _is_in_force(rows, now, replaces):
         return False
-    check_new(found)
-    return not is_taken(rows.get(SEATS, account_id), second(now))
+    if not replaces:
+        check_new(found)
+    return found.seats != UNLIMITED and not is_taken(rows.get(SEATS, account_id), second(now))
+
+
+def _is_in_force(rows: Reader, now: datetime, certificate_id: str) -> bool:
+    certificate = rows.get(CERTIFICATES, certificate_id) if certificate_id else None
+    return (
+        certificate is not None and not certificate.revoked and certificate.not_after > second(now)
+    )
 
 
 def is_renewal(rows: Reader, now: datetime, account_id: str, names: Sequence[str]) -> bool:

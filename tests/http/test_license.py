@@ -19,6 +19,7 @@ from certeasy.admin.license import AcknowledgeDegraded, GrantForceGrace, Install
 from certeasy.app import Application, ReloadRefused
 from certeasy.jobs.license import NotLicensed
 from tests.fakes.clocks import MovedClock
+from tests.make.certificates import cert_id_of
 from tests.make.checks import check_node
 from tests.make.csrs import a_csr, p256
 from tests.make.lab import JOSE, URL, Client, Lab, a_lab, problem
@@ -125,6 +126,26 @@ def test_an_order_without_a_seat_stays_ready_until_there_is_one(lab: Lab) -> Non
 
 def x509_der(chain: bytes) -> bytes:
     return x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.DER)
+
+
+def test_a_certificate_that_was_let_go_is_no_seat_to_come_back_to(lab: Lab) -> None:
+    """Who has it revoked and `replaces` it takes a seat like anybody else: also where the order was
+    ready before."""
+    install(lab.server, managed_servers=1)
+    first, second = a_client(lab), a_client(lab)
+    order = first.issued("one.lab.test")
+    leaf = x509_der(first.post(first.see(order)["certificate"]).content)
+    before = cert_id_of(x509.load_der_x509_certificate(leaf))
+    assert first.order("one.lab.test", replaces=before).status_code == 201
+    ready = first.order("one.lab.test", "more.lab.test", replaces=before).headers["location"]
+    assert first.prove(ready)["status"] == "ready"
+    assert first.post(f"{URL}/acme/revoke-cert", {"certificate": b64(leaf)}).status_code == 200
+    assert first.order("one.lab.test", replaces=before).status_code == 201, "nobody has its seat"
+    second.issued("two.lab.test")
+    csr = a_csr("one.lab.test", "more.lab.test", key=p256(3))
+    assert "allows 1 managed server " in refused(first.finalize(ready, csr))
+    assert "allows 1 managed server " in refused(first.order("one.lab.test", replaces=before))
+    assert lab.server.committer.seats() == 1
 
 
 def test_a_seat_is_free_again_when_the_certificate_has_expired(lab: Lab, clock: MovedClock) -> None:

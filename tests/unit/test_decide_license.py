@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certeasy.decide import license as deciding
+from certeasy.decide import revocation
 from certeasy.decide.license import (
     ACKNOWLEDGED,
     COLD_START,
@@ -24,6 +25,7 @@ from certeasy.decide.license import (
 )
 from certeasy.decide.problems import Problem, Refused
 from events.license import LicenseRevoked
+from projections.certificates import CERTIFICATES
 from projections.license import UNLIMITED
 from projections.tables import Contradiction
 from tests.make.decided import START, World
@@ -475,3 +477,45 @@ def test_a_log_that_says_what_cannot_be_is_not_folded(office, facts, why):
         office.do(deciding.Decision((("license", fact),)))
     with pytest.raises(Contradiction, match=why):
         office.do(deciding.Decision((("license", last),)))
+
+
+def _revoked(office: Office, order_id: str) -> None:
+    certificate = office.rows.get(CERTIFICATES, order_id)
+    assert certificate is not None
+    office.decide(
+        revocation.by_administrator,
+        certificate_id=order_id,
+        sha256=certificate.sha256,
+        reason=4,
+        publish=False,
+    )
+
+
+@pytest.mark.parametrize("state", [VALID, EXPIRED])
+def test_who_replaces_what_is_over_needs_a_seat_of_his_own_or_a_free_one(office, state):
+    """Else whoever lets a certificate go and replaces it would be one server more than there may
+    be. It is no new order: the license's state does not matter."""
+    found = Standing(state, limits=PLANS["free"])
+    account = office.account()
+    order_id = office.issued("a.test", account=account)
+
+    def needs(at: datetime, standing: Standing = found) -> bool:
+        return deciding.needs_seat(
+            office.rows,
+            at,
+            standing,
+            account_id=account.id,
+            names=("a.test", "b.test"),
+            replaces=order_id,
+        )
+
+    certificate = office.rows.get(CERTIFICATES, order_id)
+    end = datetime.fromisoformat(certificate.not_after)
+    assert not needs(end - SECOND)
+    assert needs(end)
+    assert not needs(end, Standing(state)), "there are any number of seats"
+    other = office.issued("c.test", account=account)
+    _revoked(office, order_id)
+    assert not needs(office.now), "the account has a seat by another one"
+    _revoked(office, other)
+    assert needs(office.now)
