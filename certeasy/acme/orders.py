@@ -65,10 +65,14 @@ class NewOrderResource:
         before = None
         if wish.replaces is not None:
             before = renewal.predecessor(desk.committer, wish.replaces)
-        account_id, now = actor.id, desk.clock.now()
+        account_id, now, advice = actor.id, desk.clock.now(), desk.site.settings.renewal_info
+        replaces = "" if before is None else before.id
 
         def renews() -> bool:
-            return before is not None or is_renewal(desk.committer, account_id, names, now)
+            rows = desk.committer
+            return deciding.is_due(rows, now, replaces, advice) or is_renewal(
+                rows, account_id, names, now
+            )
 
         with self._counted(req, actor, names, key, renews=renews):
             order = self._placed(signed, actor, names, rules, before, key=key)
@@ -203,6 +207,7 @@ class NewOrderResource:
                 known=known(rows, now),
                 preauthorization=ahead,
                 limits=limits,
+                advice=desk.site.settings.renewal_info,
             )
 
         return desk.commit(signed, actor, decide).get(ORDERS, order_id) or vanished()
@@ -336,6 +341,7 @@ class FinalizeResource:
                 submit_to=signer.name if signer.in_process else None,
                 caa=caa,
                 limits=limits,
+                advice=desk.site.settings.renewal_info,
             )
             return desk.site.seats.guarded(
                 decision,

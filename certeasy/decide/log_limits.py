@@ -7,8 +7,9 @@ many. The rules:
 * A set of names gets `limit` certificates within any window, whichever accounts ask: an account
   that is lost and made anew is no way around it. Those that are revoked do not count, those that
   are about to be issued do. A renewal is one of them, unless its order names what it replaces
-  (RFC 9773): each certificate is replaced once. Refused when it is ordered, and, as others may have
-  been quicker, when it is finalized.
+  (RFC 9773), and the time to renew that has come: each certificate is replaced once, and its
+  successor not soon. Refused when it is ordered, and, as others may have been quicker, when it is
+  finalized.
 * A name that an account failed to prove `limit` times within a window is not ordered by it until
   the first of these failures is past.
 * An account with `limit` pending authorizations orders nothing more until it has fewer, and proves
@@ -59,8 +60,8 @@ def check_order(
     """Return if an account may order these names; Refused (rateLimited) tells until when it may
     not.
 
-    `replaces`: the order names the certificate that it replaces, and rightly. `ahead`: it is only a
-    proof ahead of any order.
+    `replaces`: the order names the certificate that it replaces, and rightly, and it is time for
+    that. `ahead`: it is only a proof ahead of any order.
     """
     if not (replaces or ahead):
         check_duplicates(rows, now, limits.duplicate_certificate, names)
@@ -69,10 +70,12 @@ def check_order(
     check_pending(rows, now, limits.pending_authorizations, account_id, renews=renews)
 
 
-def check_finalize(rows: Reader, now: datetime, limits: AccountLimits, order: Order) -> None:
+def check_finalize(
+    rows: Reader, now: datetime, limits: AccountLimits, order: Order, *, replaces: bool
+) -> None:
     """Return if an order, which was not finalized yet, may be; Refused (rateLimited) tells until
-    when it may not."""
-    if not order.replaces:
+    when it may not. `replaces`: as for `check_order`."""
+    if not replaces:
         names = [identifier.value for identifier in order.identifiers]
         check_duplicates(rows, now, limits.duplicate_certificate, names)
 

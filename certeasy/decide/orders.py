@@ -14,6 +14,7 @@ from certeasy.decide.challenges import proving
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.identifiers import split
 from certeasy.decide.problems import Problem, Refused, Weight
+from certeasy.settings import RenewalInfoSettings
 from certeasy.settings.challenges import WITHOUT_TOKEN
 from certeasy.settings.limits import AccountLimits, RateLimiting
 from events.orders import (
@@ -78,6 +79,7 @@ def proven_by(authorization: Authorization) -> str:
 
 
 NO_LIMITS = RateLimiting(enabled=False).of()
+USUAL_ADVICE = RenewalInfoSettings()
 NOTHING_KNOWN: Mapping[str, Known] = MappingProxyType({})
 
 
@@ -196,6 +198,7 @@ def new_order(
     profile: str = "",
     preauthorization: bool = False,
     limits: AccountLimits = NO_LIMITS,
+    advice: RenewalInfoSettings = USUAL_ADVICE,
 ) -> Decision:
     """Open an order for canonical names, each to be proven by one of the challenge types.
 
@@ -206,7 +209,8 @@ def new_order(
     if there is one. A `preauthorization` is for one name, and will never be more than its
     authorization. `key` is the one of the account's external account binding that names, policy and
     what is known were held against. Raises Refused (unauthorized) for an account whose binding was
-    taken back, (rateLimited) where the account's `limits` do not let it order this now.
+    taken back, (rateLimited) where the account's `limits` do not let it order this now; they let it
+    renew what, by our `advice`, is to be renewed.
     """
     eab.check_same(key, eab.key_of(rows, signed_by(rows, account_id, thumbprint)))
     if replaces:
@@ -217,7 +221,7 @@ def new_order(
         limits,
         account_id=account_id,
         names=names,
-        replaces=bool(replaces),
+        replaces=renewal.is_due(rows, now, replaces, advice),
         ahead=preauthorization,
     )
     authorizations = tuple(_offer(name, challenges, tokens) for name in names)
@@ -305,6 +309,7 @@ def finalize(
     submit_to: str | None,
     caa: Sequence[CaaCheck] = (),
     limits: AccountLimits = NO_LIMITS,
+    advice: RenewalInfoSettings = USUAL_ADVICE,
 ) -> Decision:
     """Take a request (DER) that was held against the order as it was seen, `held`, before.
 
@@ -323,7 +328,8 @@ def finalize(
     eab.check_still_granted(rows, account)
     _check_still_proven(rows, order)
     renewal.check_still_first(rows, order)
-    log_limits.check_finalize(rows, now, limits, order)
+    is_due = renewal.is_due(rows, now, order.replaces, advice)
+    log_limits.check_finalize(rows, now, limits, order, replaces=is_due)
     if order != held:
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
     facts: list[tuple[str, Event]] = []

@@ -72,6 +72,15 @@ def window(
     return Window(min(usual.start, start), min(usual.end, end), moved=True)
 
 
+def is_due(rows: Reader, now: datetime, certificate_id: str, settings: RenewalInfoSettings) -> bool:
+    """Whether the time has come to renew a certificate: its window has begun. "": there is none."""
+    certificate = rows.get(CERTIFICATES, certificate_id) if certificate_id else None
+    return (
+        certificate is not None
+        and window(certificate, rows.get(RENEWALS, certificate_id), settings).start <= now
+    )
+
+
 def usual_window(
     not_before: datetime, not_after: datetime, fraction: Fraction, width: timedelta
 ) -> Window:

@@ -397,6 +397,12 @@ def test_a_renewal_by_ari_is_stopped_by_neither(tmp_path: Path) -> None:
     with held(tmp_path, order_creation=orders, san_budget=names) as lab:
         client = lab.a_client()
         before = cert_id_of(leaf_of(client, client.issued("web.lab.test")))
+        # Before its time it is an order like any other: a loop of successors would meet no limit.
+        early = client.order("web.lab.test", "www.lab.test", replaces=before)
+        assert limited(early, ORDERS) == 3600
+        lab.clock.pass_by(60 * 24 * 3600)
+        client.drop_nonce()
+        assert client.order("www.lab.test").status_code == 201
         assert client.order("www.lab.test").status_code == 429
         both = client.order("web.lab.test", "www.lab.test", replaces=before)
         assert both.status_code == 201

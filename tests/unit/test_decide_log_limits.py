@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 
-from certeasy.decide import issuance, log_limits, revocation, validation
+from certeasy.decide import issuance, log_limits, orders, renewal, revocation, validation
 from certeasy.decide.problems import Problem, Refused
 from certeasy.settings.limits import (
     AccountLimits,
@@ -215,13 +215,42 @@ def test_of_two_orders_at_once_the_one_that_is_finalized_first_gets_the_last_cer
     assert world.finalize(another, second, limits=limits), "the other one came to nothing"
 
 
-def test_an_order_for_a_successor_is_finalized_whatever_was_issued(
+def test_an_order_for_a_successor_is_taken_whatever_was_issued_once_it_is_time_for_that(
     world: World, account: Account
 ) -> None:
-    limits = only(duplicate_certificate=DuplicateCertificate(limit=1, window=DAY))
+    limits = only(duplicate_certificate=DuplicateCertificate(limit=1, window=100 * DAY))
     before = issued(world, account, "a.test")
-    order_id = world.ready("a.test", account=account, replaces=before)
+    start = time_to_renew(world, before)
+    world.now = start - SECOND
+    early = world.ready("a.test", account=account, replaces=before)
+    with pytest.raises(Refused, match="1 certificate was issued"):
+        world.finalize(account, early, limits=limits)
+    with pytest.raises(Refused, match="1 certificate was issued"):
+        world.order("a.test", account=account, replaces=before, limits=limits)
+    world.now = start
+    order_id = world.order("a.test", account=account, replaces=before, limits=limits)
+    world.prove(account, order_id)
     assert world.finalize(account, order_id, limits=limits)
+
+
+def test_who_replaces_in_a_loop_is_stopped(world: World, account: Account) -> None:
+    """Each certificate has one successor, but that one has one, too, at once if anybody likes."""
+    limits = only(duplicate_certificate=DuplicateCertificate(limit=2, window=DAY))
+    latest = ""
+    for _ in range(2):
+        order_id = world.order("a.test", account=account, replaces=latest, limits=limits)
+        world.prove(account, order_id)
+        world.finalize(account, order_id, submit_now=True, limits=limits)
+        world.issue(order_id)
+        latest = order_id
+    with pytest.raises(Refused, match="2 certificates were issued"):
+        world.order("a.test", account=account, replaces=latest, limits=limits)
+
+
+def time_to_renew(world: World, order_id: str) -> datetime:
+    certificate = world.rows.get(CERTIFICATES, order_id)
+    assert certificate is not None
+    return renewal.window(certificate, None, orders.USUAL_ADVICE).start
 
 
 # -- failed validations ----------------------------------------------------------------------------
