@@ -26,7 +26,13 @@ import winerror  # noqa: E402 - the same
 
 import certeasy  # noqa: E402 - the same
 from certeasy import eventlog  # noqa: E402 - the same
-from certeasy.cluster.access_lists import ADMINISTRATORS, keep_to, sid_of  # noqa: E402 - the same
+from certeasy.cluster import sddl  # noqa: E402 - the same
+from certeasy.cluster.access_lists import (  # noqa: E402 - the same
+    ADMINISTRATORS,
+    keep_to,
+    read_text,
+    sid_of,
+)
 from certeasy.serve.service_manager import State, is_waiting  # noqa: E402 - the same
 
 NAME = "certeasy"
@@ -242,6 +248,21 @@ def let_in(user: str, config_file: Path, home: Path, workdir: Path) -> None:
     keep_to(config_file, (), [user], owner=ADMINISTRATORS)
     workdir.mkdir(parents=True, exist_ok=True)
     keep_to(workdir, [user], owner=ADMINISTRATORS)
+    for path in inside(workdir):
+        # What has a list of its own was made by somebody else: by `init`, or for another account.
+        if user not in {each.who for each in sddl.allowed(read_text(path))}:
+            keep_to(path, [user])
+
+
+def inside(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder, however deep; whatever only stands for something elsewhere is
+    left alone."""
+    for path in sorted(folder.iterdir()):
+        if path.lstat().st_reparse_tag:
+            continue
+        yield path
+        if path.is_dir():
+            yield from inside(path)
 
 
 def remove() -> None:

@@ -26,7 +26,6 @@ from certeasy import log  # noqa: E402 - the same
 from certeasy.serve.service_manager import EVERY, ServiceManager, Status  # noqa: E402 - the same
 from certeasy.serve.stopping import ReloadRequest, StopRequest  # noqa: E402 - the same
 
-NAME = "certeasy"
 FAILED = 1  # the exit code that `certeasy serve` has
 PRESHUTDOWN = 0xF  # SERVICE_CONTROL_PRESHUTDOWN
 
@@ -94,18 +93,19 @@ class Service:
 
 def _tell(handle: int, status: Status) -> None:
     own = winerror.ERROR_SERVICE_SPECIFIC_ERROR if status.code else 0
-    win32service.SetServiceStatus(
-        handle,
-        (
-            win32service.SERVICE_WIN32_OWN_PROCESS,
-            int(status.state),
-            status.accepted,
-            own,
-            status.code,
-            status.checkpoint,
-            status.hint,
-        ),
+    told = (
+        win32service.SERVICE_WIN32_OWN_PROCESS,
+        int(status.state),
+        status.accepted,
+        own,
+        status.code,
+        status.checkpoint,
+        status.hint,
     )
+    try:
+        win32service.SetServiceStatus(handle, told)
+    except pywintypes.error as error:  # clients are served all the same
+        logger.warning("the service manager was not told %s: %s", status.state.name, error)
 
 
 def main(config_file: str) -> None:
@@ -114,7 +114,7 @@ def main(config_file: str) -> None:
         # A service has no terminal; what is told there all the same goes nowhere.
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - until the end
     Service.config_file = Path(config_file)
-    servicemanager.Initialize(NAME, servicemanager.__file__)
+    servicemanager.Initialize()
     servicemanager.PrepareToHostSingle(Service)
     try:
         servicemanager.StartServiceCtrlDispatcher()

@@ -44,7 +44,7 @@ def openness(path: Path) -> str | None:
     if not path.exists():
         return None
     if os.name == "nt":
-        return _listed(path, "used", reading=True)
+        return _listed(path, "can be used by", reading=True)
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & OTHERS:
         return None
@@ -56,7 +56,7 @@ def writable_by_others(path: Path) -> str | None:
     if not path.exists():
         return None
     if os.name == "nt":
-        return _listed(path, "changed", reading=False)
+        return _listed(path, "can be changed by", reading=False)
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & _OTHERS_WRITE:
         return None
@@ -73,7 +73,7 @@ def _listed(path: Path, what: str, *, reading: bool) -> str | None:
         except OSError as error:
             return f"{path}: who else can use it is not known: {error.strerror}"
         if others:
-            return f"{path} can be {what} by {', '.join(others)}"
+            return f"{path} {what} {', '.join(others)}"
     return None
 
 
@@ -86,7 +86,7 @@ def private_folder(path: Path) -> None:
     there = path.is_dir()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not there:
-        keep_private(path)
+        _keep_in_private(path)
 
 
 def keep_private(path: Path) -> None:
@@ -97,14 +97,20 @@ def keep_private(path: Path) -> None:
         keep_to(path, users())
 
 
+def _keep_in_private(path: Path) -> None:
+    """Let nobody else have what was made, on Windows; where its folder sees to that, it inherits,
+    so that the folder's list goes on to count."""
+    if os.name == "nt" and openness(path.parent) is not None:
+        keep_private(path)
+
+
 def write_once(path: Path, content: bytes) -> None:
     """Create a file of mode 0600 with this content, durably; FileExistsError if it is there."""
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, OWNER_ONLY)
     with os.fdopen(descriptor, "wb") as file:
-        if sys.platform == "win32" and openness(draft.parent) is not None:
-            keep_private(draft)
+        _keep_in_private(draft)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -97,6 +97,8 @@ def test_a_service_is_installed_issues_a_certificate_and_is_removed(
         assert "stopped after" in log.read_text()
         assert service("remove") == "removed\n"
         assert "it is not installed" in service("status", ends_with=1)
+        service("install", "-f", where)  # once more, on what the former one has left
+        assert service("remove") == "removed\n"
         machine.certeasy("audit", "verify", "-f", where)
 
 
