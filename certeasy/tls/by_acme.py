@@ -170,13 +170,15 @@ class ByAcme:
             info, got = known
             start = info.suggested_window.start.astimezone(UTC)
             width = info.suggested_window.end.astimezone(UTC) - start
+            # Each certificate has its own moment in the window, after every restart the same.
+            digest = hashlib.sha256(own.chain_pem).digest()
+            part = int.from_bytes(digest[:4], "big") / (1 << 32)
+            moment = start + max(width, timedelta()) * part
         except (AcmeFault, OSError, ValueError, OverflowError) as error:
             log.info("bundle %s: when to renew is not known: %s", self._bundle.name, error)
             return _Advice(own.chain_pem, None, now + SEVERAL)
-        # Each certificate has its own moment in the window, after every restart the same.
-        part = int.from_bytes(hashlib.sha256(own.chain_pem).digest()[:4], "big") / (1 << 32)
         again = min(max(got.rest or SEVERAL, OFTEN), SELDOM)
-        return _Advice(own.chain_pem, start + max(width, timedelta()) * part, now + again)
+        return _Advice(own.chain_pem, moment, now + again)
 
     # -- how -----------------------------------------------------------------------------------
 

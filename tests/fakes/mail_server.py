@@ -46,13 +46,16 @@ class MailServer:
         at_once: bool = False,
         login: tuple[str, str] | None = None,
         says: dict[str, str] | None = None,
+        unknown: tuple[str, ...] = (),
     ) -> None:
         """`at_once`: TLS from the first byte. `says`: other answers, by command ("RCPT", or "." for
-        a message that has ended; "" for the greeting); an empty one is never given."""
+        a message that has ended; "" for the greeting); an empty one is never given. `unknown` are
+        no recipients."""
         self._tls = tls
         self._at_once = at_once
         self._login = login
         self._says = says or {}
+        self._unknown = unknown
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.mails: list[Mail] = []
@@ -165,6 +168,8 @@ class _Session:
                 return self._data()
             case "MAIL":
                 self._sender, self._to = _address(rest), []
+            case "RCPT" if _address(rest) in self._server._unknown:
+                return "550 nobody here is called so"
             case "RCPT":
                 self._to.append(_address(rest))
         return {"STARTTLS": "220 go on", "QUIT": "221 bye"}.get(word, "250 ok")

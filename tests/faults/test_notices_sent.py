@@ -346,6 +346,25 @@ def test_a_mail_server_that_does_not_take_it_is_told_in_its_words(says, told, ag
     assert "\x1b" not in str(caught.value)
 
 
+def test_a_recipient_who_is_unknown_costs_the_others_nothing():
+    with MailServer(unknown=("gone@corp.example",)) as server:
+        chosen = SmtpSettings(
+            host="127.0.0.1", sender="c@corp.example", port=server.port, security="none",
+            to=("gone@corp.example", "p@corp.example"),
+        )  # fmt: skip
+        said = Mail(chosen, OPEN, SENDER).send(a_notice())
+        assert said.endswith("took it, but not for gone@corp.example")
+        assert server.mails[0].to == ["p@corp.example"]
+
+
+def test_a_mail_server_that_breaks_off_is_told():
+    with WebServer(lambda _request: []) as rude:
+        rude._talk = lambda connection: connection.sendall(b"220 hello\r\n")
+        with pytest.raises(NotSent, match=r"127\.0\.0\.1 port") as caught:
+            mail(rude.port).send(a_notice())
+    assert caught.value.again
+
+
 @pytest.mark.parametrize("command", ["", "EHLO", "DATA"])
 def test_a_mail_server_that_says_nothing_is_left(command):
     with (

@@ -6,21 +6,25 @@ from contextlib import closing
 from datetime import timedelta
 from ipaddress import ip_network
 
+import msgspec
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec.structs import replace
 
 from certeasy.commit import Unavailable
+from certeasy.outward import Reply
 from certeasy.serve.node import listen_for_proofs
 from certeasy.settings import (
     AcmeBinding,
     AcmeSettings,
     IpPolicy,
+    IpRules,
     KeySettings,
     TlsBundle,
     TlsSettings,
 )
+from certeasy.tls.acme_server import _rest
 from certeasy.tls.by_acme import LETS_ENCRYPT, ByAcme, account_key, directory_of
 from certeasy.tls.material import taken
 from certeasy.tls.own import OwnCertificates
@@ -325,6 +329,84 @@ def test_an_address_that_is_taken_is_told_by_its_key(upstream, clock):
     assert f"tls-certificate-manager.acme.http-addr: {upstream.http_addr} cannot be" in told
     clock.pass_by(HOUR)
     assert not bundle.renewed().placeholder
+
+
+def test_a_server_that_proves_names_in_another_way_only_is_told(tmp_path, clock):
+    def by_dns(settings):
+        (policy,) = settings.issuance_policies
+        policies = (replace(policy, challenges=("dns-01",)),)
+        return replace(settings, issuance_policies=policies)
+
+    with an_upstream(tmp_path / "u", clock=clock, change=by_dns) as upstream:
+        told = Bundle(upstream, clock).fails()
+    assert "acme.lab.test cannot be proven by http-01: the server does not offer it" in told
+
+
+def test_an_order_that_the_ca_denies_is_told_and_another_is_placed(upstream, clock):
+    ca = TroubledAuthority(upstream.server.authorities["lab-ca"], "denied", in_process=False)
+    upstream.server.authorities["lab-ca"] = ca
+    bundle = Bundle(upstream, clock)
+    assert "the authority said no" in bundle.fails()
+    clock.pass_by(HOUR)
+    assert not bundle.renewed().placeholder
+    assert upstream.asked("new-order") == 2
+
+
+def test_an_address_is_a_host_like_any_other(tmp_path, clock):
+    def with_addresses(settings):
+        (policy,) = settings.issuance_policies
+        rules = IpRules(allow_cidrs=(ip_network("127.0.0.1"),))
+        return replace(settings, issuance_policies=(replace(policy, ip=rules),))
+
+    with an_upstream(tmp_path / "u", clock=clock, change=with_addresses) as upstream:
+        bundle = Bundle(upstream, clock)
+        bundle.hosts = (*HOSTS, "127.0.0.1")
+        bundle.starts()
+        leaf = x509.load_pem_x509_certificate(bundle.renewed().chain_pem)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert [str(each.value) for each in names] == list(bundle.hosts)
+
+
+def test_a_server_without_renewal_information_is_asked_for_none(upstream, clock):
+    plain = {
+        name: f"{upstream.directory.removesuffix('directory')}{path}"
+        for name, path in (
+            ("newNonce", "new-nonce"),
+            ("newAccount", "new-account"),
+            ("newOrder", "new-order"),
+        )
+    }
+    answer = saying("200 OK", msgspec.json.encode(plain))
+    upstream.instead.extend([("directory", answer)] * 100)
+    bundle = Bundle(upstream, clock)
+    bundle.renewed()
+    bundle.idle()
+    clock.pass_by(61 * DAY)
+    bundle.renewed()
+    assert len(bundle.said) == 2
+    assert upstream.asked("renewal-info") == 0
+
+
+@pytest.mark.parametrize(
+    ("after", "rest"),
+    [
+        ("120", timedelta(minutes=2)),
+        ("999999", timedelta(days=1)),
+        ("Mon, 02 Nov 2026 09:02:00 GMT", timedelta(minutes=2)),
+        ("Mon, 02 Nov 2026 08:00:00 GMT", timedelta()),
+        ("Mon, 02 Nov 2099 08:00:00 GMT", timedelta(days=1)),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("9" * 5000, None),
+        ("٣", None),  # a digit, but none of HTTP's
+    ],
+    ids=range(10),
+)
+def test_how_long_a_server_is_left_alone_is_told_in_seconds_or_as_a_time(after, rest):
+    """RFC 9110 section 10.2.3; a time is taken by the server's own clock."""
+    headers = {"retry-after": after, "date": "Mon, 02 Nov 2026 09:00:00 GMT"}
+    assert _rest(Reply(503, headers, b"")) == rest
 
 
 def test_terms_of_service_are_agreed_to_by_the_operator_alone(tmp_path, clock):
