@@ -16,6 +16,7 @@ from certeasy.metrics import Counter
 from certeasy.notices.notice import Notice
 
 MOST_WAITING = 50
+OUTCOMES = ("sent", "failed", "dropped")
 RESTS = (10.0, 60.0, 300.0, 900.0)
 """Seconds before each further attempt."""
 
@@ -53,6 +54,8 @@ class Outbox:
         """`count` counts notices by channel and outcome: sent, failed, dropped."""
         self._channel = channel
         self._count = count
+        for outcome in OUTCOMES:
+            count.labels(channel.name, outcome)  # there from the beginning, at 0
         self._rests = RESTS if rests is None else rests
         self._waiting: queue.Queue[Notice | None] = queue.Queue(MOST_WAITING)
         self._closing = threading.Event()

@@ -44,6 +44,11 @@ def test_the_alerts_are_rules():
             "CerteasyAuthorityAway",
         ),
         ("certeasy_certificates_overdue{%s}", "0+0x10 2+0x90", "CerteasyCertificatesOverdue"),
+        (
+            'certeasy_notices_total{%s, channel="smtp", outcome="failed"}',
+            "0+0x10 1+0x3",
+            "CerteasyNoticesNotSent",
+        ),
         ("certeasy_managed_servers_allowed{%s}", "25+0x10 0+0x3", "CerteasyNoNewServers"),
         (
             "certeasy_journal_headroom_bytes{%s}",
