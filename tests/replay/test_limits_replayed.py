@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certeasy.decide.decision import Reader
@@ -173,7 +173,8 @@ limits = st.builds(
 )
 
 
-@settings(max_examples=30)
+# How long a year takes to be drawn tells how busy the machine is, and nothing else.
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 @given(histories(), limits, st.booleans(), st.randoms(use_true_random=False))
 def test_limits_refuse_the_same_live_replayed_and_counted(steps, asked_for, held_to, random):
     """`held_to`: the limits were in force all the time; else they are only asked about."""
