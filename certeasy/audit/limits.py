@@ -16,7 +16,7 @@ from certeasy.audit.diff import NoState, StateFile
 from certeasy.audit.state import AsOf
 from events.counting import counted
 from projections.certificates import CERTIFICATES
-from projections.failures import FAILURES
+from projections.failures import ANY, FAILURES
 from projections.fold import VERSION
 from projections.license import LICENSE
 from projections.name_sets import NAME_SETS
@@ -110,7 +110,7 @@ def _counted(state: StateFile) -> Counted:
         [
             Failed(found.account_id, found.name, *astuple(each))
             for found in _every(state, FAILURES)
-            for each in found.failed
+            for each in (found.failed if found.name != ANY else ())
         ],
         [
             Pending(found.account_id, *astuple(each))

@@ -33,7 +33,7 @@ from certeasy.settings.limits import (
     PendingAuthorizations,
 )
 from events.counting import counted, times
-from projections.failures import FAILURES
+from projections.failures import ANY, FAILURES
 from projections.name_sets import NAME_SETS, set_id
 from projections.orders import Order
 from projections.unproven import PENDING_AUTHORIZATIONS
@@ -109,7 +109,8 @@ def check_failures(
     names: Sequence[str],
 ) -> None:
     """Return if the account may try to prove these names; that of which it may last, is named."""
-    if not limit.enabled:
+    last = rows.get(FAILURES, account_id, ANY) if limit.enabled else None
+    if last is None or not _within((_time(each.at) for each in last.failed), limit.window, now):
         return
     met: list[tuple[datetime, str, int]] = []
     for name in dict.fromkeys(split(name)[0] for name in names):

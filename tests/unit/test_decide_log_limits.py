@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -17,8 +18,10 @@ from certeasy.settings.limits import (
 from events.orders import Problem as Told
 from projections.accounts import Account
 from projections.certificates import CERTIFICATES
+from projections.tables import Table
 from tests.make.decided import World
 
+S = TypeVar("S", bound=msgspec.Struct)
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -296,6 +299,37 @@ def test_a_wildcard_and_its_zone_fail_as_one_name(world: World, account: Account
     fail(world, account, "a.test")
     assert waited(world, limits, account, "*.a.test") == 3600
     assert waited(world, limits, account, "b.a.test") == 0
+
+
+class CountingRows:
+    """Rows that count how often they are asked."""
+
+    def __init__(self, world: World) -> None:
+        self._rows = world.rows
+        self.asked = 0
+
+    def get(self, table: Table[S], *key: str) -> S | None:
+        self.asked += 1
+        return self._rows.get(table, *key)
+
+
+def test_of_an_account_that_has_not_failed_lately_no_name_is_looked_at(
+    world: World, account: Account
+) -> None:
+    """An order may have a hundred names."""
+    names = [f"n{n}.test" for n in range(100)]
+    limit = FailedValidation(limit=1, window=HOUR)
+
+    def look_ups() -> int:
+        rows = CountingRows(world)
+        log_limits.check_failures(rows, world.now, limit, account_id=account.id, names=names)
+        return rows.asked
+
+    assert look_ups() == 1
+    fail(world, account, "other.test")
+    assert look_ups() == 101
+    world.now += HOUR
+    assert look_ups() == 1
 
 
 def test_the_name_that_is_free_last_is_named(world: World, account: Account) -> None:

@@ -15,7 +15,7 @@ from events.recovery import CertificateRecovered
 from projections import failures, name_sets, seats, unproven
 from projections.accounts import Account
 from projections.certificates import CERTIFICATES
-from projections.failures import FAILURES, Failure
+from projections.failures import ANY, FAILURES, Failure
 from projections.name_sets import NAME_SETS, Issuance, set_id
 from projections.seats import ENDLESS, HELD, SEATS
 from projections.tables import WorkingRows
@@ -315,8 +315,10 @@ def test_a_failure_leaves_with_its_order(world: World, account: Account) -> None
     world.now += timedelta(days=365)
     leave(world, first)
     assert failed(world, account, "a.test") == [second]
+    assert failed(world, account, ANY) == [second]
     leave(world, second)
     assert world.rows.get(FAILURES, account.id, "a.test") is None
+    assert world.rows.get(FAILURES, account.id, ANY) is None
 
 
 def test_the_newest_failures_are_kept() -> None:
