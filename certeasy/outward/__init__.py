@@ -8,7 +8,8 @@ is the DNS's word, and that is held against the address policy (`certeasy.valida
 2. A name does not lead to this machine, to link-local addresses (the clouds' metadata services) or
    other special ones, unless an allow-cidr within that range opens it.
 3. An address that is written in the place of the name, and `localhost`, are the operator's own
-   word: they need no allow-cidr. A deny-cidr counts for them, too.
+   word: they need no allow-cidr. A deny-cidr counts for them, too. In a link that another server
+   has sent they are that one's word, and need one.
 4. Under TLS, the other side shows a certificate for the name (or the address), by one of the
    system's roots, or by one of a file that takes their place. There is no way to do without.
 5. No proxy, no redirect; everything ends at a deadline; of an answer only so much is read.
@@ -62,9 +63,11 @@ class Outward:
         """Return the end of an exchange that begins now."""
         return Deadline(self._timeout.total_seconds())
 
-    def connect(self, host: str, port: int, deadline: Deadline) -> socket.socket:
+    def connect(
+        self, host: str, port: int, deadline: Deadline, *, is_own_word: bool = True
+    ) -> socket.socket:
         """Return a TCP connection to a host: rules 1 to 3. Raises Unreached."""
-        allowed = (*self._policy.allow_cidrs, *_own_word(host))
+        allowed = (*self._policy.allow_cidrs, *(_own_word(host) if is_own_word else ()))
         profile = DnsProfile(
             name="outward",
             timeout=self._timeout,
@@ -110,14 +113,16 @@ class Outward:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         most: int = wire.MAX_BODY,
+        *,
+        is_own_word: bool = True,
     ) -> Reply:
         """Send a request (not HEAD) and return the answer, with so many bytes of its body at most;
-        a larger one is refused. Raises Unreached, which names the host alone: more of a URL may be
-        a secret."""
+        a larger one is refused. `is_own_word`: the host is one that the operator wrote: rule 3.
+        Raises Unreached, which names the host alone: more of a URL may be a secret."""
         parts = urlsplit(url)
         host, deadline = parts.hostname or "", self.deadline()
         request = _request(method, parts, headers or {}, body)
-        connection = self.connect(host, _port(parts), deadline)
+        connection = self.connect(host, _port(parts), deadline, is_own_word=is_own_word)
         if parts.scheme == "https":
             connection = self.secured(connection, host, deadline)
         with connection:

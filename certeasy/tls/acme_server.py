@@ -3,7 +3,7 @@
 What is kept here:
 
 1. Only https, wherever the server's own links lead; each connection by the rules of
-   `certeasy.outward`.
+   `certeasy.outward`, by which no link but to the directory's host is the operator's own word.
 2. A request is signed with the account's key (ES256), with a nonce of the server's, for its URL.
    One that was refused for its nonce alone is signed and sent again, a few times.
 3. Of an answer only so much is read, and what it says is decoded into the types below.
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from cryptography.hazmat.primitives import hashes
@@ -38,6 +39,8 @@ VISIBLE = re.compile(r"https://[!-~]+")
 LONGEST_DETAIL = 300
 LONGEST_REST = timedelta(days=1)
 COORDINATE = 32
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What is raised for an answer that is none of what it should be."""
 T = TypeVar("T")
 
 
@@ -256,7 +259,8 @@ class AcmeServer:
             raise AcmeFault(f"{shown(self._url)} leads to something that is no https URL")
         headers = {"Content-Type": "application/jose+json"} if body else {}
         try:
-            reply = self._way.exchange(method, url, headers, body, MOST)
+            is_own_word = urlsplit(url).hostname == urlsplit(self._url).hostname
+            reply = self._way.exchange(method, url, headers, body, MOST, is_own_word=is_own_word)
         except (Unreached, ValueError) as error:
             raise AcmeFault(str(error)) from None
         nonce = reply.headers.get("replay-nonce", "")
@@ -269,7 +273,7 @@ class AcmeServer:
     def _read(self, got: Got, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(got.body, type=kind)
-        except msgspec.MsgspecError as error:
+        except NO_JSON as error:
             what = f"{shown(self._url)} answered no {kind.__name__}: {_line(str(error))}"
             raise AcmeFault(what) from None
 
@@ -331,7 +335,7 @@ def _mac_key(settings: AcmeSettings) -> bytes:
 def _refusal(url: str, reply: Reply) -> AcmeFault:
     try:
         problem = msgspec.json.decode(reply.body, type=_Problem)
-    except msgspec.MsgspecError:
+    except NO_JSON:
         problem = _Problem()
     kind = problem.type.rpartition(":")[2]
     said = f": {told(problem)}" if problem.detail else ""

@@ -515,6 +515,9 @@ def test_a_stop_waits_for_no_server(upstream, clock):
 
 
 LINKS = b'{"newNonce":"http://a.test/","newAccount":"https://a.test/","newOrder":"x"}'
+INSIDE = LINKS.replace(b"http://a.test/", b"https://169.254.169.254/latest")
+HERE = LINKS.replace(b"http://a.test/", b"https://127.0.0.2/")
+DEEP = b'{"subproblems":[' * 10_000
 
 
 @pytest.mark.parametrize(
@@ -525,6 +528,10 @@ LINKS = b'{"newNonce":"http://a.test/","newAccount":"https://a.test/","newOrder"
         ("directory", "200 OK", b"x" * 300_000, "more than 262144 bytes"),
         ("directory", "302 Found", b"", "answered 302"),
         ("directory", "200 OK", LINKS, "leads to something that is no https URL"),
+        ("directory", "200 OK", INSIDE, "169.254.169.254, which"),
+        ("directory", "200 OK", HERE, "127.0.0.2, which"),
+        ("directory", "200 OK", LINKS.replace(b"x", b"\xff"), "answered no Directory"),
+        ("new-order", "403 Forbidden", DEEP, "answered 403"),
         ("new-nonce", "204 No Content", b"", "gives no nonces"),
         ("new-account", "200 OK", b"{}", "does not say where our account is"),
         ("new-order", "201 Created", b"{}", "answered no Order"),
@@ -532,7 +539,7 @@ LINKS = b'{"newNonce":"http://a.test/","newAccount":"https://a.test/","newOrder"
         ("/cert/", "200 OK", b"no PEM", "cannot be read"),
         ("finalize", "500 Internal Server Error", b"\xff", "answered 500"),
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_a_server_that_talks_nonsense_is_told_and_not_believed(
     upstream, clock, part, status, body, told
