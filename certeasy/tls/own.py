@@ -218,11 +218,11 @@ class OwnCertificates:
         self._failures[bundle.name] = _Failure(reason, times, self._clock.now() + rest)
         if rest or before is None or before.reason != reason:
             held = self._held.get(bundle.name)
-            stays = "the one signed by itself is shown"
+            stays = "; the one signed by itself is shown"
             if held is not None and not held.placeholder:
                 end = f"{held.not_after:%Y-%m-%d %H:%M} UTC"
-                stays = f"the certificate in use stays, until {end}"
-            log.error("%s; %s", reason, stays)
+                stays = f"; the certificate in use stays, until {end}"
+            log.error("%s%s", reason, stays)
 
     def _is_due(self, bundle: TlsBundle) -> bool:
         if bundle.mode == "files":
