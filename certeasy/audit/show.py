@@ -1,5 +1,5 @@
-"""Who, when and why: the events about an order, a serial, a name, an account, or a key for external
-account bindings.
+"""Who, when and why: the events about an order, a serial, a name, an account, a key for external
+account bindings, or the license.
 
 From journals in two readings: the first finds the orders and accounts that are meant, the second
 shows their lines. From a database by its look-up columns. Neither proves anything: that is `audit
@@ -24,7 +24,9 @@ from events.sealing import Sealed, Subject, Unreadable
 from journal.breaks import JournalBroken, Line
 
 ORDER, SERIAL, NAME, ACCOUNT, EAB = "order", "serial", "name", "account", "eab"
-KINDS = (ORDER, SERIAL, NAME, ACCOUNT, EAB)
+LICENSE = "license"
+"""There is one in an installation: its kind is its stream, and no value is needed."""
+KINDS = (ORDER, SERIAL, NAME, ACCOUNT, EAB, LICENSE)
 _LOOKED_UP = (SERIAL, NAME, ACCOUNT)  # by a table, whose rows may have left it
 _ITSELF = (ACCOUNT, EAB)  # what has a stream of its own
 _ISSUED, _CAMPAIGN, _RETENTION = "certificate/", "renewal/", "retention"
@@ -84,11 +86,19 @@ def from_journals(read: Callable[[], Iterable[Line]], kind: str, value: str) -> 
     Raises JournalBroken at a line that cannot be read, ValueError as `wanted` does.
     """
     value = wanted(kind, value)
+    if kind == LICENSE:
+        every = (_parsed(line) for line in read() if _stream_of(line.data) == LICENSE)
+        return sorted(_naming(every, value), key=lambda record: record.envelope.position)
     telling = (_parsed(line) for line in read() if value.encode() in line.data)
     streams = _streams(kind, value, telling)
     meant = [stream.partition("/")[2].encode() for stream in streams if stream.startswith(_ISSUED)]
     found = [_parsed(line) for line in read() if _is_shown(line.data, streams, meant)]
     return sorted(found, key=lambda record: record.envelope.position)
+
+
+def _naming(records: Iterable[Record], value: str) -> list[Record]:
+    """Return those of the license's records that have a word in them; "": all."""
+    return [record for record in records if value.encode() in bytes(record.envelope.data)]
 
 
 def _is_shown(line: bytes, streams: set[str], certificates: list[bytes]) -> bool:
@@ -143,6 +153,10 @@ def from_database(database: Database, kind: str, value: str) -> list[Record]:
     Raises JournalBroken where the file is damaged, ValueError as `wanted` does.
     """
     value = wanted(kind, value)
+    if kind == LICENSE:
+        rows = database.typed(LINES, _LINES, (LICENSE,))
+        every = [_parsed(Line(database.name, 0, 0, line), at) for at, line in sorted(rows)]
+        return _naming(every, value)
     streams = {f"{kind}/{value}"} if kind in _ITSELF else set[str]()
     if kind == EAB:
         streams |= {f"account/{row[0]}" for row in database.typed(*_BOUND, (value,))}

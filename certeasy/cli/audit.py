@@ -140,7 +140,7 @@ def list_servers(config_file: Path | None, journals: tuple[Path, ...], as_json: 
     epilog="Example: certeasy audit show name web.corp.internal -f config.yml",
 )
 @click.argument("kind", type=click.Choice(show.KINDS))
-@click.argument("value")
+@click.argument("value", default="")
 @with_config
 @with_journal
 @as_json
@@ -151,14 +151,16 @@ def show_(
     journals: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Show who did what, when and why, about an order, a serial, a name, an account, or an eab
-    key with the accounts that were bound with it.
+    """Show who did what, when and why, about an order, a serial, a name, an account, an eab key
+    with the accounts that were bound with it, or the license.
 
     VALUE is a name, a serial number in hex, or an id: the last part of an order's or an account's
-    URL, or the kid of an eab key.
+    URL, or the kid of an eab key. The license needs none; with one, it is what names that word.
 
     Exit codes: 0 shown, 1 nothing found or not readable, 2 the command line is wrong.
     """
+    if not value and kind != show.LICENSE:
+        raise click.UsageError(f"which {kind}? give its VALUE")
     with told():
         try:
             entries = listing.show(given_of(config_file, journals), kind, value)
@@ -172,7 +174,7 @@ def show_(
         first = told_at.setdefault(entry.actor.clear or "", entry.position)
         click.echo(printable(_sentence(entry, first)))
     if not entries:
-        fail(f"the log says nothing about {kind} {printable(value)}", BROKEN)
+        fail(f"the log says nothing about {f'{kind} {printable(value)}'.strip()}", BROKEN)
 
 
 def _standing(server: ServerRow) -> str:

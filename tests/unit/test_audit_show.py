@@ -27,6 +27,7 @@ from tests.make.journals import (
     a_lost_answer,
     a_recovery,
     a_renewal,
+    licenses,
     published,
 )
 
@@ -296,3 +297,26 @@ def test_a_proof_ahead_of_an_order_is_told_as_none():
     assert story(fact) == (
         "asked to prove web.corp.internal ahead of any order under policy p, from lab"
     )
+
+
+@pytest.mark.parametrize("where", ["journals", "database"])
+def test_the_license_is_told_from_its_beginning(tmp_path, where):
+    log = a_log(nodes=2)
+    licenses(log)
+    log.an_order("web.corp.internal", by=1)
+    files = log.write(tmp_path)
+    given = Given([[path] for path in files])
+    if where == "database":
+        given = Given()
+        database = a_database(log, tmp_path / "db.sqlite")
+        given.add_node(tmp_path, files[0], database)
+    told = [entry.what for entry in listed(given, "license", "")]
+    assert len(told) == 11
+    assert told[0].startswith("an evaluation without a license began, until 2026-12-23")
+    assert told[1] == "began without a license, as under the plan free, until 2026-11-30T12:00:00Z"
+    assert told[-2].startswith("the license's state is acknowledged, before: cold-start (time)")
+    assert told[-1] == "the vendor took license " + "2" * 26 + (
+        " back at 2026-11-24T12:00:00Z: it was paid back"
+    )
+    assert len(listed(given, "license", "1" * 26)) == 3
+    assert listed(given, "license", "9" * 26) == []

@@ -175,6 +175,10 @@ def test_an_order_s_story_is_told(folder, log):
     nothing = run("show", "name", "nobody.corp.internal", *both(folder))
     assert nothing.exit_code == 1
     assert "the log says nothing about name nobody.corp.internal" in nothing.stderr
+    unsaid = run("show", "name", *both(folder))
+    assert (unsaid.exit_code, "give its VALUE" in unsaid.stderr) == (2, True)
+    none = run("show", "license", *both(folder))
+    assert (none.exit_code, "says nothing about license\n" in none.stderr) == (1, True)
     wrong = run("show", "serial", "not\x1b[2Jhex", *both(folder))
     said = "certeasy: not\\x1b[2Jhex is no serial number in hex, such as 0a1b2c or 0A:1B:2C\n"
     assert (wrong.exit_code, wrong.stderr) == (2, said)
