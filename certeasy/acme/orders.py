@@ -31,6 +31,7 @@ from events.orders import CaaCheck
 from projections.accounts import ACCOUNTS
 from projections.certificates import Certificate
 from projections.eab import EAB_KEYS, EabKey
+from projections.name_sets import set_id
 from projections.orders import ORDERS, PROCESSING, VALID, Order
 
 LICENSE = "license"
@@ -68,11 +69,11 @@ class NewOrderResource:
         account_id, now, advice = actor.id, desk.clock.now(), desk.site.settings.renewal_info
         replaces = "" if before is None else before.id
 
-        def renews() -> bool:
+        def renews() -> str:
             rows = desk.committer
-            return deciding.is_due(rows, now, replaces, advice) or is_renewal(
-                rows, account_id, names, now
-            )
+            if deciding.is_due(rows, now, replaces, advice):
+                return replaces
+            return set_id(names) if is_renewal(rows, account_id, names, now) else ""
 
         with self._counted(req, actor, names, key, renews=renews):
             order = self._placed(signed, actor, names, rules, before, key=key)

@@ -40,13 +40,18 @@ _KNOWN_ADDRESSES = 8192
 _KNOWN_BINDINGS = 256
 
 
-Renews = Callable[[], bool]
-"""Whether an order renews a certificate; it is asked only where that matters."""
+Renews = Callable[[], str]
+"""What an order renews, by an id of that certificate or of its names; "": nothing. It is asked only
+where that matters."""
+RENEWALS = "renewals"
+RENEWAL_RATE = Rate.of(20, timedelta(hours=1), 20)
+"""So often one and the same is renewed without being counted as an order."""
+_ENOUGH = 32  # characters of an id that tell it from all others; a subject has 80 in the database
 
 
-def never() -> bool:
+def never() -> str:
     """Say that nothing is renewed."""
-    return False
+    return ""
 
 
 class _Client(NamedTuple):
@@ -160,7 +165,8 @@ class Limits:
         """Count an order of so many names that the block places; none where it raises, or renews.
 
         `binding` are id and comment of the key that the account was bound with, or empty. `order`
-        False: it is names alone that are asked for, an authorization ahead of any order.
+        False: it is names alone that are asked for, an authorization ahead of any order. Who renews
+        the same again and again is counted in the end, too.
         """
         of = self._of(*binding)
         spendings = []
@@ -168,10 +174,10 @@ class Limits:
             spendings.append(Spending(ORDERS, account_id, of.order_rate))
         if of.name_rate is not None:
             spendings.append(Spending(NAMES, account_id, of.name_rate, names))
-        if not spendings or renews():
+        at = self._buckets.now()
+        if not spendings or self._may_renew(account_id, renews(), at):
             yield
             return
-        at = self._buckets.now()
         waits = self._buckets.spend(spendings, at)
         if any(waits):
             # That which is free again last, so that a retry then succeeds.
@@ -180,6 +186,14 @@ class Limits:
             raise self._over(spending.limit, what, wait)
         with self._given_back(spendings):
             yield
+
+    def _may_renew(self, account_id: str, what: str, now: int) -> bool:
+        """Whether this is a renewal, and not one too many of the same."""
+        if not what:
+            return False
+        whose = f"{account_id} {what[:_ENOUGH]}"
+        spending = Spending(RENEWALS, whose, RENEWAL_RATE)
+        return self._buckets.spend((spending,), now) == [0]
 
     def holding_for(self, kid: str = "", comment: str = "") -> AccountLimits:
         """Return the limits of an account that was bound with this key; "": with none."""

@@ -176,18 +176,39 @@ def test_what_is_raised_meanwhile_costs_nothing() -> None:
     assert played.orders("a", times=5) == 0
 
 
+def test_who_renews_the_same_again_and_again_is_counted_in_the_end() -> None:
+    """Nothing need come of an order: else each would be one more line in the log, for ever."""
+    clock = HeldClock()
+    few = replace(FULL.order_creation, limit=1, burst=1, window=timedelta(hours=1))
+    limits = Limits(replace(FULL, order_creation=few), MemoryBuckets(clock), clock)
+
+    def renew(account: str, what: str) -> None:
+        _pass(limits.placing_order(account, A, ("", ""), 1, renews=lambda: what))
+
+    for _ in range(21):
+        renew("a", "it")
+    with pytest.raises(Refused, match="1 order in 1h"):
+        renew("a", "it")
+    renew("a", "another")
+    renew("b", "it")
+    clock.pass_by(180)
+    renew("a", "it")
+    with pytest.raises(Refused, match="1 order in 1h"):
+        renew("a", "it")
+
+
 def test_a_renewal_is_asked_for_only_where_something_is_counted() -> None:
     clock = HeldClock()
     one = timedelta(hours=1)
     few = replace(FULL.order_creation, limit=1, burst=1, window=one)
     limits = Limits(replace(FULL, order_creation=few), MemoryBuckets(clock), clock)
     for _ in range(10):
-        _pass(limits.placing_order("a", A, ("", ""), 1, renews=lambda: True))
+        _pass(limits.placing_order("a", A, ("", ""), 1, renews=lambda: "it"))
     _pass(limits.placing_order("a", A, ("", ""), 1))
     with pytest.raises(Refused, match="1 order in 1h"):
         _pass(limits.placing_order("a", A, ("", ""), 1))
 
-    def asked() -> bool:
+    def asked() -> str:
         raise AssertionError("nobody is to look")
 
     limits = Limits(replace(FULL, enabled=False), MemoryBuckets(clock), clock)
