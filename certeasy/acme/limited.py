@@ -83,9 +83,9 @@ limit is told when it is free again (Retry-After, in seconds).
 
 """
 _AFTER = """
-A renewal, for exactly the names of a certificate in force or of the one that it replaces (ARI, RFC
-9773), is no order that is counted. Some accounts may have other limits. Whoever runs this server
-can change them.
+A renewal is no order that is counted: one for exactly the names of a certificate in force, or, when
+it is time for that, one that names the certificate that it replaces (ARI, RFC 9773). Some accounts
+may have other limits. Whoever runs this server can change them.
 """
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from threading import Barrier
@@ -94,10 +95,15 @@ def test_a_container_that_makes_an_account_at_every_start_gets_so_many_certifica
 
 def test_a_renewal_that_names_what_it_replaces_is_never_one_too_many(tmp_path: Path) -> None:
     """RFC 9773: each certificate is replaced once, so this is no way around the limit either."""
-    limits = {"duplicate_certificate": DuplicateCertificate(limit=1)}
-    with limited(tmp_path, **limits) as (lab, _clock):
+    limits = {"duplicate_certificate": DuplicateCertificate(limit=1, window=timedelta(days=90))}
+    with limited(tmp_path, **limits) as (lab, clock):
         client = registered(lab)
         replaces = cert_id_of(x509.load_pem_x509_certificate(client.certificate("web.lab.test")))
+        assert met(client.order("web.lab.test"))[1] > DAY
+        # Before its time it is one like any other.
+        assert met(client.order("web.lab.test", replaces=replaces))[1] > DAY
+        clock.pass_by(60 * DAY)
+        client.drop_nonce()
         assert met(client.order("web.lab.test"))[1] > DAY
         order = client.order("web.lab.test", replaces=replaces).headers["location"]
         another = client.order("web.lab.test", replaces=replaces).headers["location"]
