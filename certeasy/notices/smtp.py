@@ -15,7 +15,7 @@ from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 from certeasy.notices.notice import Notice, Sender
@@ -29,6 +29,8 @@ PERMANENT = 500
 SHOWN = 200
 """Characters of what a server says that are told."""
 LONGEST_SUBJECT = 150
+MOST_SAID = 1 << 18
+"""Bytes that a mail server may say in a session."""
 CONTROLS = re.compile(r"[^\x20-\x7e]+")
 
 
@@ -138,6 +140,16 @@ class _Session(smtplib.SMTP):
             raise smtplib.SMTPConnectError(code, said)
         self.ehlo_or_helo_if_needed()
 
+    def getreply(self) -> tuple[int, bytes]:
+        """Hear an answer, which the standard library takes for as long as another line comes."""
+        if self.file is None:
+            self.file = _Bounded(self._given_file())
+        return super().getreply()
+
+    def _given_file(self) -> IO[bytes]:
+        assert self.sock is not None
+        return self.sock.makefile("rb")
+
     def _get_socket(self, _host: str, _port: int, _timeout: float) -> socket.socket:
         return self._given
 
@@ -145,6 +157,26 @@ class _Session(smtplib.SMTP):
         """Close the connection, also one over which no session ever was."""
         super().close()
         self._given.close()
+
+
+class _Bounded:
+    """What a mail server says, until it has said too much."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._left = MOST_SAID
+
+    def readline(self, size: int) -> bytes:
+        """Return the next line, or so much of it. Raises OSError where it is one too many."""
+        line = self._file.readline(size)
+        self._left -= len(line)
+        if self._left < 0:
+            raise OSError(f"it says more than {MOST_SAID} bytes")
+        return line
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 @contextmanager

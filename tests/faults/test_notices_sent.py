@@ -392,6 +392,16 @@ def test_a_mail_server_that_never_comes_to_an_end_is_cut_off():
             stop.set()
 
 
+def test_a_mail_server_that_says_too_much_is_left():
+    """At full speed, long before the deadline."""
+    long = "\r\n".join(["250-and another thing" * 50] * 300)
+    with (
+        MailServer(says={"EHLO": long}) as server,
+        pytest.raises(NotSent, match="it says more than 262144 bytes"),
+    ):
+        mail(server.port).send(a_notice())
+
+
 def test_a_mail_that_was_taken_is_not_sent_again_for_a_rude_goodbye():
     with MailServer(says={"QUIT": "500 what?"}) as server:
         assert mail(server.port).send(a_notice())
