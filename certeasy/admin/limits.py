@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from certeasy.admin.desk import Desk, InstructionRefused
 from certeasy.admin.instructions import Instruction
+from certeasy.decide.client_address import client_address
 from certeasy.decide.decision import Decision
 from certeasy.decide.log_limits import PENDING
 from certeasy.limits.clients import OF_ACCOUNTS, OF_ADDRESSES, Limits, Told
@@ -150,8 +151,9 @@ def _bound_with(desk: Desk, account_id: str) -> str:
 
 
 def _an_address(text: str) -> str:
+    """Return an address as those of clients are written."""
     try:
-        return str(ipaddress.ip_address(text))
+        return client_address(str(ipaddress.ip_address(text)), None, ())
     except ValueError:
         raise InstructionRefused(f"{text!r} is no IP address") from None
 

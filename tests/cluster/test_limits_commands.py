@@ -99,6 +99,8 @@ def test_how_an_address_stands_is_shown(place: Place) -> None:
         # Addresses of one network count as one.
         shown = told(place, "show", "--address", "2001:db8:1:2::3")
         assert shown["counted_as"] == "2001:db8:1:2::/64"
+        shown = told(place, "show", "--address", f"::ffff:{ADDRESS}")
+        assert shown["counted_as"] == ADDRESS
         # The whitelist is not counted.
         assert told(place, "show", "--address", "192.0.2.9")["standing"] == []
 
