@@ -722,16 +722,35 @@ def _outcome(do: Callable[[], Committed]) -> Committed | Exception:
     return committed
 
 
+class _Ahead(Pending):
+    """What a batch gathers behind: `reached` once the committer is at it, or has refused it."""
+
+    def __init__(self) -> None:
+        super().__init__(_always())
+        self.reached, self.gate = threading.Event(), threading.Event()
+        self.refused = False
+
+    def fail(self, error: BaseException) -> None:
+        self.refused = not self.reached.is_set()
+        super().fail(error)
+        self.reached.set()
+
+    def hold(self, action: Action) -> object:
+        """The fault that holds the committer until the batch is there."""
+        self.reached.set()
+        self.gate.wait(20)
+        return action()
+
+
 def _together(
     node: ANode, asked: Sequence[Asked], trouble: Trouble | None
 ) -> list[Committed | Exception]:
-    """Have commands stored as one batch: they come while the committer is at another one."""
-    entered, gate = threading.Event(), threading.Event()
+    """Have commands stored as one batch: they come while the committer is at another one.
 
-    def hold(action: Action) -> object:
-        entered.set()
-        gate.wait(20)
-        return action()
+    They come one after the other where nothing is accepted by then: what is looked after behind a
+    poisonous command that was answered may meet the trouble that this one was sent with.
+    """
+    ahead = _Ahead()
 
     def begin(action: Action) -> object:
         if trouble is not None:
@@ -740,15 +759,20 @@ def _together(
                 return node.faults.do("free", action)
         return action()
 
-    node.faults.arm("free", hold)  # what the committer asks first, with nothing begun
+    node.faults.arm("free", ahead.hold)  # what the committer asks first, with nothing begun
     node.faults.arm("free", begin)
-    nothing = node.committer._enqueue(Pending(_always()))
+    node.committer._enqueue(ahead)
     try:
-        assert entered.wait(20)
+        assert ahead.reached.wait(20)
+        if ahead.refused:
+            node.faults.disarm()
+            if trouble is not None:
+                trouble.arm(node.faults)
+            return [_outcome(partial(node.committer.submit, one.command)) for one in asked]
         queued = [_outcome_of_queueing(node, one) for one in asked]
     finally:
-        gate.set()
-    _outcome(nothing.wait)
+        ahead.gate.set()
+    _outcome(ahead.wait)
     return [one if isinstance(one, Exception) else _outcome(one.wait) for one in queued]
 
 
