@@ -126,6 +126,11 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.here)
     @rule()
+    def it_is_left_alone(self) -> None:
+        self.town.left_alone(self.here)
+
+    @precondition(lambda self: self.here)
+    @rule()
     def it_stops(self) -> None:
         self.town.stop(self.here)
 
@@ -137,8 +142,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.here and not self.town.asleep and not self.on_one_host)
     @rule(commands=COMMANDS, step=st.sampled_from(SLEEPS))
     def it_falls_asleep(self, commands: Commands, step: str) -> None:
-        """With one command: of several, chance says which are stored before it sleeps."""
-        self.town.falls_asleep(self.here, [self.asked(*commands[0])], step)
+        self.town.falls_asleep(self.here, [self.asked(*each) for each in commands], step)
 
     @precondition(lambda self: self.town.asleep)
     @rule()

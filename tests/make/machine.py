@@ -12,6 +12,9 @@ once, at the end. A town on another database is one more class like `SqliteDatab
 
 A node can be killed at any step, and it can be suspended: it `falls_asleep` in the middle of its
 work, and when it `wakes` another may have its place.
+
+The same history goes the same way each time: a committer takes a turn when the town gives it one,
+and the town goes on when that turn is over.
 """
 
 # ruff: noqa: PT017 - what a refusal says is looked at where it is caught; this is no test
@@ -25,7 +28,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import count
 from pathlib import Path
 from tempfile import mkdtemp
@@ -286,6 +288,64 @@ class Asked(msgspec.Struct, frozen=True):
     poisonous: bool = False
 
 
+class Together(Pending):
+    """Several commands, or none, that the committer takes in one turn."""
+
+    def __init__(self, each: Sequence[Pending]) -> None:
+        super().__init__(_always())
+        self.each = each
+
+    def fail(self, error: BaseException) -> None:
+        for one in self.each:
+            one.fail(error)
+
+
+class SteppedCommitter(Committer):
+    """A committer that takes a turn when it is given something, and never because of the time."""
+
+    _taken = 0  # what it has in hand, as its queue counts
+
+    def _take(self) -> tuple[list[Pending], bool]:
+        for _ in range(self._taken):
+            self._queue.task_done()
+        batch, go_on = super()._take()
+        while go_on and not batch:
+            batch, go_on = super()._take()
+        self._taken = len(batch) + (not go_on)
+        several = [one.each if isinstance(one, Together) else (one,) for one in batch]
+        return [one for each in several for one in each], go_on
+
+    def give(self, commands: Sequence[Command]) -> list[Pending | Exception]:
+        """Have them taken in one turn; return for each what waits for its answer, or why it was
+        refused before. Of none at all, that is a turn in which it looks after itself."""
+        given = [self._given(each) for each in commands]
+        together = Together([each for each in given if isinstance(each, Pending)])
+        if self.stopped is None:
+            self._enqueue(together)
+        else:
+            together.fail(Unavailable(self.stopped))
+        return given
+
+    def _given(self, command: Command) -> Pending | Exception:
+        try:
+            return self._prepared(command)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the outcome
+            return error
+
+    def settle(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Return when it has nothing in hand any more, or at something that comes before."""
+        with self._queue.all_tasks_done:
+            while self._queue.unfinished_tasks and self._thread.is_alive() and not until():
+                self._queue.all_tasks_done.wait(0.005)
+
+
+class SteppedNode(ANode):
+    """A node whose committer is stepped."""
+
+    committer: SteppedCommitter
+    make_committer = SteppedCommitter
+
+
 class Town:
     """Nodes a and b, and what is known of what they were asked."""
 
@@ -293,7 +353,7 @@ class Town:
         self.database = database
         self.clock = HeldClock()
         self.latest_ever = self.clock.now()
-        self.up: dict[str, ANode] = {}
+        self.up: dict[str, SteppedNode] = {}
         self.asleep: dict[str, Sleeper] = {}
         self.hurt: set[str] = set()  # nodes whose journal lost lines that were on disk
         self.acknowledged: list[Record] = []
@@ -361,7 +421,7 @@ class Town:
         if trouble is not None:
             trouble.arm(faults)
         try:
-            node = ANode(self.database.settings(name), self.clock, faults=faults)
+            node = SteppedNode(self.database.settings(name), self.clock, faults=faults)
         except BootRefused as refusal:
             assert name in self.hurt, f"a start was refused: {refusal}"
             assert "journal refill" in str(refusal)
@@ -369,6 +429,7 @@ class Town:
         except (Unavailable, DatabaseUnavailable, OSError) as error:
             assert faults.met or self.behind(), f"a start failed: {error}"
             return False
+        node.committer.settle()
         node.faults.disarm()
         self.up[name] = node
         if node.faults.dead:
@@ -384,10 +445,6 @@ class Town:
         try:
             node.close()
         except Unavailable as error:
-            if node.faults.dead:  # a crash that was under way when its cause was taken away
-                self.up[name] = node
-                self.die(name)
-                return
             assert self.behind() or node.committer.stopped, error
             node.abandon()
 
@@ -395,6 +452,13 @@ class Town:
         """Stop whoever is up."""
         for name in list(self.up):
             self.stop(name)
+
+    def left_alone(self, name: str) -> None:
+        """Let a node look after itself: it comes out of its troubles, unless the clock is wrong."""
+        committer = self.up[name].committer
+        committer.give([])
+        committer.settle()
+        assert committer.trouble() is None or self.behind(), committer.trouble()
 
     def die(self, name: str) -> None:
         """Let a node be gone, here and now: nothing that it does takes effect any more."""
@@ -411,18 +475,11 @@ class Town:
         node = self.up[name]
         if self.behind():
             return
-        committer = node.committer  # which comes out of its troubles by itself, in a moment
-        soon(lambda: committer.trouble() is None or committer.stopped)
-        if committer.stopped:
-            return
+        self.left_alone(name)
         sleeper = Sleeper(node, asked)
         node.faults.arm(step, sleeper.sleep)
-        sleeper.waiting = [_outcome_of_queueing(node, one) for one in asked]
-        while not sleeper.entered.wait(0.005):
-            if all(
-                isinstance(one, Exception) or not one._answered.locked() for one in sleeper.waiting
-            ):
-                break  # all was refused: there was nothing to store
+        sleeper.waiting = node.committer.give([one.command for one in asked])
+        node.committer.settle(sleeper.entered.is_set)
         node.faults.disarm()
         self.asleep[name] = sleeper
         del self.up[name]
@@ -437,18 +494,16 @@ class Town:
         node, before = sleeper.node, self._looking.head()
         node.faults.disarm()
         sleeper.gate.set()
-        outcomes = [
-            one if isinstance(one, Exception) else _outcome(one.wait) for one in sleeper.waiting
-        ]
+        outcomes = [_outcome(one) for one in sleeper.waiting]
+        node.committer.settle()
         self.up[name] = node
         for one, outcome in zip(sleeper.asked, outcomes, strict=True):
             self._remember(name, one, outcome)
         if before.writer == node.opened.identity.server_id and before.epoch == node.opened.epoch:
             return
         late = self.an_order()
-        self._remember(
-            name, late, refused := _outcome(partial(node.committer.submit, late.command))
-        )
+        refused = _outcome(node.committer.give([late.command])[0])
+        self._remember(name, late, refused)
         assert isinstance(refused, Unavailable), f"a late riser stored something: {refused}"
         soon(lambda: node.committer.stopped)  # it goes no further than to say so
         assert self._looking.head().position == before.position, "a late riser stored something"
@@ -596,24 +651,20 @@ class Town:
     def submit(
         self, name: str, asked: Sequence[Asked], trouble: Trouble | None = None
     ) -> list[Committed | Exception]:
-        """Have commands stored as one batch, or one after the other where nothing is accepted now.
+        """Have commands stored as one batch; the trouble comes at its step or just behind it.
 
         What is answered is remembered. A node that was killed by the trouble is down afterwards.
         """
         node, behind = self.up[name], self.behind()
-        if trouble is not None and (len(asked) == 1 or node.committer.trouble() is not None):
+        if trouble is not None:
             trouble.arm(node.faults)
-        if len(asked) > 1 and node.committer.trouble() is None:
-            outcomes = _together(node, asked, trouble)
-        else:
-            outcomes = [_outcome(partial(node.committer.submit, one.command)) for one in asked]
+        outcomes = [_outcome(one) for one in node.committer.give([one.command for one in asked])]
+        node.committer.settle()
         node.faults.disarm()
         for one, outcome in zip(asked, outcomes, strict=True):
             self._remember(name, one, outcome)
             if trouble is None and isinstance(outcome, Unavailable):
-                # A kill that was under way when the last trouble was taken away comes to pass.
-                excused = behind or node.faults.dead
-                assert excused, f"nothing is wrong, and nothing is accepted: {outcome}"
+                assert behind, f"nothing is wrong, and nothing is accepted: {outcome}"
         if node.faults.dead:
             self.die(name)
         return outcomes
@@ -714,72 +765,12 @@ def _always(*facts: tuple[str, Event], nonce: UsedNonce | None = None) -> Comman
     return Command(lambda _rows, _now: Decision(facts), SYSTEM, nonce)
 
 
-def _outcome(do: Callable[[], Committed]) -> Committed | Exception:
+def _outcome(of: Pending | Exception) -> Committed | Exception:
+    if isinstance(of, Exception):
+        return of
     try:
-        committed = do()
+        return of.wait()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the outcome
-        return error
-    return committed
-
-
-class _Ahead(Pending):
-    """What a batch gathers behind: `reached` once the committer is at it, or has refused it."""
-
-    def __init__(self) -> None:
-        super().__init__(_always())
-        self.reached, self.gate = threading.Event(), threading.Event()
-        self.refused = False
-
-    def fail(self, error: BaseException) -> None:
-        self.refused = not self.reached.is_set()
-        super().fail(error)
-        self.reached.set()
-
-    def hold(self, action: Action) -> object:
-        """The fault that holds the committer until the batch is there."""
-        self.reached.set()
-        self.gate.wait(20)
-        return action()
-
-
-def _together(
-    node: ANode, asked: Sequence[Asked], trouble: Trouble | None
-) -> list[Committed | Exception]:
-    """Have commands stored as one batch: they come while the committer is at another one.
-
-    They come one after the other where nothing is accepted by then: what is looked after behind a
-    poisonous command that was answered may meet the trouble that this one was sent with.
-    """
-    ahead = _Ahead()
-
-    def begin(action: Action) -> object:
-        if trouble is not None:
-            trouble.arm(node.faults)
-            if trouble.step == "free":
-                return node.faults.do("free", action)
-        return action()
-
-    node.faults.arm("free", ahead.hold)  # what the committer asks first, with nothing begun
-    node.faults.arm("free", begin)
-    node.committer._enqueue(ahead)
-    try:
-        assert ahead.reached.wait(20)
-        if ahead.refused:
-            node.faults.disarm()
-            if trouble is not None:
-                trouble.arm(node.faults)
-            return [_outcome(partial(node.committer.submit, one.command)) for one in asked]
-        queued = [_outcome_of_queueing(node, one) for one in asked]
-    finally:
-        ahead.gate.set()
-    _outcome(ahead.wait)
-    return [one if isinstance(one, Exception) else _outcome(one.wait) for one in queued]
-
-
-def _outcome_of_queueing(node: ANode, asked: Asked) -> Pending | Exception:
-    try:
-        return node.committer._enqueue(node.committer._prepared(asked.command))
-    except Exception as error:  # noqa: BLE001 - refused before it was queued
         return error
 
 

@@ -77,6 +77,8 @@ class Waiting(list[Command]):
 class ANode:
     """A node in service. `stops` are the reasons for which it ended itself."""
 
+    make_committer = Committer
+
     def __init__(
         self,
         settings: Settings,
@@ -113,7 +115,7 @@ class ANode:
         standing = boot.level(self.opened)
         self.store, self.journal = self.opened.store, self.opened.journal
         rotate = self.settings.audit.rotate
-        self.committer = Committer(self.store, self.journal, self.clock, rotate)
+        self.committer = self.make_committer(self.store, self.journal, self.clock, rotate)
         self.committer.on_stop = self.stops.append
         self.committer.start(boot.take_place(self.opened, self.clock, self.ids), standing)
         try:
