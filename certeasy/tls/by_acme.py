@@ -259,6 +259,8 @@ class ByAcme:
     def _proven(self, order: Order, deadline: Deadline) -> Iterator[None]:
         """Prove each name that is not proven yet; what is shown is shown until the block ends."""
         server = self._server
+        if len(order.authorizations) > len(self._bundle.hosts):
+            raise AcmeFault("the order has more authorizations than names")
         open_ones = [
             (url, found)
             for url in order.authorizations

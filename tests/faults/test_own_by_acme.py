@@ -517,6 +517,9 @@ def test_a_stop_waits_for_no_server(upstream, clock):
 LINKS = b'{"newNonce":"http://a.test/","newAccount":"https://a.test/","newOrder":"x"}'
 INSIDE = LINKS.replace(b"http://a.test/", b"https://169.254.169.254/latest")
 HERE = LINKS.replace(b"http://a.test/", b"https://127.0.0.2/")
+MANY = b'{"status":"pending","authorizations":["https://a.test/"%s]}' % (
+    b',"https://a.test/"' * 100
+)
 DEEP = b'{"subproblems":[' * 10_000
 
 
@@ -532,6 +535,7 @@ DEEP = b'{"subproblems":[' * 10_000
         ("directory", "200 OK", HERE, "127.0.0.2, which"),
         ("directory", "200 OK", LINKS.replace(b"x", b"\xff"), "answered no Directory"),
         ("new-order", "403 Forbidden", DEEP, "answered 403"),
+        ("new-order", "201 Created", MANY, "more authorizations than names"),
         ("new-nonce", "204 No Content", b"", "gives no nonces"),
         ("new-account", "200 OK", b"{}", "does not say where our account is"),
         ("new-order", "201 Created", b"{}", "answered no Order"),
@@ -539,7 +543,7 @@ DEEP = b'{"subproblems":[' * 10_000
         ("/cert/", "200 OK", b"no PEM", "cannot be read"),
         ("finalize", "500 Internal Server Error", b"\xff", "answered 500"),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_a_server_that_talks_nonsense_is_told_and_not_believed(
     upstream, clock, part, status, body, told
