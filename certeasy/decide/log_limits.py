@@ -6,10 +6,10 @@ many. The rules:
 
 * A set of names gets `limit` certificates within any window, whichever accounts ask: an account
   that is lost and made anew is no way around it. Those that are revoked do not count, those that
-  are about to be issued do. A renewal is one of them, unless its order names what it replaces
-  (RFC 9773), and the time to renew that has come: each certificate is replaced once, and its
-  successor not soon. Refused when it is ordered, and, as others may have been quicker, when it is
-  finalized.
+  are about to be issued do. A renewal is one of them, unless the time has come for it, by our
+  renewal information (RFC 9773): that of what its order replaces, or of the account's newest
+  certificate for these names. Its successor's time is not soon. Refused when it is ordered, and,
+  as others may have been quicker, when it is finalized.
 * A name that an account failed to prove `limit` times within a window is not ordered by it until
   the first of these failures is past.
 * An account with `limit` pending authorizations orders nothing more until it has fewer, and proves
@@ -54,28 +54,28 @@ def check_order(
     *,
     account_id: str,
     names: Sequence[str],
-    replaces: bool = False,
+    due: bool = False,
     ahead: bool = False,
 ) -> None:
     """Return if an account may order these names; Refused (rateLimited) tells until when it may
     not.
 
-    `replaces`: the order names the certificate that it replaces, and rightly, and it is time for
-    that. `ahead`: it is only a proof ahead of any order.
+    `due`: a certificate is renewed, and it is time for that. `ahead`: it is only a proof ahead of
+    any order.
     """
-    if not (replaces or ahead):
+    if not (due or ahead):
         check_duplicates(rows, now, limits.duplicate_certificate, names)
     check_failures(rows, now, limits.failed_validation, account_id=account_id, names=names)
-    renews = replaces or (not ahead and is_renewal(rows, account_id, names, now))
+    renews = due or (not ahead and is_renewal(rows, account_id, names, now))
     check_pending(rows, now, limits.pending_authorizations, account_id, renews=renews)
 
 
 def check_finalize(
-    rows: Reader, now: datetime, limits: AccountLimits, order: Order, *, replaces: bool
+    rows: Reader, now: datetime, limits: AccountLimits, order: Order, *, due: bool
 ) -> None:
     """Return if an order, which was not finalized yet, may be; Refused (rateLimited) tells until
-    when it may not. `replaces`: as for `check_order`."""
-    if not replaces:
+    when it may not. `due`: as for `check_order`."""
+    if not due:
         names = [identifier.value for identifier in order.identifiers]
         check_duplicates(rows, now, limits.duplicate_certificate, names)
 

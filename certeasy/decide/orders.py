@@ -14,6 +14,7 @@ from certeasy.decide.challenges import proving
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.identifiers import split
 from certeasy.decide.problems import Problem, Refused, Weight
+from certeasy.decide.seats import newest
 from certeasy.settings import RenewalInfoSettings
 from certeasy.settings.challenges import WITHOUT_TOKEN
 from certeasy.settings.limits import AccountLimits, RateLimiting
@@ -221,7 +222,7 @@ def new_order(
         limits,
         account_id=account_id,
         names=names,
-        replaces=renewal.is_due(rows, now, replaces, advice),
+        due=_is_due(rows, now, replaces, account_id=account_id, names=names, advice=advice),
         ahead=preauthorization,
     )
     authorizations = tuple(_offer(name, challenges, tokens) for name in names)
@@ -239,6 +240,22 @@ def new_order(
     )
     facts = [fact, *born_valid(authorizations, [known.get(name) for name in names])]
     return Decision(tuple((stream(order_id), each) for each in facts))
+
+
+def _is_due(
+    rows: Reader,
+    now: datetime,
+    replaces: str,
+    *,
+    account_id: str,
+    names: Sequence[str],
+    advice: RenewalInfoSettings,
+) -> bool:
+    """Whether the time has come to renew what an order replaces; or, where it does not say, the
+    account's newest certificate for exactly these names."""
+    if replaces:
+        return renewal.is_due(rows, now, replaces, advice)
+    return renewal.is_due(rows, now, newest(rows, account_id, names, now), advice)
 
 
 def born_valid(
@@ -328,8 +345,9 @@ def finalize(
     eab.check_still_granted(rows, account)
     _check_still_proven(rows, order)
     renewal.check_still_first(rows, order)
-    is_due = renewal.is_due(rows, now, order.replaces, advice)
-    log_limits.check_finalize(rows, now, limits, order, replaces=is_due)
+    names = [identifier.value for identifier in order.identifiers]
+    due = _is_due(rows, now, order.replaces, account_id=account_id, names=names, advice=advice)
+    log_limits.check_finalize(rows, now, limits, order, due=due)
     if order != held:
         raise Refused(Problem.SERVER_INTERNAL, "The order is not what the request was held against")
     facts: list[tuple[str, Event]] = []

@@ -30,3 +30,15 @@ def is_renewal(rows: Reader, account_id: str, names: Iterable[str], now: datetim
         and now < datetime.fromisoformat(each.not_after)
         for each in known.issued
     )
+
+
+def newest(rows: Reader, account_id: str, names: Iterable[str], now: datetime) -> str:
+    """Return the id of the certificate in force that an account got last for exactly these names.
+
+    "": it has none, or another one is on its way to it.
+    """
+    known = rows.get(NAME_SETS, set_id(names))
+    own = [] if known is None else [each for each in known.issued if each.account_id == account_id]
+    if not own or own[-1].not_after == "" or datetime.fromisoformat(own[-1].not_after) <= now:
+        return ""
+    return own[-1].order_id

@@ -175,11 +175,11 @@ def test_a_revoked_certificate_does_not_count(world: World, account: Account) ->
     assert waited(world, limits, account, "a.test") == 24 * 3600
 
 
-def test_a_renewal_counts_unless_it_names_what_it_replaces(world: World, account: Account) -> None:
+def test_a_renewal_counts_unless_it_is_time_for_it(world: World, account: Account) -> None:
     limits = only(duplicate_certificate=DuplicateCertificate(limit=1, window=DAY))
     issued(world, account, "a.test")
     assert waited(world, limits, account, "a.test") == 24 * 3600
-    assert waited(world, limits, account, "a.test", replaces=True) == 0
+    assert waited(world, limits, account, "a.test", due=True) == 0
     assert waited(world, limits, account, "a.test", ahead=True) == 0, "it is never a certificate"
 
 
@@ -236,6 +236,42 @@ def test_an_order_for_a_successor_is_taken_whatever_was_issued_once_it_is_time_f
     assert world.finalize(account, order_id, limits=limits)
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["replaces", "same names"])
+def test_a_certificate_that_is_renewed_every_day_is_renewed_every_day(
+    world: World, account: Account, *, named: bool
+) -> None:
+    """More often than the limit would have it, but each time when our renewal information says."""
+    limits = only(duplicate_certificate=DuplicateCertificate(limit=2, window=100 * DAY))
+    latest = issued(world, account, "a.test", lasting=2 * DAY)
+    for _ in range(5):
+        world.now = time_to_renew(world, latest)
+        successor = latest if named else ""
+        order_id = world.order("a.test", account=account, replaces=successor, limits=limits)
+        world.prove(account, order_id)
+        world.finalize(account, order_id, submit_now=True, limits=limits)
+        fact = msgspec.structs.replace(
+            world.issued_fact(order_id), not_after=f"{world.now + 2 * DAY:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        world.decide(issuance.issued, world.row(order_id), fact)
+        latest = order_id
+
+
+def test_of_what_is_due_one_successor_is_ordered_without_saying_so(
+    world: World, account: Account
+) -> None:
+    limits = only(duplicate_certificate=DuplicateCertificate(limit=1, window=100 * DAY))
+    world.now = time_to_renew(world, issued(world, account, "a.test"))
+    first, second = (world.ready("a.test", account=account) for _ in range(2))
+    with pytest.raises(Refused, match="1 certificate was issued"):
+        world.order("a.test", account=world.account(), limits=limits)
+    assert world.finalize(account, first, limits=limits)
+    with pytest.raises(Refused, match="2 certificates were issued"):
+        world.finalize(account, second, limits=limits)
+    world.decide(issuance.submit, first, "ca", after=0)
+    world.decide(issuance.refused, first, "ca", "no", WRONG, attempt=1)
+    assert world.finalize(account, second, limits=limits), "the other one came to nothing"
+
+
 def test_who_replaces_in_a_loop_is_stopped(world: World, account: Account) -> None:
     """Each certificate has one successor, but that one has one, too, at once if anybody likes."""
     limits = only(duplicate_certificate=DuplicateCertificate(limit=2, window=DAY))
@@ -288,7 +324,7 @@ def test_a_name_that_failed_so_often_is_not_ordered_for_a_while(
     assert waited(world, limits, account, "a.test") == wait
     assert waited(world, limits, account, "b.test", "a.test") == wait
     assert waited(world, limits, account, "a.test", ahead=True) == wait
-    assert waited(world, limits, account, "a.test", replaces=True) == wait
+    assert waited(world, limits, account, "a.test", due=True) == wait
     assert waited(world, limits, account, "b.test") == 0
     assert waited(world, limits, world.account(), "a.test") == 0
 
@@ -405,10 +441,10 @@ def test_who_renews_may_have_twice_as_many_pending(world: World, account: Accoun
     opened(world, account, 3, 3600)
     assert waited(world, limits, account, "x.test") == 3600
     assert waited(world, limits, account, "a.test") == 0
-    assert waited(world, limits, account, "x.test", replaces=True) == 0
+    assert waited(world, limits, account, "x.test", due=True) == 0
     opened(world, account, 1, 60)
     assert waited(world, limits, account, "a.test") == 60
-    refused = refusal(world, limits, account, "a.test", replaces=True)
+    refused = refusal(world, limits, account, "a.test", due=True)
     assert refused is not None
     assert refused.limit == "pending-authorizations"
     assert refused.detail == (

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certeasy.decide import issuance, revocation
-from certeasy.decide.seats import has_seat, is_renewal
+from certeasy.decide.seats import has_seat, is_renewal, newest
 from events.orders import Problem as Told
 from projections.accounts import Account
 from tests.make.decided import World
@@ -71,3 +71,21 @@ def test_an_order_that_is_still_at_its_authority_is_not_renewed(
 ) -> None:
     world.processing("a.test", account=account)
     assert not is_renewal(world.rows, account.id, ["a.test"], world.now)
+
+
+def test_the_newest_certificate_for_these_names_is_the_one_that_was_issued_last(
+    world: World, account: Account
+) -> None:
+    def known(of: str = account.id, now: datetime = world.now) -> str:
+        return newest(world.rows, of, ["a.test"], now)
+
+    assert known() == ""
+    world.issued("a.test", account=account)
+    latest = world.issued("a.test", account=account)
+    other = world.account()
+    world.issued("a.test", account=other)
+    assert known() == latest
+    assert known(now=END) == ""
+    assert known(of=world.account().id) == ""
+    world.processing("a.test", account=account)
+    assert known() == "", "another one is on its way"
