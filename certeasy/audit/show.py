@@ -30,6 +30,7 @@ KINDS = (ORDER, SERIAL, NAME, ACCOUNT, EAB, LICENSE)
 _LOOKED_UP = (SERIAL, NAME, ACCOUNT)  # by a table, whose rows may have left it
 _ITSELF = (ACCOUNT, EAB)  # what has a stream of its own
 _ISSUED, _CAMPAIGN, _RETENTION = "certificate/", "renewal/", "retention"
+_REFUSALS, _LIMITS = "refusals/", "limits/"
 _TELLING = (
     "order.created",
     "certificate.issued",
@@ -92,7 +93,8 @@ def from_journals(read: Callable[[], Iterable[Line]], kind: str, value: str) -> 
     telling = (_parsed(line) for line in read() if value.encode() in line.data)
     streams = _streams(kind, value, telling)
     meant = [stream.partition("/")[2].encode() for stream in streams if stream.startswith(_ISSUED)]
-    found = [_parsed(line) for line in read() if _is_shown(line.data, streams, meant)]
+    refused = _quoted(value) if kind == NAME else b""
+    found = [_parsed(line) for line in read() if _is_shown(line.data, streams, meant, refused)]
     return sorted(found, key=lambda record: record.envelope.position)
 
 
@@ -101,14 +103,29 @@ def _naming(records: Iterable[Record], value: str) -> list[Record]:
     return [record for record in records if value.encode() in bytes(record.envelope.data)]
 
 
-def _is_shown(line: bytes, streams: set[str], certificates: list[bytes]) -> bool:
+def _is_shown(line: bytes, streams: set[str], certificates: list[bytes], refused: bytes) -> bool:
     """Whether a line is in one of the streams, or of a campaign for one of the certificates, or
-    tells that one of them left the tables."""
+    tells that one of them left the tables, or that a name was refused to somebody."""
     stream = _stream_of(line)
     if stream in streams:
         return True
+    if refused and stream.startswith(_REFUSALS):
+        return refused in line
     names_some = stream.startswith(_CAMPAIGN) or stream == _RETENTION
-    return names_some and any(b'"%b"' % each in line for each in certificates)
+    return names_some and any(_quoted(each.decode()) in line for each in certificates)
+
+
+def _quoted(word: str) -> bytes:
+    """Return a word as a line has it: names and ids have nothing that JSON would escape."""
+    return b'"%b"' % word.encode()
+
+
+def _own(kind: str, value: str) -> set[str]:
+    """Return the streams that are about this alone: of an account also what it was refused, and
+    that its limits were reset."""
+    if kind == ACCOUNT:
+        return {f"{each}{value}" for each in ("account/", _REFUSALS, _LIMITS)}
+    return {f"{kind}/{value}"} if kind in _ITSELF else set()
 
 
 def _stream_of(line: bytes) -> str:
@@ -120,7 +137,7 @@ def _streams(kind: str, value: str, records: Iterable[Record]) -> set[str]:
     """Return the streams that are about something, from records that may tell."""
     if kind == ORDER:
         return _streams_of(value)
-    streams = {f"{kind}/{value}"} if kind in _ITSELF else set[str]()
+    streams = _own(kind, value)
     for record in records:
         if record.envelope.type not in _TELLING:
             continue
@@ -157,7 +174,7 @@ def from_database(database: Database, kind: str, value: str) -> list[Record]:
         rows = database.typed(LINES, _LINES, (LICENSE,))
         every = [_parsed(Line(database.name, 0, 0, line), at) for at, line in sorted(rows)]
         return _naming(every, value)
-    streams = {f"{kind}/{value}"} if kind in _ITSELF else set[str]()
+    streams = _own(kind, value)
     if kind == EAB:
         streams |= {f"account/{row[0]}" for row in database.typed(*_BOUND, (value,))}
     retained = database.typed(LINES, _LINES, (_RETENTION,))
@@ -166,8 +183,11 @@ def from_database(database: Database, kind: str, value: str) -> list[Record]:
         streams |= _streams_of(order_id)
         streams |= {f"{_CAMPAIGN}{row[0]}" for row in database.typed(*_RENEWALS, (order_id,))}
     found = [row for stream in streams for row in database.typed(LINES, _LINES, (stream,))]
-    quoted = [b'"%b"' % order_id.encode() for order_id in orders]
+    quoted = [_quoted(order_id) for order_id in orders]
     found += [row for row in retained if any(each in row[1] for each in quoted)]
+    if kind == NAME:
+        refused = database.typed(LINES, _REFUSED, (_REFUSALS,))
+        found += [row for row in refused if _quoted(value) in row[1]]
     return [_parsed(Line(database.name, 0, 0, line), position) for position, line in sorted(found)]
 
 
@@ -186,6 +206,7 @@ def _left(database: Database, retained: list[Row], kind: str, value: str) -> set
 
 
 _LINES = "SELECT position, line FROM events WHERE stream = ?"
+_REFUSED = "SELECT position, line FROM events WHERE stream >= ?1 AND stream < ?1 || 'z'"
 _RENEWALS = (
     Columns("renewals", campaign=str),
     "SELECT campaign FROM renewals WHERE certificate_id = ?",

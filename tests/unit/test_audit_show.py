@@ -8,6 +8,8 @@ from certeasy.audit.verifying import Given
 from events.certificates import RenewalRequested
 from events.eab import EabCreated
 from events.envelope import seal_line
+from events.limits import LimitsReset
+from events.nodes import RequestRefused
 from events.orders import (
     Identifier,
     IssuanceFailed,
@@ -297,6 +299,30 @@ def test_a_proof_ahead_of_an_order_is_told_as_none():
     assert story(fact) == (
         "asked to prove web.corp.internal ahead of any order under policy p, from lab"
     )
+
+
+@pytest.mark.parametrize("where", ["journals", "database"])
+def test_what_was_refused_is_shown_by_account_and_by_name(tmp_path, where):
+    log = a_log(nodes=2)
+    first, second = log.an_account(), log.an_account()
+    for account, name in ((first, "web.corp.internal"), (second, "down.corp.internal")):
+        fact = RequestRefused("failed-validation", "it failed 5 times", 3, [name])
+        log.say(fact, f"refusals/{account}", actor=log.actor(account))
+    by = log.an_administrator()
+    log.say(LimitsReset(("order-creation",), first), f"limits/{first}", actor=by)
+    files = log.write(tmp_path)
+    given = Given([[path] for path in files])
+    if where == "database":
+        given = Given()
+        database = a_database(log, tmp_path / "db.sqlite")
+        given.add_node(tmp_path, files[0], database)
+    told = [entry.what for entry in listed(given, "account", first)][-2:]
+    assert told == [
+        "was refused 3 times for web.corp.internal (failed-validation): it failed 5 times",
+        f"had it forgotten what account {first} had spent of order-creation",
+    ]
+    [only] = listed(given, "name", "Down.corp.internal")
+    assert (only.actor.id, only.type) == (second, "request.refused")
 
 
 @pytest.mark.parametrize("where", ["journals", "database"])
