@@ -9,11 +9,18 @@ from msgspec import Meta
 
 from certeasy.admin.desk import Desk, InstructionRefused
 from certeasy.admin.instructions import Instruction
+from certeasy.config.forms import duration_text
+from certeasy.decide import log_limits
 from certeasy.decide.client_address import client_address
 from certeasy.decide.decision import Decision
-from certeasy.decide.log_limits import PENDING
+from certeasy.decide.limits import whole_second
+from certeasy.decide.log_limits import DUPLICATE_CERTIFICATE, FAILED_VALIDATION, PENDING
 from certeasy.limits.clients import OF_ACCOUNTS, OF_ADDRESSES, Limits, Told
-from certeasy.settings.limits import PendingAuthorizations
+from certeasy.settings.limits import (
+    DuplicateCertificate,
+    FailedValidation,
+    PendingAuthorizations,
+)
 from events.limits import LimitsReset
 from events.sealing import NONCE_LENGTH, Sealed, Subject
 from projections.accounts import ACCOUNTS
@@ -22,6 +29,7 @@ from projections.unproven import PENDING_AUTHORIZATIONS
 
 MOST_LISTED = 100
 _Word = Annotated[str, Meta(max_length=100)]
+_Name = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class Spender(msgspec.Struct, frozen=True):
@@ -52,12 +60,16 @@ class LimitsShown(msgspec.Struct, frozen=True):
 
 
 class ShowLimits(Instruction[LimitsShown], frozen=True, tag="limits-show"):
-    """Tell how an account or an address stands; without either, who has spent what."""
+    """Tell how an account or an address stands; without either, who has spent what.
+
+    With `names`, also what counts of an order of exactly these: for anybody, or for the account.
+    """
 
     result: ClassVar = LimitsShown
 
     account: _Word = ""
     address: _Word = ""
+    names: Annotated[tuple[_Name, ...], Meta(max_length=MOST_LISTED)] = ()
     most: Annotated[int, Meta(ge=0, le=MOST_LISTED)] = 10
 
     def carry_out(self, desk: Desk) -> LimitsShown:
@@ -65,6 +77,9 @@ class ShowLimits(Instruction[LimitsShown], frozen=True, tag="limits-show"):
         limits = desk.office.limits
         if self.account and self.address:
             raise InstructionRefused("say one: an account, or an address")
+        if self.names:
+            who, told = _of_names(desk, self.account, self.names)
+            return LimitsShown(limits is not None, who, told)
         if self.account or self.address:
             who, told = _standing(desk, self.account, self.address)
             return LimitsShown(limits is not None, who, told)
@@ -117,11 +132,9 @@ def _standing(desk: Desk, account_id: str, address: str) -> tuple[str, tuple[Tol
         if limits is None:
             return known, ()
         return limits.counted_as(known), limits.of_address(known)
-    kid = _bound_with(desk, account_id)
+    binding = _binding(desk, account_id)
     if limits is None:
         return account_id, ()
-    key = desk.office.store.get(EAB_KEYS, kid) if kid else None
-    binding = (kid, "" if key is None else key.comment)
     pending = _pending(desk, account_id, limits.holding_for(*binding).pending_authorizations)
     return account_id, (*limits.of_account(account_id, *binding), *pending)
 
@@ -137,6 +150,53 @@ def _pending(desk: Desk, account_id: str, limit: PendingAuthorizations) -> tuple
         if now < datetime.fromisoformat(order.expires):
             left -= order.authorizations
     return (Told(PENDING, f"{limit.limit} at a time", max(left, 0), limit.limit),)
+
+
+def _of_names(desk: Desk, account_id: str, names: tuple[str, ...]) -> tuple[str, tuple[Told, ...]]:
+    """Return what counts of an order of these names: what was issued for all of them together, and
+    of each one how often the account failed to prove it. It is in the log, and nothing that can be
+    forgotten."""
+    limits, rows, now = desk.office.limits, desk.office.store, desk.office.clock.now()
+    names = tuple(sorted({name.lower().rstrip(".") for name in names}))
+    who = account_id or ", ".join(names)
+    binding = _binding(desk, account_id) if account_id else ("", "")
+    if limits is None:
+        return who, ()
+    holding = limits.holding_for(*binding)
+    same, failures = holding.duplicate_certificate, holding.failed_validation
+    told = []
+    if same.enabled:
+        issued = log_limits.issued_lately(rows, now, same, names)
+        told.append(_in_window(DUPLICATE_CERTIFICATE, names, same, issued))
+    for name in names if account_id and failures.enabled else ():
+        failed = log_limits.failed_lately(rows, now, failures, account_id, name)
+        told.append(_in_window(FAILED_VALIDATION, (name,), failures, failed))
+    return who, tuple(told)
+
+
+def _in_window(
+    name: str,
+    names: tuple[str, ...],
+    limit: DuplicateCertificate | FailedValidation,
+    counting: list[datetime],
+) -> Told:
+    left = max(limit.limit - len(counting), 0)
+    return Told(
+        name,
+        f"{limit.limit} in {duration_text(limit.window)}",
+        left,
+        limit.limit,
+        next="" if left else whole_second(counting[-limit.limit] + limit.window),
+        full=whole_second(counting[-1] + limit.window) if counting else "",
+        names=names,
+    )
+
+
+def _binding(desk: Desk, account_id: str) -> tuple[str, str]:
+    """Return id and comment of the key that an account was bound with, or nothing."""
+    kid = _bound_with(desk, account_id)
+    key = desk.office.store.get(EAB_KEYS, kid) if kid else None
+    return kid, "" if key is None else key.comment
 
 
 def _bound_with(desk: Desk, account_id: str) -> str:

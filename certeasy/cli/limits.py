@@ -12,6 +12,11 @@ from certeasy.limits.clients import Told
 from events.counting import counted
 from journal.breaks import printable
 
+BY_NAMES = (
+    "duplicate-certificate and failed-validation are counted by names:"
+    " --name NAME, once for each name of an order, shows them"
+)
+FROM_THE_LOG = "what is counted from the log is not: duplicate-certificate, failed-validation"
 NOT_RUNNING = "no server runs here: nothing is counted, and nobody is held to anything"
 
 
@@ -23,11 +28,19 @@ def limits() -> None:
 @limits.command(
     short_help="Show how clients stand with the limits.",
     epilog="Examples: certeasy limits show -f config.yml; certeasy limits show --account ID -f"
-    " config.yml; certeasy limits show --address 203.0.113.7 -f config.yml --json",
+    " config.yml; certeasy limits show --account ID --name web.corp.example -f config.yml;"
+    " certeasy limits show --address 203.0.113.7 -f config.yml --json",
 )
 @with_config
 @click.option("--account", metavar="ID", default="", help="How this account stands.")
 @click.option("--address", metavar="IP", default="", help="How this client address stands.")
+@click.option(
+    "--name",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="What counts of an order of exactly these names.",
+)
 @click.option(
     "--most",
     type=click.IntRange(0, MOST_LISTED),
@@ -37,16 +50,29 @@ def limits() -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @refusals_told
-def show(config_file: Path, account: str, address: str, most: int, *, as_json: bool) -> None:
+def show(
+    config_file: Path,
+    account: str,
+    address: str,
+    names: tuple[str, ...],
+    most: int,
+    *,
+    as_json: bool,
+) -> None:
     """Show what an account or an address has left of each limit; without either, how many have
     spent something of each, and for whom it takes longest until all of it has come back.
+
+    With --name, once for each name of an order: how many certificates more there may be for exactly
+    these names and, with --account, how often it may still fail to prove each of them.
 
     Asks the running server. Exit codes: 0 shown, be it nothing; 1 refused or failed; 2 the command
     line is wrong.
     """
     if account and address:
         raise click.UsageError("give --account or --address, not both")
-    shown = carry_out(config_file, ShowLimits(_id(account), address, most))
+    if names and address:
+        raise click.UsageError("an address has no --name")
+    shown = carry_out(config_file, ShowLimits(_id(account), address, names, most))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
         return
@@ -57,6 +83,8 @@ def show(config_file: Path, account: str, address: str, most: int, *, as_json: b
         click.echo(printable(line))
     if shown.counted_as and not shown.standing:
         click.echo(f"nothing is counted of {printable(shown.counted_as)}", err=True)
+    if account and not names:
+        click.echo(BY_NAMES, err=True)
 
 
 @limits.command(
@@ -85,6 +113,8 @@ def reset(config_file: Path, account: str, address: str, *, as_json: bool) -> No
         return
     what = ", ".join(forgotten.limits)
     click.echo(f"forgotten: {what}" if what else "there was nothing to forget")
+    if account:
+        click.echo(FROM_THE_LOG, err=True)
 
 
 def _id(account: str) -> str:
@@ -103,7 +133,8 @@ def _lines(shown: LimitsShown) -> list[str]:
 
 
 def _standing(told: Told) -> str:
-    left = f"{told.limit}: {told.left:g} of {told.burst:g} left ({told.rule})"
+    whose = f"{told.limit} of {', '.join(told.names)}" if told.names else told.limit
+    left = f"{whose}: {told.left:g} of {told.burst:g} left ({told.rule})"
     if told.next:
         return f"{left}; the next at {told.next}, all at {told.full}"
     return f"{left}; all at {told.full}" if told.full else left

@@ -84,12 +84,7 @@ def check_duplicates(
     rows: Reader, now: datetime, limit: DuplicateCertificate, names: Sequence[str]
 ) -> None:
     """Return if there may be one certificate more for exactly these names."""
-    known = rows.get(NAME_SETS, set_id(names)) if limit.enabled else None
-    if known is None:
-        return
-    # What is about to be issued counts as issued now: it will not count for longer than that.
-    since = (_time(each.at) if each.not_after else now for each in known.issued)
-    counting = _within(since, limit.window, now)
+    counting = issued_lately(rows, now, limit, names)
     if len(counting) >= limit.limit:
         issued = counted(len(counting), "certificate was", "certificates were")
         what = (
@@ -98,6 +93,27 @@ def check_duplicates(
         )
         free_at = counting[-limit.limit] + limit.window
         raise over(DUPLICATE_CERTIFICATE, what, now=now, free_at=free_at)
+
+
+def issued_lately(
+    rows: Reader, now: datetime, limit: DuplicateCertificate, names: Sequence[str]
+) -> list[datetime]:
+    """Return when the certificates for exactly these names were issued that count, in order."""
+    known = rows.get(NAME_SETS, set_id(names)) if limit.enabled else None
+    if known is None:
+        return []
+    # What is about to be issued counts as issued now: it will not count for longer than that.
+    since = (_time(each.at) if each.not_after else now for each in known.issued)
+    return _within(since, limit.window, now)
+
+
+def failed_lately(
+    rows: Reader, now: datetime, limit: FailedValidation, account_id: str, name: str
+) -> list[datetime]:
+    """Return when the account failed to prove a name, as far as it counts, in order."""
+    known = rows.get(FAILURES, account_id, split(name)[0]) if limit.enabled else None
+    failed = [] if known is None else [_time(each.at) for each in known.failed]
+    return _within(failed, limit.window, now)
 
 
 def check_failures(
@@ -114,9 +130,7 @@ def check_failures(
         return
     met: list[tuple[datetime, str, int]] = []
     for name in dict.fromkeys(split(name)[0] for name in names):
-        known = rows.get(FAILURES, account_id, name)
-        failed = [] if known is None else [_time(each.at) for each in known.failed]
-        counting = _within(failed, limit.window, now)
+        counting = failed_lately(rows, now, limit, account_id, name)
         if len(counting) >= limit.limit:
             met.append((counting[-limit.limit] + limit.window, name, len(counting)))
     if met:

@@ -78,6 +78,7 @@ class Told(Struct, frozen=True):
     come back as the `rule` says.
 
     `next` and `full` are when (RFC 3339) there will be one, and all of them; empty where there are.
+    `names` are those that it is about, where it is about some.
     """
 
     limit: str
@@ -86,6 +87,7 @@ class Told(Struct, frozen=True):
     burst: float
     next: str = ""
     full: str = ""
+    names: tuple[str, ...] = ()
 
 
 class Limits:

@@ -13,7 +13,14 @@ import pytest
 from msgspec.structs import replace
 
 from certeasy.limits.clients import OF_ACCOUNTS, OF_ADDRESSES
-from certeasy.settings.limits import AbuseLimit, GlobalLimit, OrderCreation, RateLimiting
+from certeasy.settings.limits import (
+    AbuseLimit,
+    DuplicateCertificate,
+    FailedValidation,
+    GlobalLimit,
+    OrderCreation,
+    RateLimiting,
+)
 from events.envelope import parse
 from events.limits import LimitsReset
 from tests.cluster.test_eab_commands import Place
@@ -83,6 +90,33 @@ def test_how_an_account_stands_is_shown(place: Place) -> None:
             "san-budget": 1_000_000 - 3,
             "pending-authorizations": most - 3,
         }
+
+
+def test_what_counts_of_an_order_of_some_names_is_shown(place: Place) -> None:
+    limits = replace(
+        LIMITS,
+        duplicate_certificate=DuplicateCertificate(limit=2),
+        failed_validation=FailedValidation(limit=3),
+    )
+    with counting(place, limits) as (_, client):
+        account = account_of(client)
+        words = ("limits", "show", "--account", account, "--name", "WEB.lab.test.")
+        assert place.run(*words).splitlines() == [
+            "duplicate-certificate of web.lab.test: 2 of 2 left (2 in 7d)",
+            "failed-validation of web.lab.test: 3 of 3 left (3 in 1h)",
+        ]
+        client.certificate("web.lab.test")
+        [issued] = told(place, "show", "--name", "web.lab.test")["standing"]
+        assert (issued["left"], issued["next"]) == (1, "")
+        assert issued["full"] == "2026-11-09T09:00:00Z"
+        client.certificate("web.lab.test")
+        assert client.order("web.lab.test").status_code == 429
+        assert place.run(*words).splitlines()[0] == (
+            "duplicate-certificate of web.lab.test: 0 of 2 left (2 in 7d);"
+            " the next at 2026-11-09T09:00:00Z, all at 2026-11-09T09:00:00Z"
+        )
+        [both] = told(place, "show", "--name", "web.lab.test", "--name", "a.lab.test")["standing"]
+        assert (both["left"], both["names"]) == (2, ["a.lab.test", "web.lab.test"])
 
 
 def test_how_an_address_stands_is_shown(place: Place) -> None:
