@@ -8,15 +8,15 @@ RFC 5321 as far as a sender needs it, STARTTLS (RFC 3207) where there is a conte
 """
 
 import base64
-import contextlib
 import email
 import email.policy
 import socket
 import ssl
 import threading
 from email.message import EmailMessage
-from types import TracebackType
 from typing import IO, Self
+
+from tests.fakes.tcp_server import TcpServer
 
 
 class Mail:
@@ -36,8 +36,8 @@ class Mail:
         return str(self.message.get_content()).replace("\r\n", "\n")
 
 
-class MailServer:
-    """Serves each connection from a thread of its own between `with` and its end."""
+class MailServer(TcpServer):
+    """Takes mail on each connection between `with` and its end."""
 
     def __init__(
         self,
@@ -51,71 +51,29 @@ class MailServer:
         """`at_once`: TLS from the first byte. `says`: other answers, by command ("RCPT", or "." for
         a message that has ended; "" for the greeting); an empty one is never given. `unknown` are
         no recipients."""
+        super().__init__("mail")
         self._tls = tls
         self._at_once = at_once
         self._login = login
         self._says = says or {}
         self._unknown = unknown
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
         self.mails: list[Mail] = []
         self.commands: list[str] = []
         self.arrived = threading.Condition()
-        self._closing = threading.Event()
-        self._connections: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, name="mail-server")]
 
-    def __enter__(self) -> Self:
-        self._threads[0].start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join()
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads[1:]:
-            thread.join()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            self._connections.append(connection)
-            thread = threading.Thread(target=self._serve, args=(connection,), name="mail-peer")
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(10)
-            if self._tls is not None and self._at_once:
-                with self._secured(connection) as secured, _Session(self, secured) as session:
-                    session.secured = True
-                    session.run()
-                return
-            with _Session(self, connection) as session:
-                if session.run() != "STARTTLS":
-                    return
-            with self._secured(connection) as secured, _Session(self, secured) as session:
+    def serve(self, connection: socket.socket) -> None:
+        if self._tls is not None and self._at_once:
+            with self.secured(connection, self._tls) as secured, _Session(self, secured) as session:
                 session.secured = True
-                session.talk()
-
-    def _secured(self, connection: socket.socket) -> ssl.SSLSocket:
+                session.run()
+            return
+        with _Session(self, connection) as session:
+            if session.run() != "STARTTLS":
+                return
         assert self._tls is not None
-        secured = self._tls.wrap_socket(connection, server_side=True)
-        self._connections.append(secured)
-        return secured
+        with self.secured(connection, self._tls) as secured, _Session(self, secured) as session:
+            session.secured = True
+            session.talk()
 
 
 class _Session:
@@ -156,7 +114,7 @@ class _Session:
         if answer:
             self._connection.sendall(answer.encode() + b"\r\n")
         else:
-            self._server._closing.wait(10)
+            self._server.closing.wait(10)
 
     def _answer(self, word: str, rest: str) -> str:
         match word:

@@ -7,20 +7,18 @@ The answer to a request is a sequence of bytes to send and of numbers: seconds t
 After the last one the connection is closed. `tls` is a server context to speak HTTPS with.
 """
 
-import contextlib
 import re
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Self
+
+from tests.fakes.tcp_server import TcpServer
 
 Answer = Callable[[bytes], Iterable[bytes | float]]
 
 
-class WebServer:
-    """Serves each connection from a thread of its own between `with` and its end."""
+class WebServer(TcpServer):
+    """Answers a request on each connection between `with` and its end."""
 
     def __init__(
         self,
@@ -30,38 +28,13 @@ class WebServer:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        super().__init__("web", address=address, port=port)
         self._answer = answer
         self._tls = tls
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self._listener = socket.create_server((address, port), family=family)
-        self.port: int = self._listener.getsockname()[1]
         self.requests: list[bytes] = []
         """Every request so far: its line and header, as it came."""
         self.bodies: list[bytes] = []
         """What came behind each of them, as long as its Content-Length says."""
-        self._closing = threading.Event()
-        self._connections: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept, name="web-server")]
-
-    def __enter__(self) -> Self:
-        self._threads[0].start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._closing.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._threads[0].join()
-        for connection in self._connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads[1:]:
-            thread.join()
-        self._listener.close()
 
     def targets(self) -> list[str]:
         """Return the path and query of every request so far."""
@@ -72,27 +45,12 @@ class WebServer:
         lines = [line for request in self.requests for line in request.split(b"\r\n")]
         return [line[6:].decode() for line in lines if line.startswith(b"Host: ")]
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            thread = threading.Thread(target=self._serve, args=(connection,), name="web-peer")
-            self._connections.append(connection)
-            self._threads.append(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket) -> None:
-        # A client that gives up in mid-answer is what many a test is about.
-        with connection, contextlib.suppress(OSError):
-            connection.settimeout(10)
-            if self._tls is None:
-                self._talk(connection)
-            else:
-                with self._tls.wrap_socket(connection, server_side=True) as secured:
-                    self._connections.append(secured)
-                    self._talk(secured)
+    def serve(self, connection: socket.socket) -> None:
+        if self._tls is None:
+            self._talk(connection)
+        else:
+            with self.secured(connection, self._tls) as secured:
+                self._talk(secured)
 
     def _talk(self, connection: socket.socket) -> None:
         request = b""
@@ -110,12 +68,12 @@ class WebServer:
         self.bodies.append(body)
         self.requests.append(head + b"\r\n\r\n")
         for piece in self._answer(request):
-            if self._closing.is_set():
+            if self.closing.is_set():
                 return
             if isinstance(piece, bytes):
                 connection.sendall(piece)
             else:
-                self._closing.wait(piece)
+                self.closing.wait(piece)
 
 
 def page(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
