@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.test_mod_md import MODULES
 from tests.clients.test_mod_md import folder as shared_folder
 from tests.clients.test_proxies import QUIET
 from tests.make.acme_client import (
@@ -22,6 +21,7 @@ from tests.make.acme_client import (
     webroot,
 )
 from tests.make.acme_server import AcmeServer, free_port, running
+from tests.make.apache import apache
 from tests.make.pages import CLIENTS, commands, put_in_place, titled
 from tests.make.waiting import soon
 
@@ -177,28 +177,6 @@ def test_the_caddyfile_of_the_page_works_and_so_does_its_binding(reads: Reads) -
         soon(lambda: is_served(https, name, chain), told=log)
 
 
-APACHE = """\
-ServerRoot {folder}
-ServerName 127.0.0.1
-PidFile {folder}/apache.pid
-DefaultRuntimeDir {folder}
-LoadModule mpm_event_module {modules}/mod_mpm_event.so
-LoadModule authz_core_module {modules}/mod_authz_core.so
-LoadModule ssl_module {modules}/mod_ssl.so
-LoadModule md_module {modules}/mod_md.so
-ErrorLog {folder}/error.log
-Mutex file:{folder} default
-DocumentRoot {folder}
-Listen 127.0.0.1:{http}
-Listen 127.0.0.1:{https}
-MDStoreDir {folder}/md
-MDPortMap http:{http} https:{https}
-MDPrivateKeys secp256r1
-MDRetryDelay 1s
-{page}
-"""
-
-
 @pytest.mark.interop
 @pytest.mark.parametrize("proof", ["for tls-alpn-01", "for dns-01"])
 def test_the_configuration_of_apaches_page_works_and_so_do_its_additions(
@@ -219,17 +197,9 @@ def test_the_configuration_of_apaches_page_works_and_so_do_its_additions(
             "*:443": f"*:{server.tls_alpn01_port}",
         },
     )
-    http, https = server.http01_port, server.tls_alpn01_port
-    config = APACHE.format(folder=folder, modules=MODULES, http=http, https=https, page=page)
-    (folder / "apache.conf").write_text(config)
-    command = [program("apache2"), "-f", folder / "apache.conf", "-DFOREGROUND"]
-    log, staged = folder / "error.log", folder / "md/staging" / name / "job.json"
-    with running(command, port=https, log=folder / "out.log", env=QUIET_ENV) as apache:
-        soon(lambda: staged.exists() and '"finished": true' in staged.read_text(), 120, told=log)
-        apache.send_signal(signal.SIGUSR1)  # as `apachectl graceful` does
-        stored = folder / "md/domains" / name / "pubcert.secp256r1.pem"
-        soon(stored.exists, 30, told=log)
-        soon(lambda: is_served(https, name, stored.read_bytes()), 30, told=log)
+    ports = {"http": server.http01_port, "https": server.tls_alpn01_port}
+    with apache(folder, name, sites=page, **ports):
+        pass  # it serves with its certificate
 
 
 NGINX = """\
