@@ -35,11 +35,12 @@ def _nothing_stored(_table: Any, _key: Any) -> None:
 
 
 class World:
-    """Rows, the facts that made them, and a clock that a test moves."""
+    """Rows, the facts that made them, the lines that say so, and a clock that a test moves."""
 
     def __init__(self) -> None:
         self.rows = WorkingRows(_nothing_stored)
         self.facts: list[tuple[str, Event]] = []
+        self.lines: list[Envelope] = []
         self.now = START
         self._ids = 0
 
@@ -63,6 +64,7 @@ class World:
                 actor=msgspec.Raw(b"{}"),
                 data=msgspec.Raw(encode_data(fact)),
             )
+            self.lines.append(line)
             fold.apply(fact, line, self.rows)
         return [name_of(fact)[0] for _, fact in decision.facts]
 

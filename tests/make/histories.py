@@ -69,6 +69,7 @@ class Year(World):
             self.log.now = self.now - timedelta(milliseconds=250)  # which `say` lets pass
             record = self.log.say(fact, stream)
             self.facts.append((stream, fact))
+            self.lines.append(record.envelope)
             fold(record, self.rows)
             told.append(record.envelope.type)
         return told

@@ -8,16 +8,14 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from certeasy.decide import license as deciding
 from certeasy.decide.decision import Decision
 from certeasy.decide.license import Configured, LicenseRefused, Unlicensed
-from events.envelope import Envelope, timestamp
 from events.license import LicenseRevoked
-from events.registry import decode_data, encode_data, name_of
+from events.registry import decode_data
 from projections import fold
 from projections.accounts import Account
 from projections.seats import SEATS
@@ -38,37 +36,13 @@ Answers = list[str]
 
 
 class History(World):
-    """A world that remembers its lines, and what was answered when."""
+    """A world that remembers what was answered when."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.lines: list[Envelope] = []
         self.answers: list[tuple[int, datetime, Answers]] = []
         self.accounts: list[Account] = [self.account() for _ in range(3)]
         self.licenses = 0
-
-    def do(self, decision: Decision) -> list[str]:
-        """Fold what was decided, and keep it as lines."""
-        for stream, fact in decision.facts:
-            kind, schema = name_of(fact)
-            line = Envelope(
-                v=1,
-                position=len(self.lines) + 1,
-                server_id="node",
-                seq=len(self.lines) + 1,
-                prev="",
-                head="",
-                at=timestamp(self.now),
-                stream=stream,
-                version=1,
-                type=kind,
-                schema=schema,
-                actor=msgspec.Raw(b"{}"),
-                data=msgspec.Raw(encode_data(fact)),
-            )
-            fold.apply(fact, line, self.rows)
-            self.lines.append(line)
-        return [name_of(fact)[0] for _, fact in decision.facts]
 
     def tried(self, decider: Callable[..., Decision], *args: Any, **named: Any) -> None:
         """Do something that may be refused."""
