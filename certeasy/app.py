@@ -166,7 +166,7 @@ class Application:
             # Who comes before we serve waits there, and finds neither nobody nor a taken lock.
             doorway = local.open_doorway(self.settings.workdir)
             self._enter(doorway)
-        except BaseException:
+        except BaseException:  # also Ctrl-C: half a node keeps no lock, and no thread
             if doorway is not None:
                 doorway.close()
                 doorway.release()

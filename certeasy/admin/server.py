@@ -96,6 +96,7 @@ class LocalDoor:
         except REFUSALS as refusal:
             return wire.not_done(str(refusal))
         except Exception:
+            # Whatever it was, the administrator is answered, and the next one finds the door open.
             log.exception("an administrator's instruction failed")
             return wire.not_done(FAILED)
 

@@ -124,7 +124,7 @@ def open_doorway(workdir: Path, seconds: float) -> UnixDoorway:
         path.chmod(OWNER_ONLY)
         listening.listen(WAITING)  # nobody gets in before its mode is right
         listening.setblocking(False)  # whoever hung up before it was accepted holds up nobody
-    except BaseException:
+    except BaseException:  # of whatever kind: nobody else could close it
         listening.close()
         raise
     return UnixDoorway(listening, path, seconds)

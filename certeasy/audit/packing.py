@@ -301,7 +301,7 @@ def _new(out: Path) -> Iterator[_Target]:
         else:
             yield _Folder(partial)
         partial.rename(out)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: half a package must not lie there
         if zipped:
             partial.unlink(missing_ok=True)
         else:

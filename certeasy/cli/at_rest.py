@@ -51,7 +51,7 @@ class AtRest:
         self._committer: Committer | None = None
         try:
             self._standing = boot.level(self.node)
-        except BaseException:
+        except BaseException:  # of whatever kind: the locks are not kept
             self.node.close()
             raise
         self.store = self.node.store

@@ -153,7 +153,7 @@ def install(
             left_out += let_log_on(account)
             let_in(user, config_file, home, workdir)
             eventlog.register()
-        except BaseException:
+        except BaseException:  # also Ctrl-C: a service without its rights is not left behind
             win32service.DeleteService(service)
             raise
         finally:

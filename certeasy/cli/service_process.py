@@ -81,6 +81,7 @@ class Service:
 
             code = serve(self.config_file, self._manager, self._stop, self._again)
         except BaseException:
+            # Also SystemExit: what leaves this method is reported to a console that nobody has.
             logger.exception("the service met something it does not know")
         finally:
             self._over.set()

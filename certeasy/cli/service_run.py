@@ -38,6 +38,7 @@ def serve(
         for mistake in error.mistakes:
             logger.error("%s", mistake)
     except Exception:
+        # Of whatever kind: a service has no console, what the log does not say nobody hears.
         logger.exception("the service met something it does not know")
     return FAILED
 

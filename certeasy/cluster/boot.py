@@ -121,7 +121,7 @@ def open_node(
         bring_to_format(store, may_change=not settings.database.noddl)
         _check_place(store, who)
         kept = secrets.unlock(store, settings.secrets.key_file, ids)
-    except BaseException:
+    except BaseException:  # also Ctrl-C: no lock is kept by a node that is none
         store.close()
         for lock in reversed(locks):
             lock.release()

@@ -167,7 +167,7 @@ def hold(path: Path) -> Held | None:
     except (BlockingIOError, PermissionError):  # POSIX says the one, Windows the other
         file.close()
         return None
-    except BaseException:
+    except BaseException:  # of whatever kind: nobody else could close it
         file.close()
         raise
     _sign(file)

@@ -269,6 +269,7 @@ class Workers:
             log.warning("%s %s, try %d: %s", *told, error)
             return self._backoff(attempt)
         except Exception:
+            # Whatever one job met, the thread and the other jobs go on, and this one is put off.
             outcome = FAILED
             log.exception("%s %s, try %d failed in a way nobody thought of", *told)
             return self._backoff(attempt)

@@ -270,7 +270,7 @@ class Limits:
     def _given_back(self, spendings: Sequence[Spending]) -> Iterator[None]:
         try:
             yield
-        except BaseException:
+        except BaseException:  # whatever ended the request, it was not what they pay for
             self._buckets.give_back(spendings, self._buckets.now())
             raise
 

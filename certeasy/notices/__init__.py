@@ -129,5 +129,5 @@ class Notices:
             try:
                 self.look()
             except Exception:
-                # Nothing else would say so, and the next look may go well.
+                # Of whatever kind: nothing else would say so, and the next look may go well.
                 log.exception("what is to be told could not be found out")

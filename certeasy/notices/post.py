@@ -97,6 +97,7 @@ class Outbox:
                 if self._closing.wait(rest):
                     return False
             except Exception:
+                # Whatever a channel met, this one notice is lost: the thread goes on with the next.
                 log.exception("%s: a notice is not sent", name)
                 return False
             else:

@@ -102,7 +102,7 @@ class Outward:
         except (OSError, ValueError) as error:
             connection.close()
             raise Unreached(f"{host}: TLS was not set up: {wire.words(error)}") from None
-        except BaseException:
+        except BaseException:  # of whatever kind: nobody else could close it
             connection.close()
             raise
 

@@ -118,7 +118,7 @@ class Node:
                     return False
         try:
             self.acme = self._listen()
-        except BaseException:
+        except BaseException:  # of whatever kind: a node that cannot be reached is not left open
             self.application.close()
             raise
         return True

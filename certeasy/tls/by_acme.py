@@ -192,6 +192,7 @@ class ByAcme:
             except NoCertificate as error:
                 future.set_exception(error)
             except Exception as error:
+                # Of whatever kind: who waits for the future would never hear of it.
                 log.exception("bundle %s", self._bundle.name)
                 future.set_exception(self._nothing(f"of a kind that nobody thought of: {error}"))
 

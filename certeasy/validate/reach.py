@@ -144,7 +144,7 @@ def _dial(address: str, port: int, seconds: float) -> socket.socket:
     try:
         connection.settimeout(seconds)
         connection.connect((address, port))
-    except BaseException:
+    except BaseException:  # of whatever kind: nobody else could close it
         connection.close()
         raise
     return connection
