@@ -31,6 +31,8 @@ class Limited:
         self._address_of = address_of
         self._help_url = help_url
         self._metrics = metrics
+        for limit in _LINES:
+            metrics.limited.labels(limit)  # there from the beginning, at 0
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         """Count the request. Raises Refused (rateLimited) where its address has sent too many."""

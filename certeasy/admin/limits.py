@@ -28,6 +28,7 @@ from projections.eab import EAB_KEYS
 from projections.unproven import PENDING_AUTHORIZATIONS
 
 MOST_LISTED = 100
+OF_NAMES = (DUPLICATE_CERTIFICATE, FAILED_VALIDATION)
 _Word = Annotated[str, Meta(max_length=100)]
 _Name = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -50,13 +51,15 @@ class Counted(msgspec.Struct, frozen=True):
 class LimitsShown(msgspec.Struct, frozen=True):
     """How one subject stands, or who has spent what. `running`: a server that counts runs.
 
-    `counted_as` is the network that an address counts as, or the address or account itself.
+    `counted_as` is the network that an address counts as, or the address or account itself. `off`
+    are those of the limits in question that are switched off: nobody is held to them.
     """
 
     running: bool
     counted_as: str = ""
     standing: tuple[Told, ...] = ()
     counted: tuple[Counted, ...] = ()
+    off: tuple[str, ...] = ()
 
 
 class ShowLimits(Instruction[LimitsShown], frozen=True, tag="limits-show"):
@@ -77,16 +80,31 @@ class ShowLimits(Instruction[LimitsShown], frozen=True, tag="limits-show"):
         limits = desk.office.limits
         if self.account and self.address:
             raise InstructionRefused("say one: an account, or an address")
+        who = ""
+        told: tuple[Told, ...] = ()
         if self.names:
             who, told = _of_names(desk, self.account, self.names)
-            return LimitsShown(limits is not None, who, told)
-        if self.account or self.address:
+        elif self.account or self.address:
             who, told = _standing(desk, self.account, self.address)
-            return LimitsShown(limits is not None, who, told)
         if limits is None:
-            return LimitsShown(running=False)
-        every = (*OF_ADDRESSES, *OF_ACCOUNTS)
-        return LimitsShown(running=True, counted=tuple(self._counted(limits, n) for n in every))
+            return LimitsShown(running=False, counted_as=who)
+        binding = _binding(desk, self.account) if self.account else ("", "")
+        asked, off = self._asked(), limits.off(*binding)
+        return LimitsShown(
+            running=True,
+            counted_as=who,
+            standing=told,
+            counted=() if who else tuple(self._counted(limits, name) for name in asked),
+            off=tuple(name for name in asked if name in off),
+        )
+
+    def _asked(self) -> tuple[str, ...]:
+        """Return the limits that this is about."""
+        if self.names:
+            return OF_NAMES if self.account else OF_NAMES[:1]
+        if self.address:
+            return OF_ADDRESSES
+        return (*OF_ACCOUNTS, PENDING) if self.account else (*OF_ADDRESSES, *OF_ACCOUNTS)
 
     def _counted(self, limits: Limits, name: str) -> Counted:
         count, longest = limits.standings(name, self.most)

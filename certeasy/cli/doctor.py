@@ -146,6 +146,7 @@ def _node(settings: Settings, store: Store, clock: Clock, *, running: bool) -> I
         yield own.secrets(settings, store, ids)
         yield from own.authorities(settings, store, clock.now())
         yield from own.license_(settings, store, clock.now())
+        yield from own.bindings(settings, store)
     who, findings = own.node(settings, store, ids, running=running)
     yield from findings
     if who is not None:

@@ -24,6 +24,7 @@ from certeasy.commit.batch import LINES
 from certeasy.commit.keys import read_keys
 from certeasy.commit.probe import Found, ProbeRefused
 from certeasy.commit.segments import SegmentRefused
+from certeasy.config.mistakes import quoted
 from certeasy.decide.license import EVALUATING, VALID
 from certeasy.ids import Ids
 from certeasy.licensing.terms import Terms
@@ -44,6 +45,7 @@ HELD = timedelta(seconds=5)
 """So far the log may be ahead of the clock: it is waited for."""
 ENDING = timedelta(days=30)
 """What of the license ends within this time is worth a word."""
+_NAMED = 10
 APART = 5.0  # seconds between this clock and the database's that are worth a word
 
 
@@ -103,6 +105,31 @@ def license_(settings: Settings, store: Store, here: datetime) -> Iterator[Findi
         yield Finding("license", "warn", text, remedy)
     else:
         yield Finding("license", "ok", text)
+
+
+def bindings(settings: Settings, store: Store) -> Iterator[Finding]:
+    """Other limits are for keys that there are: one that is misspelt holds for nobody."""
+    if not settings.rate_limiting.overrides or store.head().projections != VERSION:
+        return
+    keys = store.eab_keys()
+    comments = sorted({key.comment for key in keys if key.comment})
+    known = {key.kid for key in keys}.union(comments)
+    there = f"comments of keys are: {_listed(comments)}" if comments else "no key has a comment"
+    remedy = "'certeasy eab list -f config.yml' shows the keys; name one by its id or comment"
+    wrong = False
+    for index, override in enumerate(settings.rate_limiting.overrides):
+        if override.binding not in known:
+            wrong = True
+            key = f"rate-limiting.overrides[{index}].binding"
+            text = f"{key}: {quoted(override.binding)} is id or comment of no key; {there}"
+            yield Finding("limits", "warn", text, remedy)
+    if not wrong:
+        yield Finding("limits", "ok", "rate-limiting.overrides are all for keys that there are")
+
+
+def _listed(words: Sequence[str]) -> str:
+    listed = ", ".join(quoted(word) for word in words[:_NAMED])
+    return listed if len(words) <= _NAMED else f"{listed} and {len(words) - _NAMED} more"
 
 
 def rights(store: Store) -> Finding:

@@ -81,7 +81,7 @@ def show(
         return
     for line in _lines(shown):
         click.echo(printable(line))
-    if shown.counted_as and not shown.standing:
+    if shown.counted_as and not (shown.standing or shown.off):
         click.echo(f"nothing is counted of {printable(shown.counted_as)}", err=True)
     if account and not names:
         click.echo(BY_NAMES, err=True)
@@ -124,10 +124,12 @@ def _id(account: str) -> str:
 
 def _lines(shown: LimitsShown) -> list[str]:
     if shown.counted_as:
-        return [_standing(told) for told in shown.standing]
+        off = [f"{limit}: switched off" for limit in shown.off]
+        return [_standing(told) for told in shown.standing] + off
     lines = []
     for each in shown.counted:
-        lines.append(f"{each.limit}: {counted(each.subjects, 'subject')}")
+        off_ = "; switched off" if each.limit in shown.off else ""
+        lines.append(f"{each.limit}: {counted(each.subjects, 'subject')}{off_}")
         lines += [f"  {spender.subject}  all back at {spender.full}" for spender in each.longest]
     return lines
 

@@ -226,6 +226,10 @@ class Limits:
             *self._told(NAMES, account_id, of.name_rate, names),
         )
 
+    def off(self, kid: str = "", comment: str = "") -> tuple[str, ...]:
+        """Return the limits that are switched off, for an account that was bound with this key."""
+        return self._settings.off(kid, comment)
+
     def counted_as(self, address: str) -> str:
         """Return what an address counts as: itself, or the network it is in."""
         return self._client(address).subject

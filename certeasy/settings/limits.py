@@ -196,6 +196,19 @@ class RateLimiting(Struct, frozen=True, forbid_unknown_fields=True, rename="keba
             changes[name] = limit
         return AccountLimits(**changes)  # type: ignore[arg-type] # each is what its name says
 
+    def off(self, kid: str = "", comment: str = "") -> tuple[str, ...]:
+        """Return the limits to which an account that was bound with this key is not held, or an
+        address, as they are named here."""
+        account = self.of(kid, comment)
+        return tuple(
+            each.encode_name
+            for each in fields(self)
+            if (
+                each.name in PER_ADDRESS and not (self.enabled and getattr(self, each.name).enabled)
+            )
+            or (each.name in PER_ACCOUNT and not getattr(account, each.name).enabled)
+        )
+
     def _override(self, word: str) -> LimitOverride | None:
         if not word:
             return None

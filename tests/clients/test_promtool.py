@@ -61,6 +61,11 @@ def test_the_alerts_are_rules():
             "CerteasyDatabaseErrors",
         ),
         (
+            'certeasy_limits_refused_total{%s, limit="order-creation"}',
+            "0+0x10 1+1x50",
+            "CerteasyClientsRefused",
+        ),
+        (
             'certeasy_job_attempts_total{%s, kind="issue", outcome="failed"}',
             "0+0x10 1+0x3",
             "CerteasyJobsFail",

@@ -18,13 +18,16 @@ from certeasy.settings.limits import (
     DuplicateCertificate,
     FailedValidation,
     GlobalLimit,
+    LimitOverride,
     OrderCreation,
     RateLimiting,
+    WindowChange,
 )
 from events.envelope import parse
 from events.limits import LimitsReset
 from tests.cluster.test_eab_commands import Place
 from tests.fakes.clocks import HeldClock
+from tests.make.bindings import bound_client
 from tests.make.checks import check_node
 from tests.make.lab import URL, Client, Lab, a_lab
 from tools.generous import GENEROUS
@@ -160,6 +163,49 @@ def test_without_a_name_those_are_shown_for_whom_it_takes_longest(place: Place) 
         assert account_of(client) not in text
 
 
+def test_limits_that_are_switched_off_are_shown_as_such(place: Place) -> None:
+    off = replace(
+        LIMITS, abuse=AbuseLimit(enabled=False), order_creation=OrderCreation(enabled=False)
+    )
+    with counting(place, off) as (_, client):
+        account = account_of(client)
+        assert told(place, "show")["off"] == ["abuse", "order-creation"]
+        text = place.run("limits", "show")
+        assert "abuse: 0 subjects; switched off\n" in text
+        assert "order-creation: 0 subjects; switched off\n" in text
+        assert "global: 1 subject\n" in text
+        assert told(place, "show", "--address", ADDRESS)["off"] == ["abuse"]
+        assert "abuse: switched off\n" in place.run("limits", "show", "--address", ADDRESS)
+        assert told(place, "show", "--account", account)["off"] == ["order-creation"]
+        assert "order-creation: switched off\n" in place.run("limits", "show", "--account", account)
+        assert told(place, "show", "--account", account, "--name", "a.lab.test")["off"] == []
+
+
+def test_without_limits_each_is_shown_as_switched_off(place: Place) -> None:
+    with counting(place, replace(LIMITS, enabled=False)) as (_, client):
+        every = [f"{limit}: 0 subjects; switched off" for limit in (*OF_ADDRESSES, *OF_ACCOUNTS)]
+        assert place.run("limits", "show").splitlines() == every
+        words = ("limits", "show", "--account", account_of(client))
+        assert place.run(*words).splitlines() == [
+            f"{limit}: switched off" for limit in (*OF_ACCOUNTS, "pending-authorizations")
+        ]
+        assert place.run(*words, "--name", "web.lab.test").splitlines() == [
+            "duplicate-certificate: switched off",
+            "failed-validation: switched off",
+        ]
+        assert place.run("limits", "show", "--name", "web.lab.test").splitlines() == [
+            "duplicate-certificate: switched off",
+        ]
+
+
+def test_a_limit_is_switched_off_for_some_accounts(place: Place) -> None:
+    fleet = LimitOverride("fleet", san_budget=WindowChange(enabled=False))
+    with counting(place, replace(LIMITS, overrides=(fleet,))) as (lab, client):
+        bound, _ = bound_client(lab, comment="fleet")
+        assert told(place, "show", "--account", account_of(bound))["off"] == ["san-budget"]
+        assert told(place, "show", "--account", account_of(client))["off"] == []
+
+
 def test_what_an_account_has_spent_is_forgotten_and_that_is_recorded(place: Place) -> None:
     with counting(place) as (lab, client):
         client.placed("web.lab.test")
@@ -225,6 +271,7 @@ def test_where_no_server_runs_nothing_is_counted(place: Place) -> None:
         "counted_as": "",
         "standing": [],
         "counted": [],
+        "off": [],
     }
     assert place.run("limits", "show", "--address", ADDRESS) == ""
     words = ("limits", "reset", "--account", account_of(client))

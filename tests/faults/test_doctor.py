@@ -194,6 +194,41 @@ def test_a_disk_without_headroom_is_found(lab: Lab):
     assert "make room" in only(found, "disk", "fail").remedy
 
 
+def test_other_limits_for_a_key_that_there_is_not_are_found(lab: Lab):
+    """They hold for nobody, and nothing else would tell: a comment is any text."""
+    lab.was_run()
+    made = lab.type("eab", "create", "-f", str(lab.file), "--comment", "kubernetes", "--json")
+    kid = msgspec.json.decode(made.stdout)["kid"]
+    before = lab.file.read_text()
+
+    def other_limits(*bindings: str) -> None:
+        overrides = [{"binding": each, "san-budget": {"limit": 500}} for each in bindings]
+        limits = yaml.dump({"rate-limiting": {"overrides": overrides}})
+        lab.file.write_text(f"{before}\n{limits}")
+
+    assert "limits" not in lab.sees()
+    other_limits("kubernetes", kid)
+    assert only(lab.sees(), "limits", "ok").text
+    other_limits(kid, "kubernetse")
+    finding = only(lab.sees(), "limits", "warn")
+    assert finding.text == (
+        'rate-limiting.overrides[1].binding: "kubernetse" is id or comment of no key;'
+        ' comments of keys are: "kubernetes"'
+    )
+    assert "eab list" in finding.remedy
+    done = lab.type("eab", "revoke", kid, "-f", str(lab.file))
+    assert done.exit_code == 0, done.output
+    other_limits("kubernetes")
+    assert only(lab.sees(), "limits", "ok").text, "its accounts are still bound with it"
+
+
+def test_where_no_key_has_a_comment_that_is_told(lab: Lab):
+    lab.was_run()
+    limits = yaml.dump({"rate-limiting": {"overrides": [{"binding": "fleet"}]}})
+    lab.file.write_text(f"{lab.file.read_text()}\n{limits}")
+    assert only(lab.sees(), "limits", "warn").text.endswith("; no key has a comment")
+
+
 def test_a_clock_behind_the_log_is_found(lab: Lab):
     lab.was_run()
     behind = HeldClock(datetime.now(UTC) - timedelta(hours=1))  # noqa: TID251 - the test's

@@ -117,6 +117,14 @@ def test_an_address_sends_so_many_requests_and_the_next_when_it_was_told(tmp_pat
         assert lab.counted(GLOBAL) == 3
 
 
+def test_refusals_are_counted_from_the_first_on(tmp_path: Path) -> None:
+    """A figure that is not there before it is 1 has not grown, for who watches it."""
+    with held(tmp_path) as lab:
+        figures = lab.server.metrics.text().decode()
+        for limit in (GLOBAL, ABUSE, ACCOUNTS, ORDERS, NAMES, "duplicate-certificate"):
+            assert f'certeasy_limits_refused_total{{limit="{limit}"}} 0.0\n' in figures
+
+
 HELP = f'<{URL}/acme/limits>;rel="help"'
 
 
