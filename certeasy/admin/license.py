@@ -1,5 +1,7 @@
 """Instructions about the license, and about a beginning without one."""
 
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -10,6 +12,8 @@ from certeasy.admin.instructions import Instruction
 from certeasy.commit import Command
 from certeasy.commit.command import Decide
 from certeasy.decide import license as deciding
+from certeasy.decide.decision import Decision, Reader
+from certeasy.decide.license import Configured
 from certeasy.licensing import file
 from certeasy.licensing.file import WrongLicense
 from certeasy.licensing.taking import observing, taking
@@ -18,6 +22,8 @@ from certeasy.outward import license as vendor
 from events.envelope import Actor
 from projections.license import ColdStart, ForceGrace
 
+Fitting = Callable[[Reader, datetime, Configured, str], Decision]
+"""A decision that the configuration matters for; the text is a plan, or why a license is none."""
 SYSTEM = Actor("system", "license")
 Plan = Literal["free", "starter", "pro", "enterprise"]
 
@@ -48,6 +54,16 @@ class _AboutLicense(Instruction[LicenseSet], frozen=True):
         except WrongLicense as error:
             raise InstructionRefused(f"the license is not taken: {error}") from None
         return self._do(desk, terms, decide, cause)
+
+    def _have(self, desk: Desk, decide: Fitting, cause: str) -> LicenseSet:
+        """Have a decision taken about what follows from the license."""
+        terms = _terms(desk)
+        return self._do(
+            desk,
+            terms,
+            lambda rows, now: decide(rows, now, terms.configured, terms.forged(deciding.of(rows))),
+            cause,
+        )
 
     def _do(self, desk: Desk, terms: Terms, decide: Decide, cause: str) -> LicenseSet:
         """Have it recorded, and what follows from it."""
@@ -90,15 +106,7 @@ class AcknowledgeDegraded(_AboutLicense, frozen=True, tag="license-acknowledge-d
 
     def carry_out(self, desk: Desk) -> LicenseSet:
         """Do it, for exactly the reasons that there are."""
-        terms = _terms(desk)
-        return self._do(
-            desk,
-            terms,
-            lambda rows, now: deciding.acknowledge(
-                rows, now, terms.configured, terms.forged(deciding.of(rows))
-            ),
-            "it was acknowledged",
-        )
+        return self._have(desk, deciding.acknowledge, "it was acknowledged")
 
 
 class GrantForceGrace(_AboutLicense, frozen=True, tag="license-force-grace"):
@@ -106,31 +114,28 @@ class GrantForceGrace(_AboutLicense, frozen=True, tag="license-force-grace"):
 
     def carry_out(self, desk: Desk) -> LicenseSet:
         """Do it, up to the cap."""
-        terms = _terms(desk)
-        return self._do(
-            desk,
-            terms,
-            lambda rows, now: deciding.force_grace(
-                rows, now, terms.configured, terms.forged(deciding.of(rows))
-            ),
-            "force-grace was granted",
-        )
+        return self._have(desk, deciding.force_grace, "force-grace was granted")
 
 
-class BeginColdStart(_AboutLicense, frozen=True, tag="cold-start-init"):
-    """Begin without a license, as under a plan."""
+class _AsUnderPlan(_AboutLicense, frozen=True):
+    """Something about a beginning without a license, as under a plan."""
 
     plan: Plan
 
+    def _fit(self, desk: Desk, decide: Fitting, cause: str) -> LicenseSet:
+        """Have a decision taken that holds the configuration against the plan."""
+        terms, plan = _terms(desk), self.plan
+        return self._do(
+            desk, terms, lambda rows, now: decide(rows, now, terms.configured, plan), cause
+        )
+
+
+class BeginColdStart(_AsUnderPlan, frozen=True, tag="cold-start-init"):
+    """Begin without a license, as under a plan."""
+
     def carry_out(self, desk: Desk) -> LicenseSet:
         """Do it, once."""
-        terms = _terms(desk)
-        return self._do(
-            desk,
-            terms,
-            lambda rows, now: deciding.cold_start(rows, now, terms.configured, self.plan),
-            "a cold start was initialised",
-        )
+        return self._fit(desk, deciding.cold_start, "a cold start was initialised")
 
 
 class ExtendColdStart(_AboutLicense, frozen=True, tag="cold-start-extend"):
@@ -141,20 +146,12 @@ class ExtendColdStart(_AboutLicense, frozen=True, tag="cold-start-extend"):
         return self._do(desk, _terms(desk), deciding.extend, "the cold start was extended")
 
 
-class SwitchColdStart(_AboutLicense, frozen=True, tag="cold-start-switch"):
+class SwitchColdStart(_AsUnderPlan, frozen=True, tag="cold-start-switch"):
     """Let the cold start be as under another plan."""
-
-    plan: Plan
 
     def carry_out(self, desk: Desk) -> LicenseSet:
         """Do it."""
-        terms = _terms(desk)
-        return self._do(
-            desk,
-            terms,
-            lambda rows, now: deciding.switch(rows, now, terms.configured, self.plan),
-            "the cold start's plan was changed",
-        )
+        return self._fit(desk, deciding.switch, "the cold start's plan was changed")
 
 
 def _terms(desk: Desk) -> Terms:

@@ -7,14 +7,13 @@ import click
 import msgspec
 
 from certeasy.admin.license import BeginColdStart, ExtendColdStart, LicenseSet, SwitchColdStart
+from certeasy.cli.about_license import foretell, terms_of
 from certeasy.cli.administration import carry_out, refusals_told
 from certeasy.cli.at_rest import tables_of
 from certeasy.cli.options import now_by, read, told, with_config
 from certeasy.decide import license as deciding
-from certeasy.decide.license import PLANS, LicenseRefused
-from certeasy.licensing.terms import Terms
+from certeasy.decide.license import PLANS
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit
-from events.license import ColdStartExtended
 
 with_plan = click.option(
     "--plan", type=click.Choice(list(PLANS)), required=True, help="As under which plan."
@@ -45,8 +44,9 @@ def cold_start() -> None:
 @with_config
 @refusals_told
 def init(plan: str, config_file: Path) -> None:
-    """Begin without a license, as under a plan, for seven days: once in an installation, and where
-    the configuration fits the plan. With the server running or stopped.
+    """Begin without a license, as under a plan, for seven days: once in an installation, when its
+    evaluation is over, and where the configuration fits the plan. With the server running or
+    stopped.
 
     Exit codes: 0 done; 1 refused or failed.
     """
@@ -69,7 +69,7 @@ def status(config_file: Path, *, as_json: bool) -> None:
     settings = read(config_file)
     with tables_of(settings.database) as store:
         row = deciding.of(store)
-        found = Terms(settings, store.head().installation_id).standing(store, now_by(store))
+        found = terms_of(store, settings).standing(store, now_by(store))
     cold = None if row is None else row.cold_start
     used = None if row is None else row.installed
     shown = ShownColdStart(
@@ -97,7 +97,7 @@ def status(config_file: Path, *, as_json: bool) -> None:
 )
 @with_config
 @click.option("--confirm", is_flag=True, help="Do it: without, only tell what would be done.")
-@told(LicenseRefused, DatabaseUnfit)
+@told(DatabaseUnfit)
 @refusals_told
 def extend(config_file: Path, *, confirm: bool) -> None:
     """Let the cold start last seven days more, up to three weeks from its beginning. With the
@@ -108,12 +108,7 @@ def extend(config_file: Path, *, confirm: bool) -> None:
     if confirm:
         _tell(carry_out(config_file, ExtendColdStart()))
         return
-    with tables_of(read(config_file).database) as store:
-        decision = deciding.extend(store, now_by(store))
-    for _stream, fact in decision.facts:
-        if isinstance(fact, ColdStartExtended):
-            click.echo(f"it would last until {fact.until}")
-    click.echo("nothing was changed: with --confirm, it is done")
+    foretell(config_file, lambda rows, now, _terms: deciding.extend(rows, now))
 
 
 @cold_start.command(

@@ -13,6 +13,7 @@ from certeasy.admin.license import (
     LicenseSet,
     RefreshLicense,
 )
+from certeasy.cli.about_license import foretell, terms_of
 from certeasy.cli.administration import carry_out, refusals_told
 from certeasy.cli.at_rest import tables_of
 from certeasy.cli.options import fail, now_by, read, told, with_config
@@ -25,7 +26,6 @@ from certeasy.licensing.file import LARGEST
 from certeasy.licensing.terms import Terms
 from certeasy.settings import Settings
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
-from events.license import ForceGraceGranted
 from journal.breaks import printable
 from projections.license import UNLIMITED, License, Limits
 
@@ -139,6 +139,7 @@ def acknowledge_degraded(config_file: Path) -> None:
 )
 @with_config
 @click.option("--confirm", is_flag=True, help="Do it: without, only tell what would be done.")
+@told(DatabaseUnfit)
 @refusals_told
 def force_grace(config_file: Path, *, confirm: bool) -> None:
     """Let a license that has expired, and whose grace is over, count for seven days more: as often
@@ -148,24 +149,16 @@ def force_grace(config_file: Path, *, confirm: bool) -> None:
     Exit codes: 0 done, or told what would be done; 1 refused or failed.
     """
     if not confirm:
-        _preview(config_file)
+        foretell(
+            config_file,
+            lambda rows, now, terms: deciding.force_grace(
+                rows, now, terms.configured, terms.forged(deciding.of(rows))
+            ),
+        )
         return
     done = carry_out(config_file, GrantForceGrace())
     click.echo(_sentence(done, "granted", "it was granted already"))
     click.echo(f"  not beyond {done.cap}")
-
-
-def _preview(config_file: Path) -> None:
-    settings = read(config_file)
-    with tables_of(settings.database) as store:
-        terms, now = _terms(store, settings), now_by(store)
-        decision = deciding.force_grace(
-            store, now, terms.configured, terms.forged(deciding.of(store))
-        )
-    for _stream, fact in decision.facts:
-        if isinstance(fact, ForceGraceGranted):
-            click.echo(f"it would count until {fact.until}, and never beyond {fact.cap}")
-    click.echo("nothing was changed: with --confirm, it is done")
 
 
 @license_.command(
@@ -193,12 +186,8 @@ def framed(message: Banner) -> str:
     return frame([as_typed(printable(line)) for line in (message.title, "", *message.lines)])
 
 
-def _terms(store: Store, settings: Settings) -> Terms:
-    return Terms(settings, store.head().installation_id)
-
-
 def _shown(store: Store, settings: Settings) -> tuple[Shown, Banner | None]:
-    terms, now, row = _terms(store, settings), now_by(store), deciding.of(store)
+    terms, now, row = terms_of(store, settings), now_by(store), deciding.of(store)
     found = terms.standing(store, now)
     message = banner.of(found, row, terms.installation)
     return _told(found, row, terms, f"{now:%Y-%m-%dT%H:%M:%SZ}", store.seats(now)), message

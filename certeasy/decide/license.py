@@ -11,7 +11,10 @@ The rules that this file keeps:
 (4) A renewal is never refused, in no state, as long as its server has its seat.
 (5) Each account that has a certificate, or is about to, has one of the license's seats. A new
     order of one without a seat takes the next, if there is one left: at finalize, under the lock.
-(6) Time is what the caller says, and callers never say less than the log's latest time: a clock
+(6) A license is followed only by a later one: of two that were issued in the same second, by the
+    one with the greater id. So which one counts does not depend on which came first, and one that
+    was taken back does not come again.
+(7) Time is what the caller says, and callers never say less than the log's latest time: a clock
     that is set back makes nothing last longer.
 
 A license ends with its last moment excluded. Times here are compared as times, never as texts.
@@ -26,6 +29,7 @@ import msgspec
 
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.problems import Problem, Refused
+from certeasy.decide.seats import is_renewal
 from events.counting import counted
 from events.license import (
     ColdStartExtended,
@@ -41,7 +45,6 @@ from events.license import (
 from events.registry import Event
 from projections.certificates import CERTIFICATES
 from projections.license import LICENSE, NAME, UNLIMITED, ColdStart, Installed, License, Limits
-from projections.name_sets import NAME_SETS, set_id
 from projections.seats import SEATS, Seat
 
 STREAM = "license"
@@ -241,7 +244,7 @@ def needs_seat(
     """
     if found.admits and found.seats == UNLIMITED:
         return False
-    if is_renewal(rows, now, account_id, names) or _is_in_force(rows, now, replaces):
+    if is_renewal(rows, account_id, names, now) or _is_in_force(rows, now, replaces):
         return False
     if not replaces:
         check_new(found)
@@ -252,15 +255,6 @@ def _is_in_force(rows: Reader, now: datetime, certificate_id: str) -> bool:
     certificate = rows.get(CERTIFICATES, certificate_id) if certificate_id else None
     return (
         certificate is not None and not certificate.revoked and certificate.not_after > second(now)
-    )
-
-
-def is_renewal(rows: Reader, now: datetime, account_id: str, names: Sequence[str]) -> bool:
-    """Whether an account has a certificate in force for exactly these names."""
-    known = rows.get(NAME_SETS, set_id(names))
-    at = second(now)
-    return known is not None and any(
-        each.account_id == account_id and each.not_after > at for each in known.issued
     )
 
 
@@ -352,6 +346,12 @@ def install(rows: Reader, now: datetime, fact: LicenseInstalled, *, installation
             f"the license was issued at {fact.issued_at}, before the one in use"
             f" ({used.issued_at}), which stays"
         )
+    if _time(fact.issued_at) == _time(used.issued_at) and fact.id < used.id:
+        raise LicenseRefused(
+            f"the license was issued in the same second as the one in use ({fact.issued_at}), which"
+            f" stays: of two such, the one with the greater id counts ({used.id}, not {fact.id});"
+            " for another, ask the vendor for one that is issued now"
+        )
     return _fact(msgspec.structs.replace(fact, replaces=used.id))
 
 
@@ -405,7 +405,7 @@ def force_grace(rows: Reader, now: datetime, configured: Configured, forged: str
 
 
 def cold_start(rows: Reader, now: datetime, configured: Configured, plan: str) -> Decision:
-    """Begin without a license, for seven days, as under a plan."""
+    """Begin without a license, for seven days, as under a plan: once there is no other way to."""
     row = of(rows)
     if row is not None and row.installed is not None:
         raise LicenseRefused(f"there is a license ({row.installed.id}): it counts")
@@ -414,8 +414,29 @@ def cold_start(rows: Reader, now: datetime, configured: Configured, plan: str) -
             f"a cold start was begun at {second(_time(row.cold_start.begun))}, and an installation"
             " has one: 'certeasy cold-start extend -f config.yml' makes it last longer"
         )
+    found = standing(row, configured, now)
+    if found.state == EVALUATING:
+        raise LicenseRefused(_needless(row, found, configured))
     _check_fits(configured, plan)
     return _fact(ColdStartInitialised(plan, _text(now + COLD), _text(now + COLD_CAP)))
+
+
+def _needless(row: License | None, found: Standing, configured: Configured) -> str:
+    """Return why nobody wants a cold start during an evaluation: it would take something away."""
+    if not configured.authorities:
+        return (
+            "no authority of the type adcs or adcs-cli is configured here, and no others need a"
+            " license: nothing has to be done"
+        )
+    if row is None:
+        return (
+            "there was no evaluation yet: the next start begins one, which lasts"
+            f" {EVALUATION.days} days and allows everything; nothing has to be done before"
+        )
+    return (
+        f"the evaluation lasts until {found.until}, and allows everything; a cold start would only"
+        " take away from that: begin it when the evaluation is over, if there is no license then"
+    )
 
 
 def extend(rows: Reader, now: datetime) -> Decision:

@@ -13,9 +13,11 @@ from click.testing import CliRunner
 from certeasy import config
 from certeasy.app import Application
 from certeasy.cli import group
+from tests.fakes.clocks import HeldClock
 from tests.make.checks import check_node
 from tests.make.configs import a_config
-from tests.make.licenses import a_license_file, license_for, trusting
+from tests.make.license_session import held
+from tests.make.licenses import NOW, a_license_file, license_for, trusting
 
 CA = (
     "{name: ad, type: adcs, configuration: {ca-name: 'nobody.corp.test\\Nobody',"
@@ -103,20 +105,26 @@ def test_a_license_is_installed_through_the_running_server_and_beside_none(place
 
 
 def test_a_cold_start_is_begun_changed_and_told(place: Place) -> None:
-    with place.served():
+    clock = HeldClock(NOW)
+    with held(clock), place.served():
+        told = place.run("cold-start", "init", "--plan", "starter", code=1)
+        assert "the evaluation lasts until 2026-12-02T09:00:00Z, and allows everything" in told
+        assert place.status()["state"] == "evaluation"
+        clock.set_to(NOW + timedelta(days=30))
         told = place.run("cold-start", "init", "--plan", "starter")
-        assert told.startswith("done: cold-start, plan starter until ")
+        assert told.startswith("done: cold-start, plan starter until 2026-12-09T09:00:00Z")
         assert "as under the plan starter already" in place.run(
             "cold-start", "switch", "--plan", "starter", code=1
         )
         assert "plan free" in place.run("cold-start", "switch", "--plan", "free")
-    assert place.status("cold-start")["plan"] == "free"
-    assert "plan               free" in place.run("license", "status")
-    before = place.status("cold-start")["until"]
-    assert "nothing was changed" in place.run("cold-start", "extend")
-    assert place.status("cold-start")["until"] == before
-    place.run("cold-start", "extend", "--confirm")
-    assert place.status("cold-start")["until"] > before
+    with held(clock):
+        assert place.status("cold-start")["plan"] == "free"
+        assert "plan               free" in place.run("license", "status")
+        before = place.status("cold-start")["until"]
+        assert "nothing was changed" in place.run("cold-start", "extend")
+        assert place.status("cold-start")["until"] == before
+        place.run("cold-start", "extend", "--confirm")
+        assert place.status("cold-start")["until"] > before
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def commands(session: str) -> Iterator[tuple[datetime, str]]:
 def played(parts: list[str], folder: Path) -> list[str]:
     """Return the parts as they are when they are played, one after the other, in a new folder."""
     clock = HeldClock(BEGUN)
-    with trusting(folder), chdir(folder), _at(clock):
+    with trusting(folder), chdir(folder), held(clock):
         _prepare(folder, clock)
         return ["".join(_typed(clock, at, words) for at, words in commands(p)) for p in parts]
 
@@ -116,8 +116,8 @@ def _typed(clock: HeldClock, at: datetime, words: str) -> str:
 
 
 @contextmanager
-def _at(clock: HeldClock) -> Iterator[None]:
-    """Let the commands of this process look at the clock that is held."""
+def held(clock: HeldClock) -> Iterator[None]:
+    """Let the commands and servers of this process look at a clock that is held."""
     before = SystemClock.now
     SystemClock.now = lambda _self: clock.now()  # type: ignore[method-assign]
     try:

@@ -115,6 +115,14 @@ def an_order_is_finalized(history: History, who: int, names: int) -> None:
     history.processing(*NAMES[names], account=history.accounts[who])
 
 
+def an_evaluation_is_left_for_a_cold_start(
+    history: History, configured: Configured, plan: str
+) -> None:
+    history.tried(deciding.begin, history.now, configured, cause="a start")
+    history.now += deciding.EVALUATION
+    history.tried(deciding.cold_start, history.now, configured, plan)
+
+
 def time_passes(history: History, hours: int) -> None:
     history.now += timedelta(hours=hours)
 
@@ -132,6 +140,7 @@ STEPS = st.one_of(
     st.tuples(st.just(lambda h, c: h.tried(deciding.acknowledge, h.now, c)), CHOSEN),
     st.tuples(st.just(lambda h, c: h.tried(deciding.force_grace, h.now, c)), CHOSEN),
     st.tuples(st.just(lambda h, c, p: h.tried(deciding.cold_start, h.now, c, p)), CHOSEN, PLANS),
+    st.tuples(st.just(an_evaluation_is_left_for_a_cold_start), CHOSEN, PLANS),
     st.tuples(st.just(lambda h, c, p: h.tried(deciding.switch, h.now, c, p)), CHOSEN, PLANS),
     st.tuples(st.just(lambda h: h.tried(deciding.extend, h.now))),
 )

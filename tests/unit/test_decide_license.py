@@ -1,5 +1,6 @@
 """What follows from the license, exact to the second, and what may be done about it."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -88,6 +89,16 @@ class Office(World):
 @pytest.fixture
 def office() -> Office:
     return Office()
+
+
+@pytest.fixture
+def late() -> Office:
+    """An installation whose evaluation is just over."""
+    office = Office()
+    office.now = START - 30 * DAY
+    office.begin()
+    office.now = START
+    return office
 
 
 # -- a license, through its times ------------------------------------------------------------------
@@ -192,6 +203,30 @@ def test_a_license_replaces_the_one_before_unless_it_is_older(office):
     assert office.standing().seats == 3
 
 
+@pytest.mark.parametrize("order", ["12", "21"])
+def test_of_two_licenses_of_one_second_the_same_counts_whichever_was_installed_first(office, order):
+    """The one with the greater id, which was made later: ids of one vendor sort by time."""
+    same = text(office.now)
+    office.now += DAY
+    for digit in order:
+        with suppress(LicenseRefused):
+            office.install(digit, issued_at=same, managed_servers=int(digit))
+    assert office.standing().seats == 2
+    with pytest.raises(
+        LicenseRefused, match=rf"same second .*greater id counts .{'2' * 26}, not 1"
+    ):
+        office.install("1", issued_at=same)
+    assert office.install("2", issued_at=same) == []
+
+
+def test_a_license_that_was_revoked_does_not_come_again_by_way_of_one_of_the_same_second(office):
+    office.install("1", issued_at=text(START))
+    office.decide(deciding.revoke, LicenseRevoked("1" * 26, text(START), "paid back", "block"))
+    office.install("2", issued_at=text(START))
+    with pytest.raises(LicenseRefused, match="in the same second"):
+        office.install("1", issued_at=text(START))
+
+
 def test_what_was_granted_for_one_license_does_not_count_for_the_next(office):
     office.install("1")
     office.now = EXPIRES + 8 * DAY
@@ -237,12 +272,15 @@ def test_an_acknowledgement_is_for_exactly_these_reasons(office):
 def test_only_what_is_degraded_can_be_acknowledged(office):
     with pytest.raises(LicenseRefused, match="is not degraded, it is evaluation"):
         office.acknowledge()
-    office.cold()
-    with pytest.raises(LicenseRefused, match="this is a cold start"):
-        office.acknowledge(BIG)
     office.install()
     with pytest.raises(LicenseRefused, match="is not degraded, it is valid"):
         office.acknowledge()
+
+
+def test_a_cold_start_is_not_acknowledged(late):
+    late.cold()
+    with pytest.raises(LicenseRefused, match="this is a cold start"):
+        late.acknowledge(BIG)
 
 
 def test_no_plan_allows_less_than_the_one_below():
@@ -310,64 +348,94 @@ def test_force_grace_does_not_help_what_is_degraded(office):
 # -- cold start ------------------------------------------------------------------------------------
 
 
-def test_a_cold_start_lasts_a_week_and_with_extensions_three(office):
+def test_a_cold_start_lasts_a_week_and_with_extensions_three(late):
+    assert late.cold() == ["cold-start.initialised"]
+    assert late.standing() == Standing(COLD_START, "free", PLANS["free"], text(START + 7 * DAY))
+    assert late.extend() == ["cold-start.extended"]
+    assert late.standing().until == text(START + 14 * DAY)
+    late.now = START + 14 * DAY - SECOND
+    assert late.state == COLD_START
+    late.now += SECOND
+    assert late.state == NO_LICENSE
+    assert late.standing().reasons == ("the cold start ended at 2026-11-16T09:00:00Z",)
+    late.now += DAY
+    assert late.extend() == ["cold-start.extended"]
+    assert late.standing().until == text(START + 21 * DAY)
+    with pytest.raises(LicenseRefused, match="longer than three weeks"):
+        late.extend()
+    late.now = START + 21 * DAY
+    assert late.state == NO_LICENSE
+    with pytest.raises(LicenseRefused, match="longer than three weeks"):
+        late.extend()
+
+
+@pytest.mark.parametrize("at", [START, START + 30 * DAY - SECOND])
+def test_a_cold_start_takes_nothing_away_from_an_evaluation(office, at):
+    office.begin()
+    office.now = at
+    with pytest.raises(
+        LicenseRefused,
+        match=r"evaluation lasts until 2026-12-02T09:00:00Z, and allows everything; .* is over",
+    ):
+        office.cold()
+    assert office.standing() == Standing(EVALUATING, until=text(START + 30 * DAY))
+    office.now = START + 30 * DAY
     assert office.cold() == ["cold-start.initialised"]
-    assert office.standing() == Standing(COLD_START, "free", PLANS["free"], text(START + 7 * DAY))
-    assert office.extend() == ["cold-start.extended"]
-    assert office.standing().until == text(START + 14 * DAY)
-    office.now = START + 14 * DAY - SECOND
-    assert office.state == COLD_START
-    office.now += SECOND
-    assert office.state == NO_LICENSE
-    assert office.standing().reasons == ("the cold start ended at 2026-11-16T09:00:00Z",)
-    office.now += DAY
-    assert office.extend() == ["cold-start.extended"]
-    assert office.standing().until == text(START + 21 * DAY)
-    with pytest.raises(LicenseRefused, match="longer than three weeks"):
-        office.extend()
-    office.now = START + 21 * DAY
-    assert office.state == NO_LICENSE
-    with pytest.raises(LicenseRefused, match="longer than three weeks"):
-        office.extend()
+    assert office.standing().until == text(START + 37 * DAY)
+
+
+def test_a_cold_start_does_not_keep_an_evaluation_from_beginning(office):
+    with pytest.raises(LicenseRefused, match="the next start begins one, which lasts 30 days"):
+        office.cold()
+    assert office.begin() == ["license.evaluation-begun"]
+
+
+def test_who_needs_no_license_needs_no_cold_start(late):
+    late.configured = LAB
+    with pytest.raises(LicenseRefused, match="no authority of the type adcs or adcs-cli is conf"):
+        late.cold()
 
 
 def test_an_evaluation_counts_beside_a_cold_start_that_is_over(office):
+    """A log may have one that was begun during the evaluation, by a version that allowed it."""
     office.begin()
-    office.cold()
+    begun = deciding.ColdStartInitialised("free", text(START + 7 * DAY), text(START + 21 * DAY))
+    office.do(deciding.Decision((("license", begun),)))
+    assert office.state == COLD_START
     office.now += 8 * DAY
     assert office.state == EVALUATING
     office.now += 30 * DAY
     assert office.standing().reasons == ("the cold start ended at 2026-11-09T09:00:00Z",)
 
 
-def test_a_cold_start_is_begun_once_and_only_without_a_license(office):
-    office.cold()
+def test_a_cold_start_is_begun_once_and_only_without_a_license(late):
+    late.cold()
     with pytest.raises(LicenseRefused, match="a cold start was begun at 2026-11-02T09:00:00"):
-        office.cold()
-    office.install()
-    for attempt in (office.cold, office.extend, lambda: office.switch("pro")):
+        late.cold()
+    late.install()
+    for attempt in (late.cold, late.extend, lambda: late.switch("pro")):
         with pytest.raises(LicenseRefused, match="there is a license"):
             attempt()
 
 
-def test_a_cold_start_takes_a_plan_that_the_configuration_fits(office):
-    office.configured = BIG
+def test_a_cold_start_takes_a_plan_that_the_configuration_fits(late):
+    late.configured = BIG
     with pytest.raises(LicenseRefused, match="does not fit the plan starter: the database is"):
-        office.cold("starter")
-    assert office.cold("pro") == ["cold-start.initialised"]
+        late.cold("starter")
+    assert late.cold("pro") == ["cold-start.initialised"]
     with pytest.raises(LicenseRefused, match="does not fit the plan free"):
-        office.switch("free")
+        late.switch("free")
     with pytest.raises(LicenseRefused, match="as under the plan pro already"):
-        office.switch("pro")
-    assert office.switch("enterprise") == ["cold-start.switched"]
-    assert (office.standing().plan, office.standing().until) == (
+        late.switch("pro")
+    assert late.switch("enterprise") == ["cold-start.switched"]
+    assert (late.standing().plan, late.standing().until) == (
         "enterprise",
         text(START + 7 * DAY),
     )
-    assert office.standing(Configured("postgres", 9, "single")).state == DEGRADED
-    office.now += 7 * DAY
+    assert late.standing(Configured("postgres", 9, "single")).state == DEGRADED
+    late.now += 7 * DAY
     with pytest.raises(LicenseRefused, match="it ended at"):
-        office.switch("pro")
+        late.switch("pro")
 
 
 def test_without_a_cold_start_there_is_none_to_change(office):
@@ -519,3 +587,28 @@ def test_who_replaces_what_is_over_needs_a_seat_of_his_own_or_a_free_one(office,
     assert not needs(office.now), "the account has a seat by another one"
     _revoked(office, other)
     assert needs(office.now)
+
+
+@pytest.mark.parametrize("state", [ACKNOWLEDGED, EXPIRED, REVOKED, NO_LICENSE])
+def test_what_is_still_to_come_is_renewed_by_nobody(office, state):
+    """An order at its authority for the same names is no certificate that could be renewed; one
+    that is in force is, to its last fraction of a second, and whatever is on its way beside it."""
+    account = office.account()
+    names = ("a.test",)
+
+    def renews(at: datetime) -> bool:
+        needed = {"account_id": account.id, "names": names, "replaces": ""}
+        try:
+            return not deciding.needs_seat(office.rows, at, Standing(state), **needed)
+        except deciding.Unlicensed:
+            return False
+
+    office.processing("a.test", account=account)
+    assert not renews(office.now)
+    order_id = office.issued("a.test", account=account)
+    office.processing("a.test", account=account)
+    certificate = office.rows.get(CERTIFICATES, order_id)
+    end = datetime.fromisoformat(certificate.not_after)
+    assert renews(office.now)
+    assert renews(end - timedelta(microseconds=1))
+    assert not renews(end)
