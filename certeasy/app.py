@@ -362,7 +362,10 @@ class Application:
     # -- who is told ---------------------------------------------------------------------------
 
     def _sender(self) -> Sender:
-        node = self.node.identity.server_id if hasattr(self, "node") else ""
+        if hasattr(self, "node"):
+            node = self.node.identity.server_id
+        else:
+            node = identity.known_id(self.settings.workdir)
         return Sender(self.settings.server.url[0], node)
 
     def _troubles(self) -> Iterable[Trouble]:

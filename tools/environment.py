@@ -14,6 +14,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 if sys.version_info < (3, 11):  # noqa: UP036 - this is where an older one is turned away
@@ -23,6 +24,8 @@ if sys.version_info < (3, 11):  # noqa: UP036 - this is where an older one is tu
     )
 
 LEVELS = ("runtime", "demo", "test", "check")
+STEP = 10  # packages for one line of progress
+LAST = 40  # lines that are shown of what pip said, if it failed
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -34,10 +37,16 @@ def main() -> None:
     if level not in LEVELS:
         sys.exit("usage: python3 -m tools.environment {}".format("|".join(LEVELS)))
     if not in_place(level):
-        print(f"Installing requirements/{level}.txt into .venv, once ...", flush=True)  # noqa: T201 - a program
+        say(f"Installing requirements/{level}.txt into .venv, once; this may take minutes ...")
         make_venv()
         install(level)
         stamp(level).write_text(digest(level))
+        say("  done")
+
+
+def say(line: str) -> None:
+    """Tell whoever waits how it goes on."""
+    print(line, flush=True)  # noqa: T201 - a program
 
 
 def stamp(level: str) -> Path:
@@ -63,6 +72,12 @@ def lock(name: str) -> Path:
     return ROOT / "requirements" / (name + ".txt")
 
 
+def packages(name: str) -> int:
+    """Return how many packages a lock file has, for this system and for others."""
+    lines = lock(name).read_text(encoding="utf-8").splitlines()
+    return sum("==" in line and line[:1].isalnum() for line in lines)
+
+
 def make_venv() -> None:
     """Make the virtual environment unless it is there and of this Python's version."""
     if PYTHON.exists() and version_of(PYTHON) == sys.version_info[:2]:
@@ -84,9 +99,13 @@ def version_of(python: Path) -> tuple[int, ...]:
 def install(level: str) -> None:
     """Install the builders, the level's packages and this checkout."""
     pip = pip_command()
-    run([*pip, "--require-hashes", "--requirement", str(lock("build"))])
-    run([*pip, "--require-hashes", "--no-build-isolation", "--requirement", str(lock(level))])
-    run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    quiet = [*pip, "-qq"]  # errors, and nothing else
+    run([*quiet, "--require-hashes", "--requirement", str(lock("build"))])
+    watched(
+        [*pip, "--require-hashes", "--no-build-isolation", "--requirement", str(lock(level))],
+        packages(level),
+    )
+    run([*quiet, "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
 
 
 def pip_command() -> list[str]:
@@ -94,12 +113,40 @@ def pip_command() -> list[str]:
     pip = [str(PYTHON), "-m", "pip"]
     if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode:  # noqa: S603 - ours
         pip = [sys.executable, "-m", "pip", "--python", str(PYTHON)]
-    return [*pip, "install", "-qq", "--disable-pip-version-check"]  # errors, and nothing else
+    return [*pip, "install", "--disable-pip-version-check"]
 
 
 def run(command: list[str]) -> None:
     """Run a step; end with its exit status if it fails, since it has said why."""
-    status = subprocess.run(command, check=False, cwd=ROOT).returncode  # noqa: S603 - our own words
+    end_if_failed(subprocess.run(command, check=False, cwd=ROOT).returncode, command)  # noqa: S603 - our own words
+
+
+def watched(command: list[str], most: int) -> None:
+    """Run pip, and tell from what it says how far it is; the end of that is shown if it fails."""
+    known, said = 0, deque[str](maxlen=LAST)
+    with subprocess.Popen(  # noqa: S603 - our own words
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        for line in process.stdout or ():
+            said.append(line)
+            if line.startswith(("Collecting ", "Requirement already satisfied: ")):
+                known += 1
+                if known % STEP == 0:
+                    say(f"  {known} packages, of at most {most} ...")
+            elif line.startswith("Installing collected packages: "):
+                say(f"  all {known} packages are here, and are unpacked ...")
+    if process.returncode:
+        sys.stderr.writelines(said)
+    end_if_failed(process.returncode, command)
+
+
+def end_if_failed(status: int, command: list[str]) -> None:
+    """End the program with this status, unless it is 0."""
     if status:
         print("failed: {}".format(" ".join(command)), file=sys.stderr)  # noqa: T201 - a program
         sys.exit(status)

@@ -7,6 +7,7 @@ import msgspec
 
 from certeasy.cli.options import fail, read_for_service, with_config
 from certeasy.clock import SystemClock
+from certeasy.cluster.identity import known_id
 from certeasy.ids import RandomIds
 from certeasy.notices import Sender, a_test, channels_of
 from certeasy.notices.post import NotSent
@@ -53,7 +54,7 @@ def test(config_file: Path, *, as_json: bool) -> None:
     """
     settings = read_for_service(config_file)
     clock = SystemClock()
-    sender = Sender(settings.server.url[0])
+    sender = Sender(settings.server.url[0], known_id(settings.workdir))
     channels = channels_of(settings.notices, sender)
     if not channels:
         fail(NOBODY)

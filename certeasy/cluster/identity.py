@@ -112,6 +112,14 @@ def find(workdir: Path, audit_log: Path, ids: Ids) -> Identity:
     return Identity(workdir, server_id, _read_key(key_file), known, next_key)
 
 
+def known_id(workdir: Path) -> str:
+    """Return the id of the node that the workdir holds, to be shown; empty: none that is known."""
+    try:
+        return _read_id(workdir / "server_id")
+    except (OSError, BootRefused):
+        return ""
+
+
 def _new(workdir: Path, ids: Ids) -> Identity:
     """Make a new identity: the key first, so that an id never stands without its key."""
     key_file = workdir / KEY_FILE

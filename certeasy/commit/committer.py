@@ -313,6 +313,8 @@ class Committer:
                 self._catch_up()
             self._commit_all(batch)
             self._look_after()
+            if self._refusing is not None:
+                log.warning("changes are accepted again")
             self._refusing = None
         except Unavailable as error:
             if error.reason != self._refusing:

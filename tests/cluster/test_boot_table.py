@@ -506,7 +506,7 @@ def test_a_clock_that_falls_behind_is_waited_for(tmp_path: Path) -> None:
     check_node(tmp_path / "node", acknowledged=node.acknowledged)
 
 
-def test_a_clock_that_stays_behind_costs_one_line_of_log(
+def test_a_clock_that_stays_behind_costs_one_line_of_log_and_one_when_it_is_right(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = HeldClock(NOON)
@@ -518,6 +518,7 @@ def test_a_clock_that_stays_behind_costs_one_line_of_log(
         clock.set_to(NOON)
         soon(lambda: node.committer.trouble() is None)
     assert caplog.text.count("nothing is accepted") == 1
+    assert caplog.text.count("changes are accepted again") == 1
 
 
 def test_a_log_from_the_future_goes_on_once_an_administrator_accepts_it(tmp_path: Path) -> None:

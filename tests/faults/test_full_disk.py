@@ -73,7 +73,7 @@ def test_a_journal_that_fills_up_between_commit_and_writing_is_finished_later(no
 
 @pytest.mark.parametrize("everything", [True, False], ids=["everything", "the journal alone"])
 def test_a_really_full_disk_refuses_and_a_freed_one_goes_on(
-    tmp_path: Path, small_disk: Path, *, everything: bool
+    tmp_path: Path, small_disk: Path, caplog: pytest.LogCaptureFixture, *, everything: bool
 ) -> None:
     settings = node_settings(small_disk / "node" if everything else tmp_path / "node")
     if not everything:
@@ -90,6 +90,10 @@ def test_a_really_full_disk_refuses_and_a_freed_one_goes_on(
             node.an_order()
         ballast.unlink()
         node.an_order()
+    said = [each.getMessage() for each in caplog.records]
+    assert said.index("changes are accepted again") > min(
+        place for place, line in enumerate(said) if line.startswith("nothing is accepted: ")
+    )
     database, journal = settings.database.path, settings.audit.path.parent
     check_node(journal, database=database, acknowledged=node.acknowledged)
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
 
+from certeasy import config
 from certeasy.app import Application
 from certeasy.cli.notices import notices
 from certeasy.settings import (
@@ -164,6 +165,25 @@ def test_a_start_that_waits_for_its_database_is_told(tmp_path, monkeypatch):
             assert msgspec.json.decode(web.bodies[1])["state"] == "ended"
         finally:
             application.close()
+
+
+def test_a_node_that_was_here_before_is_named_while_its_start_waits(tmp_path, monkeypatch):
+    settings = lab_settings(tmp_path)
+    with a_server(tmp_path, settings=settings) as server:
+        known = server.node.identity.server_id
+    clock = MovedClock()
+    with WebServer(lambda _request: [page(b"")]) as web, monkeypatch.context() as patch:
+        application = Application(replace(settings, notices=telling(web)), clock=clock)
+        patch.setattr("certeasy.cluster.boot.open_node", _gone)
+        with pytest.raises(DatabaseUnavailable):
+            application.open()
+        application._notices.look()
+        clock.pass_by(AFTER)
+        application._notices.look()
+        soon(lambda: web.requests)
+        told = msgspec.json.decode(web.bodies[0])
+        application.close()
+    assert (told["kind"], told["node"]) == ("database-gone", known)
 
 
 def _gone(*_given):
@@ -328,6 +348,21 @@ def test_each_way_is_tried_and_told(tmp_path):
         assert done.exit_code == 0
         assert msgspec.json.decode(web.bodies[0])["kind"] == "test"
         assert mails.mails[0].message["X-Certeasy-Notice"] == "test; test"
+
+
+def test_a_test_names_the_node_where_there_is_one(tmp_path):
+    node = "3f0c5b1e-8f5a-4c0e-9d58-7d8a1e2b6c11"
+    told = []
+    with WebServer(lambda _request: [page(b"")]) as web:
+        path = a_config(tmp_path, notices=f"{{webhook: {{url: 'http://127.0.0.1:{web.port}/s'}}}}")
+        workdir = config.load(path).workdir
+        workdir.mkdir(exist_ok=True)
+        for content in (None, b"not an id", node.encode() + b"\n"):
+            if content is not None:
+                (workdir / "server_id").write_bytes(content)
+            assert tried(path).exit_code == 0
+            told.append(msgspec.json.decode(web.bodies[-1])["node"])
+    assert told == ["", "", node]
 
 
 def test_a_way_that_leads_nowhere_is_told_and_the_other_is_tried_all_the_same(tmp_path):

@@ -19,6 +19,7 @@ from tests.packaging.test_demo import SECONDS, certeasy, running, stopped
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+CERTIFICATE = ROOT / "docs/first-certificate.md"
 SECTION = "## A server of your own"
 FIXED = ("14443", "9443", "14080")
 NAME = "web.lab.test"
@@ -68,7 +69,7 @@ def test_five_commands_lead_from_nothing_to_a_certificate(tmp_path: Path, here: 
     config = tmp_path / words[-1]
     with running("serve", "-f", config, until="serves https://") as (process, _):
         shell(here(certbot), tmp_path)
-        page = (ROOT / "docs/first-certificate.md").read_text()
+        page = CERTIFICATE.read_text()
         looks = re.findall(r"^    (\.venv/bin/certeasy .*)$", page, re.MULTILINE)
         listed, told, proof, seen = (shell(line, tmp_path) for line in looks)
         assert (NAME in listed, "ordered a certificate" in told) == (True, True)
@@ -84,6 +85,15 @@ def test_five_commands_lead_from_nothing_to_a_certificate(tmp_path: Path, here: 
     assert proof.returncode == 0, proof
     again = shell(here(init) + " --force", tmp_path)
     assert f"trust anchor    {anchor}, of the installation that is in the database" in again
+
+
+def test_whatever_stands_for_something_else_is_explained_before_it_is_typed():
+    section = (ROOT / "README.md").read_text().partition("[start:five]")[2].partition("[end:")[0]
+    told, clone, _ = section.partition("    git clone ")
+    assert clone
+    for word in re.findall(r"(?<!\S)[A-Z]{3,}(?!\S|=)", "\n".join(commands(SECTION + section))):
+        assert f"{word} stands for " in told, word
+    assert "five" in re.findall(r'--8<-- "README.md:(\w+)"', CERTIFICATE.read_text())
 
 
 def test_make_has_the_command_that_the_readme_has():
