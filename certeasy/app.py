@@ -4,13 +4,11 @@
 order. A test builds it as `serve` does, with another clock if it likes.
 """
 
-import hashlib
 import math
 import threading
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certeasy import config
@@ -27,9 +25,10 @@ from certeasy.ca.breaker import Breakers
 from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
 from certeasy.clock import Clock, SystemClock
 from certeasy.cluster import boot, identity
-from certeasy.cluster.files import openness, refuse_link
-from certeasy.commit import Command, Committed, Committer, Standing, Unavailable
+from certeasy.cluster.files import openness, publish
+from certeasy.commit import Command, Committer, Standing, Unavailable
 from certeasy.commit.subjects import Subjects
+from certeasy.decide import authorities as deciding
 from certeasy.decide import eab
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.policy import Policies
@@ -58,13 +57,14 @@ from certeasy.limits.clients import Limits
 from certeasy.log import logger
 from certeasy.metrics import Gauge, Metrics, told
 from certeasy.notices import Notices, Sender, Trouble
+from certeasy.notices.checks import Check, troubles
 from certeasy.notices.overdue import overdue
 from certeasy.settings import (
     AuthoritySettings,
-    DnsProfile,
     EmbeddedSettings,
     Settings,
     TlsSettings,
+    root_file,
 )
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
 from certeasy.store import DatabaseUnavailable
@@ -73,17 +73,12 @@ from certeasy.tls.material import secret_name
 from certeasy.tls.own import OwnCertificates
 from certeasy.tls.showing import Listen, Showing, no_listener
 from certeasy.validate import Validator
-from certeasy.validate.caa import Caa, WithCaa
-from certeasy.validate.dns01 import Dns01Validator
-from certeasy.validate.dns_account01 import DnsAccount01Validator
-from certeasy.validate.dns_persist01 import DnsPersist01Validator
-from certeasy.validate.http01 import Http01Validator
+from certeasy.validate.caa import Caa
+from certeasy.validate.kinds import validators_of
 from certeasy.validate.resolve import Resolver
-from certeasy.validate.tlsalpn01 import TlsAlpn01Validator
-from events.nodes import AuthorityCertificateSeen, SettingsLoaded, TlsCertificateInstalled
-from projections.certificates import ISSUERS
+from events.nodes import SettingsLoaded, TlsCertificateInstalled
 from projections.jobs import ISSUE, REVOKE, TWINS, VALIDATE, Job
-from projections.orders import ORDERS, Order
+from projections.orders import Order
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -91,8 +86,6 @@ if TYPE_CHECKING:
     import falcon
 
 NONCE_SECRET = 32
-LISTED = 20
-"""Orders that are named where an authority cannot be taken out because of them."""
 STARTING, WRITER, STOPPING = ROLES = ("starting", "writer", "stopping")
 """What a node is at; with `topology: single` who runs has the writer's place."""
 log = logger("node")
@@ -321,15 +314,9 @@ class Application:
 
     def _refuse_open_orders(self, gone: Collection[str]) -> None:
         """An authority that has begun with orders is kept until they have their certificates."""
-        waiting = [order for order in self.node.store.processing() if order.authority in gone]
-        if waiting:
-            names = ", ".join(sorted({f'"{order.authority}"' for order in waiting}))
-            orders = ", ".join(order.id for order in waiting[:LISTED])
-            more = f" and {len(waiting) - LISTED} more" if len(waiting) > LISTED else ""
-            raise ReloadRefused(
-                f"the authority {names} cannot be taken out while these orders wait for it:"
-                f" {orders}{more}; leave it in, without a binding, until they are done"
-            )
+        why = deciding.needed(gone, self.node.store.processing())
+        if why is not None:
+            raise ReloadRefused(why)
 
     def close(self) -> bool:
         """Take the node out of service; return whether all work came to its end within
@@ -369,13 +356,13 @@ class Application:
         return Sender(self.settings.server.url[0], node)
 
     def _troubles(self) -> Iterable[Trouble]:
-        """Yield what is wrong just now. A check that cannot be made is no trouble of its own."""
+        """Yield what is wrong just now."""
         if self._role == STARTING:
             if self._away is not None:
                 yield Trouble("database-gone", "", self._away)
             return
         own = self.own_certificates
-        checks: list[tuple[str, str, health.Check]] = [
+        checks: list[Check] = [
             ("database-gone", "", self._database_reason),
             ("journal-stopped", "", self.node.journal.trouble),
             ("journal-disk-low", "", self._low_disk),
@@ -389,14 +376,7 @@ class Application:
                 ("own-certificate-failing", name, partial(own.failing, name))
                 for name in own.bundles
             ]
-        for kind, subject, check in checks:
-            try:
-                why = check()
-            except Exception as error:  # noqa: BLE001 - of whatever kind: the others are looked at
-                log.debug("%s: the check itself failed: %s", kind, error)
-                continue
-            if why is not None:
-                yield Trouble(kind, subject, why)
+        yield from troubles(checks)
         yield from overdue(self.counts.overdue)
 
     # -- the parts -----------------------------------------------------------------------------
@@ -475,7 +455,8 @@ class Application:
             made = generate(chosen, self.clock, self.ids).encode()
             stored = secrets.get_or_make(f"authority/{name}", made)
         keys = EmbeddedKeys.decode(stored)
-        self._publish_root(name, keys.root_pem)
+        # Where an administrator finds it, to hand it to clients.
+        publish(root_file(self.settings, name), keys.root_pem)
         self._roots[name] = keys.root_pem
         return EmbeddedAuthority(name, keys, chosen, self.clock, self.ids)
 
@@ -487,16 +468,6 @@ class Application:
                 " has no keys of it any more: restore the database from a backup, or give the new"
                 " authority another name"
             )
-
-    def _publish_root(self, name: str, pem: bytes) -> None:
-        """Lay an embedded CA's root where an administrator finds it to hand it to clients."""
-        path = root_file(self.settings, name)
-        refuse_link(path)
-        if not path.exists() or path.read_bytes() != pem:
-            draft = path.with_name(f".{path.name}.new")
-            draft.unlink(missing_ok=True)
-            draft.write_bytes(pem)
-            draft.replace(path)
 
     def _workers(self) -> Workers:
         urls = Urls(self.settings.server.url)
@@ -539,19 +510,9 @@ class Application:
             self.clock,
             self.node.store.jobs,
             perform,
-            self._is_issued_now,
+            issuance.is_now,
             self.metrics,
         )
-
-    def _is_issued_now(self, committed: Committed, job: Job) -> bool:
-        """Whether the request that finalized an order has it issued in its own thread."""
-        if job.kind != ISSUE:
-            return False
-        order = committed.get(ORDERS, job.order_id)
-        if order is None or not order.in_doubt:
-            return False
-        authority = self.authorities.get(order.authority)
-        return authority is not None and authority.in_process
 
     def _issue_now(self, order: Order) -> None:
         self.workers.do_now(Job(order.id, ISSUE, order.id, order.account_id, order.position))
@@ -778,38 +739,5 @@ def _loaded(settings: Settings) -> SettingsLoaded:
     return SettingsLoaded(config.fingerprint(settings), dict(config.redacted(settings)))
 
 
-def root_file(settings: Settings, authority: str) -> Path:
-    """Return where the root certificate (PEM) of an embedded authority is found."""
-    return settings.workdir / f"{authority}.root.pem"
-
-
 def _seen(authority: str, certificate: bytes) -> Callable[[Reader, datetime], Decision]:
-    sha256 = hashlib.sha256(certificate).hexdigest()
-    fact = AuthorityCertificateSeen(authority, sha256, certificate)
-
-    def decide(rows: Reader, _now: datetime) -> Decision:
-        known = rows.get(ISSUERS, sha256) is not None
-        return Decision() if known else Decision(((f"authority/{authority}", fact),))
-
-    return decide
-
-
-def validators_of(
-    profile: DnsProfile, issuers: Sequence[str], clock: Clock
-) -> dict[str, Validator]:
-    """Return what looks for each type of challenge as a profile says: one line a type.
-
-    `issuers` are the names by which records in the DNS mean this CA.
-    """
-    resolver = Resolver(profile)
-    made: dict[str, Validator] = {
-        "http-01": Http01Validator(profile, resolver),
-        "dns-01": Dns01Validator(resolver),
-        "tls-alpn-01": TlsAlpn01Validator(profile, resolver),
-        "dns-account-01": DnsAccount01Validator(resolver),
-        "dns-persist-01": DnsPersist01Validator(resolver, issuers, clock),
-    }
-    if profile.caa == "off":
-        return made
-    caa, strict = Caa(resolver, issuers), profile.caa == "strict"
-    return {kind: WithCaa(each, caa, kind, strict=strict) for kind, each in made.items()}
+    return lambda rows, _now: deciding.seen(rows, authority, certificate)

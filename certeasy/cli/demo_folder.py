@@ -15,11 +15,10 @@ from pathlib import Path
 import msgspec
 
 from certeasy import config
-from certeasy.app import root_file
 from certeasy.cluster.files import private_folder, write_once
 from certeasy.config import forms
 from certeasy.ids import Ids
-from certeasy.settings import Settings
+from certeasy.settings import Settings, root_file
 
 ZONE = "demo.test"
 """Every name below it is at 127.0.0.1, for the demo's server alone."""

@@ -14,6 +14,7 @@ from certeasy.decide.challenges import proving
 from certeasy.decide.problems import Refused
 from certeasy.settings import Challenge, IssuancePolicy, Settings
 from certeasy.validate import Asked
+from certeasy.validate.kinds import validators_of
 from certeasy.validate.rehearsal import Check, Rehearsal
 from events.orders import Identifier
 
@@ -111,8 +112,6 @@ def _canonical(name: str) -> str:
 def _report(
     settings: Settings, name: str, policy_name: str | None, only: str | None, account: str | None
 ) -> Report:
-    from certeasy.app import validators_of  # noqa: PLC0415 - most commands need no server
-
     policy = _policy(settings, name, policy_name)
     (profile,) = (
         each

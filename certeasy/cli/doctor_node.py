@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from certeasy import config
-from certeasy.app import root_file
 from certeasy.ca.adcs.findings import Finding
 from certeasy.cluster import boot, identity
 from certeasy.cluster.identity import Identity
@@ -28,7 +27,7 @@ from certeasy.config.mistakes import quoted
 from certeasy.decide.license import EVALUATING, VALID
 from certeasy.ids import Ids
 from certeasy.licensing.terms import Terms
-from certeasy.settings import Settings
+from certeasy.settings import Settings, root_file
 from certeasy.store import Store
 from certeasy.store.databases import place_of
 from certeasy.store.replication import Replica

@@ -14,7 +14,7 @@ from certeasy.cli.at_rest import tables_of
 from certeasy.cli.options import a_duration, read, told, with_config
 from certeasy.clock import SystemClock
 from certeasy.decide import eab as deciding
-from certeasy.settings import Settings
+from certeasy.settings import Settings, root_file
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
 from journal.breaks import printable
 from projections.eab import REVOKED, EabKey
@@ -135,8 +135,6 @@ def create(
 def _own_root(settings: Settings) -> Path | None:
     """Return the root that clients have to trust, where the certificate that they are shown is of
     an authority inside the server; None: others issued it."""
-    from certeasy.app import root_file  # noqa: PLC0415 - most commands need no server
-
     host = urlsplit(settings.server.url[0]).hostname
     for bundle in settings.tls_certificate_manager.bundles if settings.server.tls else ():
         if bundle.authority is not None and host in bundle.hosts:

@@ -4,10 +4,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from certeasy.app import root_file
 from certeasy.cli.init_questions import Given
 from certeasy.cli.printing import program
-from certeasy.settings import Settings
+from certeasy.settings import Settings, root_file
 
 ELSEWHERE = "root.pem"
 NOT_OURS = "stands for a file that is not written here: the root, in PEM"

@@ -1,4 +1,5 @@
-"""Small files, whole or absent and readable by nobody else; and locks that die with their process.
+"""Small files, whole or absent, readable by nobody else (but those that are published); and locks
+that die with their process.
 
 What is written is never a symbolic link: a link laid where one of these files belongs would have
 this process write, or create, a file of somebody else's choosing.
@@ -119,6 +120,16 @@ def write_once(path: Path, content: bytes) -> None:
         raise FileExistsError(f"{path} is there already")
     draft.rename(path)
     sync_folder(path.parent)
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Lay out a file that others may read, in one step, and only where it says something else."""
+    refuse_link(path)
+    if not path.exists() or path.read_bytes() != content:
+        draft = path.with_name(f".{path.name}.new")
+        draft.unlink(missing_ok=True)
+        draft.write_bytes(content)
+        draft.replace(path)
 
 
 def create_empty(path: Path) -> None:

@@ -40,7 +40,7 @@ from certeasy.ca.breaker import FIRST_REST, Breakers
 from certeasy.clock import Clock
 from certeasy.commit import Command, Committed, Committer
 from certeasy.config.forms import duration_text
-from certeasy.decide import csr, waiting
+from certeasy.decide import authorities, csr, waiting
 from certeasy.decide import issuance as deciding
 from certeasy.decide.certificates import MAX_BYTES, IssuedFacts, check_issued, key_and_serial
 from certeasy.decide.chains import Mismatch
@@ -58,11 +58,9 @@ from events.certificates import (
     CertificateTwinFound,
 )
 from events.envelope import Actor
-from events.nodes import AuthorityCertificateSeen
 from events.orders import IssuanceAbandoned, IssuanceInDoubt, IssuancePending, Problem
 from projections.accounts import ACCOUNTS, VALID
-from projections.certificates import ISSUERS
-from projections.jobs import Job
+from projections.jobs import ISSUE, Job
 from projections.orders import ORDERS, PROCESSING, Order
 from projections.revocations import REVOCATIONS, revocation_id
 
@@ -130,6 +128,16 @@ class Issuance:
             self._conclude(order, authority, rules, self._answer(order, authority, rules))
         else:
             self._ask_again(order)
+
+    def is_now(self, committed: Committed, job: Job) -> bool:
+        """Whether the request that finalized an order has it issued in its own thread."""
+        if job.kind != ISSUE:
+            return False
+        order = committed.get(ORDERS, job.order_id)
+        if order is None or not order.in_doubt:
+            return False
+        authority = self._authorities.get(order.authority)
+        return authority is not None and authority.in_process
 
     def _ask(self, order: Order, rules: Rules, over: _Over | None = None) -> None:
         """Submit, after what was found out about the submission before."""
@@ -579,13 +587,9 @@ def _issued_fact(order: Order, outcome: Issued, facts: IssuedFacts) -> Certifica
 
 def _with_issuers(rows: Reader, decision: Decision, authority: str, facts: IssuedFacts) -> Decision:
     """Put certificates of the chain that the log has not seen before the facts that name them."""
-    seen = []
-    for issuer in facts.chain:
-        sha256 = hashlib.sha256(issuer).hexdigest()
-        if rows.get(ISSUERS, sha256) is None:
-            seen.append(
-                (f"authority/{authority}", AuthorityCertificateSeen(authority, sha256, issuer))
-            )
+    seen = [
+        fact for issuer in facts.chain for fact in authorities.seen(rows, authority, issuer).facts
+    ]
     return msgspec.structs.replace(decision, facts=(*seen, *decision.facts)) if seen else decision
 
 

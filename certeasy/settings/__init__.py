@@ -592,6 +592,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
         force_setattr(self, "audit", replace(self.audit, path=_under(at, self.audit.path)))
 
 
+def root_file(settings: Settings, authority: str) -> Path:
+    """Return where the root certificate (PEM) of an embedded authority is found."""
+    return settings.workdir / f"{authority}.root.pem"
+
+
 def _under(workdir: Path, path: Path) -> Path:
     """Return the path with a leading `%WORKDIR%` replaced."""
     if path.parts[:1] == (WORKDIR,):

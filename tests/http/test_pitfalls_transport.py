@@ -9,8 +9,8 @@ import pytest
 from cryptography import x509
 
 from certeasy.admin import health
-from certeasy.app import root_file
 from certeasy.serve.listener import Listener
+from certeasy.settings import root_file
 from tests.make.lab import URL, Lab, a_lab
 from tests.make.served import Reply, ask, dial, get, serving
 

@@ -53,3 +53,26 @@ def test_a_log_in_which_an_authority_is_in_two_ways_at_once_is_refused(facts, wh
         fold(record, rows)
     with pytest.raises(Contradiction, match=what):
         fold(last, rows)
+
+
+def test_a_certificate_of_an_authority_is_recorded_once() -> None:
+    world = World()
+    assert world.decide(authorities.seen, "ca", b"der") == ["authority.certificate-seen"]
+    assert world.facts[-1][0] == CA
+    assert world.decide(authorities.seen, "ca", b"der") == []
+    assert world.decide(authorities.seen, "ca", b"renewed") == ["authority.certificate-seen"]
+
+
+def test_an_authority_is_kept_while_orders_wait_for_it() -> None:
+    world = World()
+    account = world.account()
+    assert authorities.needed(["ca"], []) is None
+    waiting = [world.row(world.processing(f"{n}.test", account=account)) for n in range(22)]
+    assert authorities.needed(["other"], waiting) is None
+    few = authorities.needed(["ca", "other"], waiting[:2])
+    assert few is not None
+    assert few.startswith('the authority "ca" cannot be taken out')
+    assert f"wait for it: {waiting[0].id}, {waiting[1].id}; leave it in" in few
+    many = authorities.needed(["ca"], waiting)
+    assert many is not None
+    assert f"{waiting[19].id} and 2 more; leave it in" in many
