@@ -6,6 +6,7 @@ of reach.
 
 from certeasy.settings.limits import (
     AbuseLimit,
+    AccountChanges,
     AccountCreation,
     DuplicateCertificate,
     FailedValidation,
@@ -23,6 +24,7 @@ GENEROUS = RateLimiting(
     global_=GlobalLimit(limit=MANY, burst=MANY),
     abuse=AbuseLimit(marks=MANY, recovery=MANY),
     account_creation=AccountCreation(limit=MANY, burst=MANY),
+    account_changes=AccountChanges(limit=MANY, burst=MANY),
     order_creation=OrderCreation(limit=MANY, burst=MANY),
     san_budget=SanBudget(limit=MANY),
     duplicate_certificate=DuplicateCertificate(limit=LOGGED),
@@ -34,6 +36,7 @@ rate-limiting:
   global: {{limit: {MANY}, burst: {MANY}}}
   abuse: {{marks: {MANY}, recovery: {MANY}}}
   account-creation: {{limit: {MANY}, burst: {MANY}}}
+  account-changes: {{limit: {MANY}, burst: {MANY}}}
   order-creation: {{limit: {MANY}, burst: {MANY}}}
   san-budget: {{limit: {MANY}}}
   duplicate-certificate: {{limit: {LOGGED}}}

@@ -1,6 +1,8 @@
 """Accounts: to register, to be found again, to change and to leave. RFC 8555 section 7.3."""
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Never
 
@@ -53,6 +55,19 @@ class AccountShown:
             external_account_binding=binding,
         )
         responses.answer(resp, shown, status=status, location=told.account(account.id))
+
+    @contextmanager
+    def _changing(self, req: falcon.Request, account_id: str) -> Iterator[None]:
+        """Count what the block changes of an account; who met the limit is written down."""
+        desk = self._desk
+        try:
+            with desk.limits.changing_account(account_id, req.context.address):
+                yield
+        except Refused as refused:
+            if refused.limit:
+                actor = desk.actor(req, account_id)
+                desk.site.refused(actor, refused.limit, refused.detail, ())
+            raise
 
 
 class NewAccountResource(AccountShown):
@@ -182,7 +197,8 @@ class AccountResource(AccountShown):
                 rows, account_id=account_id, thumbprint=signed.key.thumbprint, contact=contact
             )
 
-        committed = desk.commit(signed, desk.actor(req, account_id), decide)
+        with self._changing(req, account_id):
+            committed = desk.commit(signed, desk.actor(req, account_id), decide)
         return committed.get(ACCOUNTS, account_id) or _vanished()
 
     def _sealed(self, account_id: str, whom: tuple[str, ...]) -> Sealed | None:

@@ -92,7 +92,8 @@ class KeyChangeResource(AccountShown):
                 new_jwk=new.to_jwk(),
             )
 
-        committed = self._desk.commit(signed, self._desk.actor(req, account_id), decide)
+        with self._changing(req, account_id):
+            committed = self._desk.commit(signed, self._desk.actor(req, account_id), decide)
         account = committed.get(ACCOUNTS, account_id)
         if account is None:
             raise LookupError("an account that was just there is gone")

@@ -73,6 +73,7 @@ _LINES = {
     "global": "requests of one address: {limit} in {window}, {burst} at once",
     "abuse": "wrong signatures, other accounts' objects, unknown ids: {marks} of one address",
     "account-creation": "new accounts of one address: {limit} in {window}, {burst} at once",
+    "account-changes": "new contacts or keys of one account: {limit} in {window}, {burst} at once",
     "order-creation": "orders of one account: {limit} in {window}, {burst} at once",
     "san-budget": "names in the orders of one account: {limit} in {window}",
     "duplicate-certificate": "certificates for exactly the same names: {limit} in {window}",

@@ -20,7 +20,7 @@ from certeasy.settings import (
 )
 from certeasy.settings.adcs import AdcsSettings
 from certeasy.settings.challenges import DNS_CHALLENGES, HOST_CHALLENGES
-from certeasy.settings.limits import PER_ACCOUNT, PER_ADDRESS, RateLimiting
+from certeasy.settings.limits import FOR_ALL, PER_ACCOUNT, RateLimiting
 from certeasy.settings.names import parse
 
 _HTTP_PORT = 80
@@ -32,6 +32,7 @@ _UNLIMITED = {
     "global_": "an address may send any number of requests",
     "abuse": "forged signatures and guessed ids are answered without end",
     "account_creation": "an address may register any number of accounts",
+    "account_changes": "an account may change its contacts or key without end",
     "order_creation": "an account may place any number of orders",
     "san_budget": "an account may order any number of names",
     "duplicate_certificate": "the same certificate is issued without end",
@@ -85,7 +86,7 @@ def _limiting(limits: RateLimiting) -> Iterator[str]:
         )
         return
     words = {each.name: each.encode_name for each in fields(limits)}
-    for name in (*PER_ADDRESS, *PER_ACCOUNT):
+    for name in (*FOR_ALL, *PER_ACCOUNT):
         if not getattr(limits, name).enabled:
             yield f"rate-limiting.{words[name]} is switched off: {_UNLIMITED[name]}"
     for override in limits.overrides:

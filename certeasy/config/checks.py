@@ -31,7 +31,7 @@ from certeasy.settings import (
     TlsBundle,
 )
 from certeasy.settings.adcs import AdcsCliSettings, AdcsSettings
-from certeasy.settings.limits import PER_ACCOUNT, PER_ADDRESS, RateLimiting
+from certeasy.settings.limits import FOR_ALL, PER_ACCOUNT, RateLimiting
 from journal.segments import bounds_of
 
 PROFILES = "dns-validation-profiles"
@@ -230,7 +230,7 @@ def _renewal_info(settings: Settings, page: Page) -> None:
 
 def _rate_limiting(limits: RateLimiting, page: Page) -> None:
     """Windows are such as can be waited for, and each binding has one override."""
-    _windows(limits, (*PER_ADDRESS, *PER_ACCOUNT), LIMITS, page)
+    _windows(limits, (*FOR_ALL, *PER_ACCOUNT), LIMITS, page)
     seen: set[str] = set()
     for index, override in enumerate(limits.overrides):
         key = f"{LIMITS}.overrides[{index}]"

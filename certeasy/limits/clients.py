@@ -1,11 +1,12 @@
 """What clients may do, and how often: addresses and accounts held against the settings in use.
 
 Per address, before anything else is looked at: requests, and marks for what looks like an attack.
-Per address again: accounts created. Per account: orders, and the names in them.
+Per address again: accounts created. Per account: orders, the names in them, and what it changes of
+itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -20,18 +21,26 @@ from certeasy.decide.limits import Rate, Spending
 from certeasy.decide.problems import Refused, Weight
 from certeasy.limits.buckets import Buckets
 from certeasy.settings.limits import (
+    AccountChanges,
     AccountCreation,
     AccountLimits,
     GlobalLimit,
     OrderCreation,
+    RateLimit,
     RateLimiting,
 )
 from events.counting import counted
 
 GLOBAL, ABUSE, ACCOUNTS = "global", "abuse", "account-creation"
-ORDERS, NAMES = "order-creation", "san-budget"
+ORDERS, NAMES, CHANGES = "order-creation", "san-budget", "account-changes"
 OF_ADDRESSES = (GLOBAL, ABUSE, ACCOUNTS)
-OF_ACCOUNTS = (ORDERS, NAMES)
+OF_ACCOUNTS = (ORDERS, NAMES, CHANGES)
+_SPENT = {
+    GlobalLimit: "request",
+    AccountCreation: "account",
+    AccountChanges: "change",
+    OrderCreation: "order",
+}
 
 _QUARTERS = 4
 """A mark has so many; `Weight` counts them."""
@@ -102,8 +111,10 @@ class Limits:
         self._clock = clock
         on = settings.enabled
         every, abuse, accounts = settings.global_, settings.abuse, settings.account_creation
+        changes = settings.account_changes
         self._requests = _rate(every) if on and every.enabled else None
         self._accounts = _rate(accounts) if on and accounts.enabled else None
+        self._changes = _rate(changes) if on and changes.enabled else None
         self._marks: Rate | None = None
         if on and abuse.enabled:
             self._marks = Rate.of(abuse.recovery, abuse.window, abuse.marks, parts=_QUARTERS)
@@ -137,21 +148,23 @@ class Limits:
             spending = Spending(ABUSE, client.subject, self._marks, weight)
             self._buckets.charge(spending, self._buckets.now())
 
-    @contextmanager
-    def creating_account(self, address: str) -> Iterator[None]:
+    def creating_account(self, address: str) -> AbstractContextManager[None]:
         """Count an account that the block creates; none where it raises."""
-        client = self._client(address)
-        if self._accounts is None or client.is_free:
-            yield
-            return
-        spending = Spending(ACCOUNTS, client.subject, self._accounts)
-        [wait] = self._buckets.spend((spending,), self._buckets.now())
-        if wait:
-            raise self._over(ACCOUNTS, self._has_registered(client.subject), wait)
-        with self._given_back((spending,)):
-            yield
+        subject = self._client(address).subject
+        rule = _rule(self._settings.account_creation)
+        what = f"{subject} may create {rule}, and has created them"
+        return self._counting(address, ACCOUNTS, subject, self._accounts, what)
 
     # -- accounts --------------------------------------------------------------------------------
+
+    def changing_account(self, account_id: str, address: str) -> AbstractContextManager[None]:
+        """Count what the block changes of an account itself; nothing where it raises.
+
+        Each is a line in the log, for ever.
+        """
+        rule = _rule(self._settings.account_changes)
+        what = f"this account may make {rule}, and has made them"
+        return self._counting(address, CHANGES, account_id, self._changes, what)
 
     @contextmanager
     def placing_order(
@@ -224,6 +237,7 @@ class Limits:
         return (
             *self._told(ORDERS, account_id, of.order_rate, _rule(of.orders)),
             *self._told(NAMES, account_id, of.name_rate, names),
+            *self._told(CHANGES, account_id, self._changes, _rule(self._settings.account_changes)),
         )
 
     def off(self, kid: str = "", comment: str = "") -> tuple[str, ...]:
@@ -271,6 +285,22 @@ class Limits:
         )
 
     @contextmanager
+    def _counting(
+        self, address: str, limit: str, subject: str, rate: Rate | None, what: str
+    ) -> Iterator[None]:
+        """Count what the block does, unless it raises or its client is on the whitelist; `what` is
+        told where it is too much."""
+        if rate is None or self._client(address).is_free:
+            yield
+            return
+        spending = Spending(limit, subject, rate)
+        [wait] = self._buckets.spend((spending,), self._buckets.now())
+        if wait:
+            raise self._over(limit, what, wait)
+        with self._given_back((spending,)):
+            yield
+
+    @contextmanager
     def _given_back(self, spendings: Sequence[Spending]) -> Iterator[None]:
         try:
             yield
@@ -290,10 +320,6 @@ class Limits:
             f"{subject} has {self._settings.abuse.marks} marks for wrong signatures, other"
             " accounts' objects or unknown ids, and one has to come off"
         )
-
-    def _has_registered(self, subject: str) -> str:
-        rule = _rule(self._settings.account_creation)
-        return f"{subject} may create {rule}, and has created them"
 
     def _has_ordered(self, spending: Spending, of: _Of, now: int) -> str:
         if spending.limit == ORDERS:
@@ -325,13 +351,12 @@ class Limits:
         )
 
 
-def _rate(limit: GlobalLimit | AccountCreation | OrderCreation) -> Rate:
+def _rate(limit: RateLimit) -> Rate:
     return Rate.of(limit.limit, limit.window, limit.burst)
 
 
-def _rule(limit: GlobalLimit | AccountCreation | OrderCreation) -> str:
-    what = {GlobalLimit: "request", AccountCreation: "account", OrderCreation: "order"}
-    many = counted(limit.limit, what[type(limit)])
+def _rule(limit: RateLimit) -> str:
+    many = counted(limit.limit, _SPENT[type(limit)])
     return f"{many} in {duration_text(limit.window)}, {limit.burst} at once"
 
 

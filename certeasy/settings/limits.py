@@ -21,15 +21,23 @@ _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
 
 
-class GlobalLimit(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """Requests of one client address, whatever they are for."""
+class RateLimit(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What comes back evenly."""
 
     enabled: bool = True
-    limit: Tokens = 1200
+    limit: Tokens = 10
     """So many in each window, evenly."""
+    window: timedelta = _HOUR
+    burst: Tokens = 10
+    """So many at once, after a rest."""
+
+
+class GlobalLimit(RateLimit, frozen=True):
+    """Requests of one client address, whatever they are for."""
+
+    limit: Tokens = 1200
     window: timedelta = _MINUTE
     burst: Tokens = 100
-    """So many at once, after a rest."""
 
 
 class AbuseLimit(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -44,26 +52,19 @@ class AbuseLimit(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"
     window: timedelta = _MINUTE
 
 
-class AccountCreation(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+class AccountCreation(RateLimit, frozen=True):
     """Accounts registered from one client address; looking one up is none."""
 
-    enabled: bool = True
-    limit: Tokens = 10
-    """So many in each window, evenly."""
-    window: timedelta = _HOUR
-    burst: Tokens = 10
-    """So many at once, after a rest."""
+
+class AccountChanges(RateLimit, frozen=True):
+    """Changes of one account's contacts or key; an update that changes nothing is none."""
 
 
-class OrderCreation(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+class OrderCreation(RateLimit, frozen=True):
     """Orders of one account; renewals are none."""
 
-    enabled: bool = True
     limit: Tokens = 20
-    """So many in each window, evenly."""
-    window: timedelta = _HOUR
     burst: Tokens = 5
-    """So many at once, after a rest."""
 
 
 class SanBudget(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -75,22 +76,22 @@ class SanBudget(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab")
     window: timedelta = _HOUR
 
 
-class DuplicateCertificate(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """Certificates for exactly the same names, those revoked left out."""
+class WindowLimit(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+    """What is counted in the log: so many within any window."""
 
     enabled: bool = True
     limit: InTheLog = 5
-    """So many issued within any window."""
+    window: timedelta = _HOUR
+
+
+class DuplicateCertificate(WindowLimit, frozen=True):
+    """Certificates for exactly the same names, those revoked left out."""
+
     window: timedelta = timedelta(hours=168)
 
 
-class FailedValidation(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
+class FailedValidation(WindowLimit, frozen=True):
     """Failed validations of one name by one account."""
-
-    enabled: bool = True
-    limit: InTheLog = 5
-    """So many within any window."""
-    window: timedelta = _HOUR
 
 
 class PendingAuthorizations(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -101,21 +102,18 @@ class PendingAuthorizations(Struct, frozen=True, forbid_unknown_fields=True, ren
     """So many at a time."""
 
 
-class RateChange(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    """What is otherwise for some accounts; None: as for all."""
-
-    enabled: bool | None = None
-    limit: Tokens | None = None
-    window: timedelta | None = None
-    burst: Tokens | None = None
-
-
 class WindowChange(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
     """What is otherwise for some accounts; None: as for all."""
 
     enabled: bool | None = None
     limit: Tokens | None = None
     window: timedelta | None = None
+
+
+class RateChange(WindowChange, frozen=True):
+    """What is otherwise for some accounts; None: as for all."""
+
+    burst: Tokens | None = None
 
 
 class LogChange(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -156,7 +154,8 @@ class AccountLimits(Struct, frozen=True, rename="kebab"):
 
 
 PER_ACCOUNT = tuple(each.name for each in fields(AccountLimits))
-PER_ADDRESS = ("global_", "abuse", "account_creation")
+FOR_ALL = ("global_", "abuse", "account_creation", "account_changes")
+"""No override has another one in its place."""
 
 
 class RateLimiting(Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
@@ -173,6 +172,7 @@ class RateLimiting(Struct, frozen=True, forbid_unknown_fields=True, rename="keba
     global_: GlobalLimit = field(default=GlobalLimit(), name="global")
     abuse: AbuseLimit = AbuseLimit()
     account_creation: AccountCreation = AccountCreation()
+    account_changes: AccountChanges = AccountChanges()
     order_creation: OrderCreation = OrderCreation()
     san_budget: SanBudget = SanBudget()
     duplicate_certificate: DuplicateCertificate = DuplicateCertificate()
@@ -197,15 +197,12 @@ class RateLimiting(Struct, frozen=True, forbid_unknown_fields=True, rename="keba
         return AccountLimits(**changes)  # type: ignore[arg-type] # each is what its name says
 
     def off(self, kid: str = "", comment: str = "") -> tuple[str, ...]:
-        """Return the limits to which an account that was bound with this key is not held, or an
-        address, as they are named here."""
+        """Return the limits that are switched off, for an account that was bound with this key."""
         account = self.of(kid, comment)
         return tuple(
             each.encode_name
             for each in fields(self)
-            if (
-                each.name in PER_ADDRESS and not (self.enabled and getattr(self, each.name).enabled)
-            )
+            if (each.name in FOR_ALL and not (self.enabled and getattr(self, each.name).enabled))
             or (each.name in PER_ACCOUNT and not getattr(account, each.name).enabled)
         )
 

@@ -91,6 +91,7 @@ def test_how_an_account_stands_is_shown(place: Place) -> None:
         assert names == {
             "order-creation": 0,
             "san-budget": 1_000_000 - 3,
+            "account-changes": 1_000_000,
             "pending-authorizations": most - 3,
         }
 

@@ -13,9 +13,10 @@ import pytest
 from msgspec.structs import replace
 
 from certeasy.commit import Unavailable
-from certeasy.limits.clients import ABUSE, ACCOUNTS, GLOBAL, NAMES, ORDERS
+from certeasy.limits.clients import ABUSE, ACCOUNTS, CHANGES, GLOBAL, NAMES, ORDERS
 from certeasy.settings.limits import (
     AbuseLimit,
+    AccountChanges,
     AccountCreation,
     GlobalLimit,
     LimitOverride,
@@ -25,9 +26,11 @@ from certeasy.settings.limits import (
     SanBudget,
 )
 from tests.fakes.clocks import HeldClock
+from tests.http.test_acme_key_change import changed
 from tests.http.test_renewal_info import cert_id_of, leaf_of
 from tests.make.bindings import bound_client
 from tests.make.lab import URL, Client, Lab, Result, a_lab, problem
+from tests.make.signers import a_signer
 from tools.generous import GENEROUS
 
 HOUR = timedelta(hours=1)
@@ -70,6 +73,11 @@ class HeldLab(Lab):
         """Return the refusals that the log has."""
         lines = map(msgspec.json.decode, self.server.node.store.lines(0))
         return [line["data"] for line in lines if line["type"] == "request.refused"]
+
+    def log_has(self, *types: str) -> int:
+        """Return how many events of these types the log has."""
+        lines = map(msgspec.json.decode, self.server.node.store.lines(0))
+        return sum(line["type"] in types for line in lines)
 
     def counted(self, limit: str) -> float:
         """Return how often a limit has refused somebody."""
@@ -121,7 +129,7 @@ def test_refusals_are_counted_from_the_first_on(tmp_path: Path) -> None:
     """A figure that is not there before it is 1 has not grown, for who watches it."""
     with held(tmp_path) as lab:
         figures = lab.server.metrics.text().decode()
-        for limit in (GLOBAL, ABUSE, ACCOUNTS, ORDERS, NAMES, "duplicate-certificate"):
+        for limit in (GLOBAL, ABUSE, ACCOUNTS, CHANGES, ORDERS, NAMES, "duplicate-certificate"):
             assert f'certeasy_limits_refused_total{{limit="{limit}"}} 0.0\n' in figures
 
 
@@ -325,6 +333,51 @@ def test_an_account_that_is_refused_for_another_reason_is_none(tmp_path: Path) -
             wrong = client.post(new, {"contact": ["fax:+49"]})
             assert problem(wrong)[1] == "unsupportedContact"
         assert client.post(new, {}).status_code == 201
+
+
+def test_an_account_changes_its_contacts_and_key_so_often(tmp_path: Path) -> None:
+    """Each change is a line in the log, for ever; requests alone would be twenty in a second."""
+    few = AccountChanges(limit=10, window=HOUR, burst=2)
+    with held(tmp_path, account_changes=few) as lab:
+        client, other = lab.a_client(), lab.a_client()
+        account, contact = str(client.kid), ["mailto:a@corp.test"]
+        assert client.post(account, {"contact": contact}).status_code == 200
+        # What changes nothing is no change, however often, nor is what is refused.
+        for _ in range(3):
+            assert client.post(account, {"contact": contact}).json["contact"] == contact
+            assert client.post(account, {"contact": ["fax:+49"]}).status_code == 400
+            assert changed(client, other.signer).status_code == 409
+        new = a_signer("ES256")
+        assert changed(client, new).status_code == 200
+        client.signer = new
+        for wish in (
+            lambda: client.post(account, {"contact": ["mailto:b@corp.test"]}),
+            lambda: changed(client, a_signer("ES256")),
+        ):
+            result = wish()
+            assert limited(result, CHANGES) == 360
+            assert "this account may make 10 changes in 1h, 2 at once" in problem(result)[2]
+            assert HELP in lab.links
+        [first] = lab.refusals()
+        assert first["kind"] == CHANGES
+        assert lab.log_has("account.contacts-changed", "account.key-changed") == 2
+        # Another account has its own, and to leave is always possible.
+        assert changed(other, a_signer("ES256")).status_code == 200
+        lab.clock.pass_by(359.5)
+        client.drop_nonce()
+        assert limited(client.post(account, {"contact": []}), CHANGES) == 1
+        lab.clock.pass_by(0.5)
+        assert client.post(account, {"contact": []}).status_code == 200
+        assert client.post(account, {"status": "deactivated"}).status_code == 200
+
+
+def test_changes_of_the_whitelist_are_not_counted(tmp_path: Path) -> None:
+    few = AccountChanges(limit=1, window=HOUR, burst=1)
+    with held(tmp_path, account_changes=few, whitelist=(ip_network(FIRST),)) as lab:
+        client = lab.a_client()
+        for number in range(3):
+            wish = {"contact": [f"mailto:{number}@corp.test"]}
+            assert client.post(str(client.kid), wish).status_code == 200
 
 
 # -- orders --------------------------------------------------------------------------------------

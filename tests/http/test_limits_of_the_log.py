@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from certeasy.settings.limits import (
     CountChange,
@@ -142,6 +143,34 @@ def test_orders_that_are_finalized_at_once_get_no_certificate_too_many(tmp_path:
             status = client.wait(order, "valid", "ready")["status"]
             assert status == ("valid" if answer.status_code == 200 else "ready")
         assert len(refusals(lab)) == 5
+
+
+def test_an_order_that_is_refused_at_the_end_can_be_finalized_when_it_was_told(
+    tmp_path: Path,
+) -> None:
+    """It stays ready: what was proven is proven. RFC 8555 section 7.4 has no other way back."""
+    hour = timedelta(hours=1)
+    limits = {"duplicate_certificate": DuplicateCertificate(limit=1, window=hour)}
+    with limited(tmp_path, **limits) as (lab, clock):
+        one, other, third = (registered(lab) for _ in range(3))
+        later, last = other.ready("web.lab.test"), third.ready("web.lab.test")
+        one.certificate("web.lab.test")
+        csr = a_csr("web.lab.test", key=p256(1))
+        for _ in range(2):
+            _detail, wait = met(other.finalize(later, csr))
+            assert wait == 3600
+            assert other.see(later)["status"] == "ready"
+        clock.pass_by(wait)
+        other.drop_nonce()
+        assert other.finalize(later, csr).json["status"] == "valid"
+        # What is revoked counts no more: then it need not even be waited for.
+        third.drop_nonce()
+        assert met(third.finalize(last, csr))[1] == 3600
+        chain = other.post(other.see(later)["certificate"]).content
+        leaf = x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.DER)
+        revoke = {"certificate": b64(leaf)}
+        assert other.post(f"{URL}/acme/revoke-cert", revoke).status_code == 200
+        assert third.finalize(last, csr).json["status"] == "valid"
 
 
 def test_a_name_that_keeps_failing_is_not_tried_for_a_while(tmp_path: Path) -> None:

@@ -42,6 +42,10 @@ class Played:
     def registers(self, address: str, times: int = 1) -> int:
         return self._wait(lambda: _pass(self.limits.creating_account(address)), times)
 
+    def changes(self, account: str, times: int = 1) -> int:
+        changing = self.limits.changing_account
+        return self._wait(lambda: _pass(changing(account, A)), times)
+
     def orders(self, account: str, names: int = 1, times: int = 1) -> int:
         placing = self.limits.placing_order
         return self._wait(lambda: _pass(placing(account, A, ("", ""), names)), times)
@@ -99,6 +103,16 @@ TABLES = {
         (3960, lambda p: p.registers(A, 10), 0),
         (3960, lambda p: p.registers(A), 360),
     ],
+    "account_changes": [
+        (0, lambda p: p.changes("a", 10), 0),
+        (0, lambda p: p.changes("a"), 360),
+        (0, lambda p: p.changes("b", 10), 0),
+        (359.5, lambda p: p.changes("a"), 1),
+        (360, lambda p: p.changes("a"), 0),
+        (360, lambda p: p.changes("a"), 360),
+        (3960, lambda p: p.changes("a", 10), 0),
+        (3960, lambda p: p.changes("a"), 360),
+    ],
     "order_creation": [
         (0, lambda p: p.orders("a", times=5), 0),
         (0, lambda p: p.orders("a"), 180),
@@ -132,7 +146,9 @@ def test_a_limit_is_exact_to_the_second(name: str) -> None:
     assert told == [expected for *_, expected in TABLES[name]]
 
 
-@pytest.mark.parametrize("name", ["global_", "abuse", "account_creation", "order_creation"])
+@pytest.mark.parametrize(
+    "name", ["global_", "abuse", "account_creation", "account_changes", "order_creation"]
+)
 def test_a_limit_that_is_switched_off_does_not_hold(name: str) -> None:
     played = Played(name)
     off = replace(GENEROUS, **{name: replace(getattr(FULL, name), enabled=False)})
@@ -140,6 +156,7 @@ def test_a_limit_that_is_switched_off_does_not_hold(name: str) -> None:
     for _ in range(200):
         assert played.is_marked(A, Weight.HOSTILE) == 0
         assert played.registers(A) == 0
+        assert played.changes("a") == 0
         assert played.orders("a") == 0
 
 

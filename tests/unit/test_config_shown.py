@@ -241,6 +241,10 @@ def test_the_redacted_settings_are_json(tmp_path):
         ("{enabled: false}", "rate-limiting.enabled is false: there is no limit at all"),
         ("{global: {enabled: false}}", "rate-limiting.global is switched off: an address may send"),
         ("{abuse: {enabled: false}}", "rate-limiting.abuse is switched off: forged signatures"),
+        (
+            "{account-changes: {enabled: false}}",
+            "rate-limiting.account-changes is switched off: an account may change its contacts",
+        ),
         ("{order-creation: {enabled: false}}", "rate-limiting.order-creation is switched off"),
         ("{pending-authorizations: {enabled: false}}", "number of authorizations open"),
         ("{overrides: [{binding: k8s, san-budget: {enabled: false}}]}",
@@ -256,11 +260,11 @@ def test_a_limit_that_is_switched_off_is_told_in_one_line(tmp_path, text, warnin
 
 def test_every_limit_that_is_switched_off_is_told(tmp_path):
     names = [each.encode_name for each in msgspec.structs.fields(AccountLimits)]
-    names += ["global", "abuse", "account-creation"]
+    names += ["global", "abuse", "account-creation", "account-changes"]
     off = ", ".join(f"{name}: {{enabled: false}}" for name in names)
     given = warnings(load(a_config(tmp_path, rate_limiting=f"{{{off}}}")))
     told = [line for line in given if line.startswith("rate-limiting.")]
-    assert len(told) == len(names) == 8
+    assert len(told) == len(names) == 9
 
 
 def test_what_is_off_for_all_is_not_told_once_more_for_some(tmp_path):
