@@ -1,17 +1,35 @@
 """Until when an account is a managed server: the seats that a license counts.
 
 A seat is an account with a certificate that is neither expired nor revoked, or with an order that
-was finalized and has not ended. `SEATS` tells it with one look-up, and how many seats are taken is
-a range of its index: those whose `until` lies ahead.
+was finalized and has not ended. `SEATS` has a row for each account that is one, or was: one look-up
+tells, and how many seats are taken is a range of its index, those whose `until` lies ahead.
 
-A certificate that is revoked may be the one that lasted longest, of thousands that the account has;
-so the next one must be at hand. `HELD` keeps them as a heap, by pointers from row to row: every
-certificate lasts at least as long as the two that hang below it. A new one mostly outlasts all of
-its account, and becomes the top with one row; taking the top away touches as many rows as there are
-digits in the number of certificates, at most (it is a leftist heap, and only its short side is
-gone down). One that is revoked further down is marked, and dropped when it gets to the top; one
-that leaves the tables has expired, as all has that hangs below it: where a pointer leads nowhere,
-nothing in force is missed.
+As long as nothing is revoked, `until` is the latest end that any certificate had so far. But when
+the one that lasts longest is revoked, the next one has to be found, of thousands maybe; and a fold
+searches and sorts nothing, it gets and puts rows by their keys. So the certificates of an account
+hang together, a row each in `HELD`, and its seat names the top:
+
+    seat.top: C, ends in May
+              |-- one: A, ends in March
+              |        '-- one: D, ends in January
+              '-- other: B, ends in April
+
+This is a heap, of the kind that is called leftist. What holds, and why:
+
+* A certificate lasts at least as long as what hangs below it. So the top is the one that lasts
+  longest, and `until` is its end.
+* Two heaps become one (`_melded`) by going down from both tops, on the side of `other` alone: the
+  one that lasts longer stays above. That way is short: `rank` is how many rows it has, and of the
+  two below a row, the one with the higher rank is `one`. A row of rank 8 has 255 rows below and
+  with it, at least. So what is read and written grows as the digits of the number of certificates.
+* One that is issued is a heap by itself, and is melded with the others. It mostly outlasts them all
+  and becomes the top, with the former top below: one row is written.
+* One that is revoked is marked, and goes when it is the top: then what hung on its two sides is
+  melded, until the top is in force. Nobody has to find the row that one in the middle hangs from.
+* One that expires does nothing: no event tells. Where the top has expired, all has, and the next
+  one that is issued begins anew. Retention takes expired rows away wherever they hang; then a
+  name leads nowhere, which counts as nothing, and nothing in force is missed: what hung below has
+  expired as well.
 """
 
 import msgspec
