@@ -6,9 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from falcon.testing.helpers import DEFAULT_UA
 
 from certeasy.acme import accounts as acme_accounts
 from certeasy.commit import Command
+from events.sealing import Sealed
 from projections.accounts import ACCOUNTS
 from tests.make.lab import URL, Client, Lab, a_lab, problem
 from tests.make.signers import ALGORITHMS, Signer, a_signer, the_signer
@@ -153,6 +155,11 @@ def test_personal_data_is_sealed_in_the_journal(lab: Lab) -> None:
     client.post(str(client.kid), {"contact": ["mailto:quite-personal@corp.test"]})
     journal = lab.server.node.journal.path.read_bytes()
     assert b"personal@" not in journal
+    first, *_ = lines(lab, str(client.kid))
+    box = msgspec.convert(first["actor"]["sealed"], Sealed)
+    who = msgspec.json.decode(lab.server.subjects.open(box) or b"{}")
+    assert who == {"address": "127.0.0.1", "user_agent": DEFAULT_UA}
+    assert DEFAULT_UA.encode() not in journal
     assert b"127.0.0.1" not in b"".join(
         msgspec.json.encode(line) for line in lines(lab, str(client.kid))
     )

@@ -1,20 +1,24 @@
 """A real server's journal, verified by a JOSE library of others and by the docs' own verifier."""
 
+import base64
 import sqlite3
 import subprocess
 import sys
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from joserfc import jws
 from joserfc.jwk import KeySet
 
 from certeasy.audit import listing
 from certeasy.audit.replay import Replay
 from certeasy.audit.verifying import Given, verify
+from certeasy.ca.embedded import EmbeddedKeys
 from events.signing import PublicKey
 from projections.fold import TABLES
 from tests.make.audited import CONFIG, certeasy, run
@@ -180,3 +184,26 @@ def test_what_is_exported_beside_a_server_at_work_is_one_moment_of_it(tmp_path):
             stop.set()
             thread.join()
     assert ends == sorted(set(ends))
+
+
+def test_no_secret_of_a_server_is_in_its_files_in_clear(tmp_path: Path) -> None:
+    with a_lab(tmp_path / "w") as lab:
+        client = lab.client()
+        client.register()
+        client.certificate("web.lab.test")
+        with closing(sqlite3.connect(tmp_path / "w/db.sqlite")) as connection:
+            names = [name for (name,) in connection.execute("SELECT name FROM secrets")]
+        secrets = {name: lab.server.node.secrets.get(name) or b"" for name in names}
+    assert {"nonces", "authority/lab-ca"} <= secrets.keys()
+    ca = EmbeddedKeys.decode(secrets["authority/lab-ca"])
+    signing = tmp_path / "w/keys/signing.pem"
+    key: Any = load_pem_private_key(signing.read_bytes(), None)
+    secrets |= {"root": ca.root_key, "issuing": ca.issuing_key, "node": key.private_bytes_raw()}
+    files = [path for path in (tmp_path / "w").rglob("*") if path.is_file() and path != signing]
+    assert {"audit.log", "db.sqlite"} <= {path.name for path in files}
+    for path in files:
+        content = path.read_bytes()
+        for name, secret in secrets.items():
+            assert len(secret) >= 32
+            for spelled in (secret, base64.b64encode(secret), base64.urlsafe_b64encode(secret)):
+                assert spelled.rstrip(b"=") not in content, (path, name)
