@@ -24,7 +24,7 @@ from certeasy.ca import Authority
 from certeasy.ca.breaker import Breakers
 from certeasy.ca.embedded import EmbeddedAuthority, EmbeddedKeys, generate
 from certeasy.clock import Clock, SystemClock
-from certeasy.cluster import boot, identity
+from certeasy.cluster import boot, identity, room
 from certeasy.cluster.files import openness, publish
 from certeasy.commit import Command, Committer, Standing, Unavailable
 from certeasy.commit.subjects import Subjects
@@ -148,9 +148,15 @@ class Application:
         try:
             self._open()
         except DatabaseUnavailable as error:
-            self._away = str(error)
+            self._away = room.explained(str(error), self.settings)
             self._notices.start()
-            raise
+            raise DatabaseUnavailable(self._away) from error
+        except Unavailable as error:
+            raise Unavailable(room.explained(error.reason, self.settings)) from error
+        except OSError as error:
+            if not room.is_full(error):
+                raise
+            raise OSError(room.explained(str(error), self.settings)) from error
 
     def _open(self) -> None:
         self.node = boot.open_node(self.settings, self.ids)

@@ -90,9 +90,14 @@ def examine(config_file: Path, clock: Clock) -> Iterator[Finding]:
     yield from _looked("disk", lambda: machine.disks(settings))
     running = machine.server(settings)
     yield from running.findings
-    yield from _looked("ports", lambda: machine.ports(settings, running=running.is_so))
+    there = settings
+    if running.is_so:
+        there = machine.as_running(settings, own.in_use(settings))
+        yield from _looked("server", lambda: machine.readiness(there))
+        yield from _looked("ports", lambda: machine.moved(settings, there))
+    yield from _looked("ports", lambda: machine.ports(there, running=running.is_so))
     if sound:
-        yield from _looked("tls", lambda: machine.tls(settings, clock.now(), running=running.is_so))
+        yield from _looked("tls", lambda: machine.tls(there, clock.now(), running=running.is_so))
     yield from _database(settings, clock, running=running.is_so)
     if sound:
         yield from _of_domains(settings)

@@ -6,10 +6,9 @@ Nothing is created or changed, and nothing taken that a server could miss.
 import errno
 import http.client
 import os
-import shutil
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from cryptography import x509
 
 from certeasy.admin import local
 from certeasy.ca.adcs.findings import Finding, Status, shown
-from certeasy.cluster import identity
+from certeasy.cluster import identity, room
 from certeasy.cluster.files import openness, writable_by_others
+from certeasy.cluster.room import Room
 from certeasy.decide.addresses import address
 from certeasy.settings import Settings, TlsBundle
 from certeasy.tls.by_acme import BY_ACME, directory_of
@@ -93,23 +93,14 @@ def _of_other_users(workdir: Path) -> Iterator[Finding]:
 
 def disks(settings: Settings) -> Iterator[Finding]:
     """Room for the journal, the database, the log: each disk once."""
-    places = {"journal": settings.audit.path}
-    if settings.database.driver == "sqlite":
-        places["database"] = settings.database.path
-    if settings.logs.output == "file" and settings.logs.file is not None:
-        places["log"] = settings.logs.file
-    by_disk: dict[int, tuple[list[str], Path]] = {}
-    for what, path in places.items():
-        folder = next(parent for parent in path.parents if parent.exists())
-        by_disk.setdefault(folder.stat().st_dev, ([], folder))[0].append(what)
-    for names, folder in by_disk.values():
-        yield _disk(" and ".join(names), folder, settings.audit.min_free_bytes)
+    for each in room.rooms(settings):
+        yield _disk(each, settings.audit.min_free_bytes)
 
 
-def _disk(what: str, folder: Path, headroom: int) -> Finding:
-    free = shutil.disk_usage(folder).free
+def _disk(disk: Room, headroom: int) -> Finding:
+    free = disk.free
     text = (
-        f"{free >> 20} MiB are free for {what} in {folder};"
+        f"{free >> 20} MiB are free for {disk.what} in {disk.folder};"
         f" below {headroom >> 20} MiB changes are refused"
     )
     remedy = "make room, or a larger disk; closed segments of the journal can go to an archive"
@@ -131,10 +122,29 @@ def server(settings: Settings) -> Running:
     if connection is None:
         return Running(is_so=False, findings=(Finding("server", "ok", "no server runs here"),))
     connection.close()
-    return Running(is_so=True, findings=tuple(_readiness(settings)))
+    return Running(is_so=True, findings=())
 
 
-def _readiness(settings: Settings) -> Iterator[Finding]:
+def as_running(settings: Settings, used: Mapping[str, object]) -> Settings:
+    """Return the settings with the places where the running server listens, which it keeps until
+    a restart; `used` are the settings that it has in use, none where they are not known."""
+    server, admin = used.get("server"), used.get("admin")
+    place = msgspec.structs.replace
+    if isinstance(server, Mapping):
+        kept = place(
+            settings.server,
+            listen=str(server.get("listen", settings.server.listen)),
+            proxy_protocol=server.get("proxy-protocol") is True,
+        )
+        settings = place(settings, server=kept)
+    if isinstance(admin, Mapping):
+        kept_admin = place(settings.admin, listen=str(admin.get("listen", settings.admin.listen)))
+        settings = place(settings, admin=kept_admin)
+    return settings
+
+
+def readiness(settings: Settings) -> Iterator[Finding]:
+    """What the running server says of itself, where it listens."""
     listen = settings.admin.listen
     url = f"http://{listen}/readyz"
     try:
@@ -164,6 +174,18 @@ def _asked(listen: str) -> _Ready:
         return msgspec.json.decode(connection.getresponse().read(LARGEST_ANSWER), type=_Ready)
     finally:
         connection.close()
+
+
+def moved(settings: Settings, used: Settings) -> Iterator[Finding]:
+    """What listens elsewhere until a restart: where the running server does, and the file says."""
+    for key, listen, before in (
+        ("server.listen", settings.server.listen, used.server.listen),
+        ("admin.listen", settings.admin.listen, used.admin.listen),
+    ):
+        if listen != before:
+            text = f"{key}: the running server listens at {before}, and this file says {listen}"
+            remedy = "restart the server: a reload (SIGHUP) does not move it"
+            yield Finding("ports", "warn", text, remedy)
 
 
 def ports(settings: Settings, *, running: bool) -> Iterator[Finding]:

@@ -5,7 +5,8 @@ It reads, beside a running server or without one. What is written meanwhile is n
 the journal is never ahead of the database, and at most one batch behind.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,12 +29,13 @@ from certeasy.decide.license import EVALUATING, VALID
 from certeasy.ids import Ids
 from certeasy.licensing.terms import Terms
 from certeasy.settings import Settings, root_file
-from certeasy.store import Store
+from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
 from certeasy.store.databases import place_of
 from certeasy.store.replication import Replica
 from certeasy.store.schema import FORMAT
 from events.counting import counted
 from events.envelope import BrokenLine, parse
+from events.nodes import SettingsLoaded
 from journal.file import read_tail
 from journal.segments import closed_segments
 from projections.fold import VERSION
@@ -290,17 +292,36 @@ def _node(settings: Settings, store: Store, who: Identity, *, running: bool) -> 
         yield from _settings_in_use(settings, store, who)
 
 
+def in_use(settings: Settings) -> Mapping[str, object]:
+    """Return the settings that the running node has in use, as the log has them; none: it cannot
+    be told."""
+    server_id = identity.known_id(settings.workdir)
+    try:
+        with closing(Store.open(settings.database)) as store:
+            return {} if store.is_empty() else _in_use(store, server_id)
+    except (DatabaseUnavailable, DatabaseUnfit, OSError):
+        return {}  # the step that looks at the database tells that
+
+
+def _in_use(store: Store, server_id: str) -> Mapping[str, object]:
+    line = store.last_of_type("settings.loaded", [f"node/{server_id}"])
+    event = None if line is None else parse(line).event
+    return event.settings if isinstance(event, SettingsLoaded) else {}
+
+
 def _settings_in_use(settings: Settings, store: Store, who: Identity) -> Iterator[Finding]:
-    line = store.last_of_type("settings.loaded", [f"node/{who.server_id}"])
-    used = None if line is None else getattr(parse(line).event, "sha256", None)
-    if used is not None and used != config.fingerprint(settings):
-        text = "the running server has other settings than this file: it was changed since"
-        yield Finding(
-            "config",
-            "warn",
-            text,
-            "SIGHUP has it read again; some keys need a restart, the log names them",
+    used = _in_use(store, who.server_id)
+    again, waiting = config.differing(used, settings) if used else ((), ())
+    text = "the running server has other settings than this file, which was changed since: "
+    if waiting:
+        remedy = "restart the server: these are taken into use by a start alone"
+        yield Finding("config", "warn", text + ", ".join(waiting), remedy)
+    if again:
+        remedy = (
+            "have it read again: systemctl reload, kill -HUP, or on Windows certeasy service"
+            " reload; no restart is needed. Its log says if something is wrong with it"
         )
+        yield Finding("config", "warn", text + ", ".join(again), remedy)
 
 
 def journal(settings: Settings, store: Store, who: Identity, *, running: bool) -> Iterator[Finding]:

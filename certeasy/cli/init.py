@@ -16,7 +16,7 @@ from certeasy.cli.init_questions import NOW, Given, Wizard
 from certeasy.cli.init_text import config_text
 from certeasy.cli.options import fail, told
 from certeasy.clock import SystemClock
-from certeasy.cluster import boot, identity
+from certeasy.cluster import boot, identity, room
 from certeasy.cluster.boot import BootRefused
 from certeasy.cluster.files import private_folder, write_once
 from certeasy.cluster.identity import Identity
@@ -88,6 +88,7 @@ def init(
         for mistake in error.mistakes:
             click.echo(str(mistake), err=True)
         raise SystemExit(1) from None
+    _check_room(settings, offline=offline)
     usable = offline or _look_at_cas(settings, console)
     who = _key(settings) if given.one("signing-key") == NOW else None
     _write(output, config_text(given), force=force)
@@ -124,6 +125,20 @@ def _settled(given: Given, output: Path) -> Settings:
     preflight.check(settings, page)
     page.raise_if_wrong()
     return settings
+
+
+def _check_room(settings: Settings, *, offline: bool) -> None:
+    """End the command where a disk is too small for a server to accept anything; with `offline`
+    only say so."""
+    need = room.amount(settings.audit.min_free_bytes)
+    for disk in room.lacking(settings):
+        told = f"{disk.said}, and a server accepts nothing with less than {need}"
+        if not offline:
+            fail(
+                f"{told} (audit.min-free-bytes): make room there, or answer with folders on another"
+                " disk; nothing was written"
+            )
+        click.echo(f"warning: {told} (audit.min-free-bytes)", err=True)
 
 
 def _look_at_cas(settings: Settings, console: Console) -> bool:

@@ -172,7 +172,8 @@ def hold(path: Path) -> Held | None:
     Raises OSError where the file cannot be locked at all, as on some network file systems.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _PLAIN, OWNER_ONLY)
-    file = os.fdopen(descriptor, "r+b")
+    # Without a buffer: what a full disk has not taken would come up once more at the release.
+    file = os.fdopen(descriptor, "r+b", buffering=0)
     try:
         _lock(file)
     except (BlockingIOError, PermissionError):  # POSIX says the one, Windows the other

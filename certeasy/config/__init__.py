@@ -15,13 +15,14 @@ from certeasy.config import checks, document, reading
 from certeasy.config.advice import warnings
 from certeasy.config.mistakes import ConfigurationError, Mistake, Page
 from certeasy.config.redaction import fingerprint, redacted
-from certeasy.config.reloading import taken_over
+from certeasy.config.reloading import differing, taken_over
 from certeasy.settings import Settings
 
 __all__ = [
     "ConfigurationError",
     "Mistake",
     "Page",
+    "differing",
     "fingerprint",
     "load",
     "read_page",

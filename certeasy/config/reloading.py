@@ -1,7 +1,7 @@
 """What of a changed configuration a running node can take into use, and what waits for its next
 start."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from msgspec import UNSET
@@ -46,6 +46,29 @@ def taken_over(used: Settings, found: Settings, page: Page) -> tuple[Settings, t
         page.add(key, what)
     page.raise_if_wrong()
     return settings, tuple(waiting)
+
+
+def differing(
+    used: Mapping[str, object], found: Settings
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the keys whose values differ between settings in use, as `redacted` has them, and
+    those found: of what a running node reads again, and of what waits for its next start."""
+    again, waiting = set[str](), set[str]()
+    after = redacted(found)
+    for name in used.keys() | after.keys():
+        keys = again if name.replace("-", "_") in RELOADED else waiting
+        keys.update(_apart(name, used.get(name, UNSET), after.get(name, UNSET)))
+    return tuple(sorted(again)), tuple(sorted(waiting))
+
+
+def _apart(key: str, before: object, after: object) -> Iterator[str]:
+    """Yield the keys, down to a section's own, whose values differ."""
+    if not isinstance(before, Mapping) or not isinstance(after, Mapping):
+        if before != after:
+            yield key
+        return
+    for name in before.keys() | after.keys():
+        yield from _apart(f"{key}.{name}", before.get(name, UNSET), after.get(name, UNSET))
 
 
 def _mistakes(used: Settings, settings: Settings, file: Path) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ and the log says it once. On the way out the order is reversed, and no request t
 unanswered.
 """
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,9 @@ WAIT = 2.0  # seconds between two attempts to start while the database is away
 ADMIN_LIMITS = Limits(threads=2, connection_limit=50)
 PROOF_LIMITS = Limits(threads=2, connection_limit=50, max_body_bytes=8192)
 SWITCH_INTERVAL = 0.001  # seconds; the default of 5 ms lets the committer wait for busy threads
+
+_NUMBERS = re.compile(r"\d+")
+"""Of bytes that are free, say: others are no other reason."""
 
 log = logger("main")
 Ready = Callable[["Node"], None]
@@ -111,9 +115,9 @@ class Node:
             except (DatabaseUnavailable, Unavailable) as error:
                 reason = str(error)
                 self.application.readiness.checks = {"node": _saying(reason)}
-                if reason != said:
+                if (what := _NUMBERS.sub("", reason)) != said:
                     log.error("the node cannot start yet, it keeps trying: %s", reason)
-                said = reason
+                said = what
                 if stop.asked_within(WAIT):
                     return False
         try:

@@ -19,7 +19,9 @@ from certeasy.app import Application
 from certeasy.ca.adcs.findings import Finding
 from certeasy.cli import group
 from certeasy.cli.doctor import examine
+from certeasy.cli.serve import reread
 from certeasy.clock import SystemClock
+from certeasy.serve import logs
 from certeasy.serve.node import Node
 from certeasy.serve.stopping import StopRequest
 from certeasy.settings import DatabaseSettings
@@ -343,12 +345,47 @@ def test_the_port_at_which_an_acme_server_looks_has_to_be_free(lab: Lab):
     assert finding.remedy.endswith("change tls-certificate-manager.acme.http-addr")
 
 
+def changed(found: dict[str, list[Finding]]) -> dict[str, str]:
+    """Return the remedies for settings that are not in use, by the keys that are told."""
+    start = "the running server has other settings than this file, which was changed since: "
+    return {
+        each.text.removeprefix(start): each.remedy
+        for each in found["config"]
+        if each.text.startswith(start)
+    }
+
+
 def test_a_file_that_was_changed_since_the_start_is_found(lab: Lab):
     with lab.running():
+        assert changed(lab.sees()) == {}
         lab.file.write_text(lab.file.read_text().replace(".lab.test/3", ".lab.test/2"))
-        found = lab.sees()
-    said = [each.text for each in found["config"] if each.status == "warn"]
-    assert "the running server has other settings than this file: it was changed since" in said
+        told = changed(lab.sees())
+    assert list(told) == ["issuance-policies"]
+    assert told["issuance-policies"].startswith("have it read again: systemctl reload")
+
+
+@pytest.mark.parametrize("key", ["server.listen", "admin.listen"])
+def test_a_server_that_listens_elsewhere_until_a_restart_needs_one(lab: Lab, key: str):
+    """After SIGHUP the log has the settings once more, with the address that stays in use."""
+    before, after = {"server.listen": lab.port, "admin.listen": lab.admin}[key], free_port()
+    with lab.running() as node:
+        text = lab.file.read_text()
+        lab.file.write_text(text.replace(f"127.0.0.1:{before}", f"127.0.0.1:{after}"))
+        for again in (False, True):
+            if again:
+                node.reload(lambda used: reread(lab.file, used), logs.begin)
+            found = lab.sees()
+            assert wrong(found) == {}
+            assert "it is ready" in only(found, "server", "ok").text
+            moved = only(found, "ports", "warn")
+            assert (
+                f"{key}: the running server listens at 127.0.0.1:{before}, and this file says"
+                f" 127.0.0.1:{after}"
+            ) == moved.text
+            assert moved.remedy.startswith("restart the server")
+            told = changed(found)
+            assert all(remedy.startswith("restart the server") for remedy in told.values())
+            assert key in " ".join(told)
 
 
 def test_certificates_in_files_are_judged(tmp_path: Path):

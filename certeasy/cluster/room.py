@@ -1,0 +1,72 @@
+"""Whether the disks that a node writes to have room, in words that name them."""
+
+import errno
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from certeasy.settings import Settings
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Room(msgspec.Struct, frozen=True):
+    """A disk: what is on it, a folder there, and how many bytes are free."""
+
+    what: str
+    folder: Path
+    free: int
+
+    @property
+    def said(self) -> str:
+        """Return it in words."""
+        return f"{amount(self.free)} free for {self.what} in {self.folder}"
+
+
+def rooms(settings: Settings) -> list[Room]:
+    """Return the disks of journal, SQLite database and log, each once."""
+    places = {"journal": settings.audit.path}
+    if settings.database.driver == "sqlite":
+        places["database"] = settings.database.path
+    if settings.logs.output == "file" and settings.logs.file is not None:
+        places["log"] = settings.logs.file
+    by_disk: dict[int, tuple[list[str], Path]] = {}
+    for what, path in places.items():
+        folder = next(parent for parent in path.parents if parent.exists())
+        by_disk.setdefault(folder.stat().st_dev, ([], folder))[0].append(what)
+    return [
+        Room(" and ".join(names), folder, shutil.disk_usage(folder).free)
+        for names, folder in by_disk.values()
+    ]
+
+
+def lacking(settings: Settings) -> list[Room]:
+    """Return the disks that have less room than is kept free."""
+    return [each for each in rooms(settings) if each.free < settings.audit.min_free_bytes]
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk is full, or a quota there."""
+    return error.errno in FULL
+
+
+def explained(reason: str, settings: Settings) -> str:
+    """Return why something cannot be written, and with it which disk is full, if that is so."""
+    need = amount(settings.audit.min_free_bytes)
+    try:
+        short = [each for each in lacking(settings) if str(each.folder) not in reason]
+    except OSError:
+        return reason
+    if short:
+        full = "; ".join(each.said for each in short)
+        return f"{reason}; the disk is full, or nearly: {full}. Make room there, at least {need}"
+    file = settings.database.path
+    if settings.database.driver == "sqlite" and "disk is full" in reason:  # a quota is, perhaps
+        return f"{reason}; that of {file}. Make room there"
+    return reason
+
+
+def amount(size: int) -> str:
+    """Return a number of bytes as people say it."""
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
