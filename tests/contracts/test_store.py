@@ -47,16 +47,15 @@ from projections.revocations import PUBLISHED, REVOCATIONS
 from projections.suspects import SUSPECTS
 from projections.tables import Table, WorkingRows
 from tests.fakes.faults import Faults, FaultyStore, after, before, database_error
-from tests.make.journals import (
-    ALog,
+from tests.make.journals import ALog, a_log
+from tests.make.postgres import Postgres, settings_of
+from tests.make.stories import (
     a_campaign,
-    a_log,
     a_loss,
     a_recovery,
     every_story,
     later_stories,
 )
-from tests.make.postgres import Postgres, settings_of
 from tests.make.waiting import soon
 
 NODE = "11111111-0000-4000-8000-000000000001"

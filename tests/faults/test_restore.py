@@ -27,8 +27,9 @@ from journal.lines import segments
 from tests.make.checks import check_node
 from tests.make.configs import a_config
 from tests.make.databases import a_database
-from tests.make.journals import ALog, a_log, a_rotation, every_story, write_segments
+from tests.make.journals import ALog, a_log, a_rotation, write_segments
 from tests.make.node import ANode, a_node
+from tests.make.stories import every_story
 from tests.make.workdirs import cut_lines, refused, sql
 
 NOT_DERIVABLE = {"secrets", "subject_keys", "used_nonces", "redeemed_nonces", "job_leases"} | {

@@ -16,7 +16,8 @@ from events.nodes import InstallationCreated, NodeRegistered
 from journal.heads import encode_head, head_of
 from tests.make.audited import CONFIG, certeasy, run
 from tests.make.databases import a_database
-from tests.make.journals import ALog, ANode, a_log, every_story
+from tests.make.journals import ALog, ANode, a_log
+from tests.make.stories import every_story
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/tampering.md"
 COLUMNS = ("journal alone", "journals of all nodes", "with the database", "with a pinned head")

@@ -26,13 +26,11 @@ from events.orders import CaaCheck, OrderCaaChecked, OrderFinalized
 from events.recovery import LogRestored
 from events.sealing import Subject
 from events.subjects import SubjectErased
-from tests.make.journals import (
-    ALog,
+from tests.make.journals import ALog, a_log, a_rotation
+from tests.make.stories import (
     a_campaign,
-    a_log,
     a_loss,
     a_recovery,
-    a_rotation,
     an_inventory,
     bindings,
     doubts,

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from tests.make.audited import both, certeasy, laid_out
-from tests.make.journals import ALog, a_log, every_story
+from tests.make.journals import ALog, a_log
+from tests.make.stories import every_story
 from tools.kit import build
 
 NEEDED = ("msgspec", "cryptography", "cffi", "_cffi_backend", "pycparser")  # and what they need

@@ -21,7 +21,7 @@ from projections.accounts import Account
 from projections.seats import SEATS
 from projections.tables import WorkingRows
 from tests.make.decided import World
-from tests.make.journals import a_license
+from tests.make.stories import a_license
 
 HERE = "INST-000000-000000-000000-000000-000000"
 CONFIGURED = (

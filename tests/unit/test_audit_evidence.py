@@ -15,7 +15,8 @@ from certeasy.audit import evidence
 from certeasy.audit.packing import from_journal
 from journal.segments import bounds_of
 from tests.make.audited import both, certeasy, laid_out, run
-from tests.make.journals import a_log, a_rotation, every_story, write_segments
+from tests.make.journals import a_log, a_rotation, write_segments
+from tests.make.stories import every_story
 
 
 @pytest.fixture

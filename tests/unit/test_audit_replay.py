@@ -13,7 +13,8 @@ from journal.breaks import JournalBroken
 from projections.fold import TABLES, VERSION
 from projections.orders import ORDERS
 from tests.make.databases import a_database
-from tests.make.journals import ALog, a_log, every_story
+from tests.make.journals import ALog, a_log
+from tests.make.stories import every_story
 
 
 def rows_of(path):

@@ -21,10 +21,9 @@ from events.registry import TYPES
 from journal.breaks import JournalBroken
 from tests.make.databases import a_database
 from tests.make.golden import GOLDEN
-from tests.make.journals import (
-    ALog,
+from tests.make.journals import ALog, a_log
+from tests.make.stories import (
     a_campaign,
-    a_log,
     a_loss,
     a_lost_answer,
     a_recovery,

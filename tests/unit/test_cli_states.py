@@ -10,7 +10,8 @@ import pytest
 
 from events.license import LicenseStateChanged
 from tests.make.audited import both, certeasy, laid_out, run
-from tests.make.journals import a_license, a_log, every_story
+from tests.make.journals import a_log
+from tests.make.stories import a_license, every_story
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from projections.certificates import CERTIFICATES
 from projections.license import UNLIMITED
 from projections.tables import Contradiction
 from tests.make.decided import START, World
-from tests.make.journals import a_license
+from tests.make.stories import a_license
 
 DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
 LAB = Configured("sqlite", 0, "single")

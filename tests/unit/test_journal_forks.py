@@ -9,7 +9,8 @@ from events.recovery import LogForked
 from journal.breaks import JournalBroken
 from journal.lines import read_journal
 from journal.verify import Summary, verify
-from tests.make.journals import ALog, a_fork_told, a_log, a_loss, a_rotation, write_segments
+from tests.make.journals import ALog, a_log, a_rotation, write_segments
+from tests.make.stories import a_fork_told, a_loss
 
 
 def a_forked_log(*, lost: int = 3, taken: int = 1, told: int = 0) -> ALog:

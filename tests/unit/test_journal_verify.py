@@ -13,7 +13,8 @@ from events.signing import SigningKey, read_key_set
 from journal.breaks import JournalBroken, Line
 from journal.heads import head_of
 from journal.verify import verify
-from tests.make.journals import INSTALLATION, ALog, ANode, a_log, every_story
+from tests.make.journals import INSTALLATION, ALog, ANode, a_log
+from tests.make.stories import every_story
 
 
 def lines(node: ANode) -> list[Line]:

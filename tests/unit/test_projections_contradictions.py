@@ -46,15 +46,13 @@ from projections.jobs import JOBS
 from projections.revocations import REVOCATIONS
 from projections.suspects import SUSPECTS
 from projections.tables import Contradiction, WorkingRows
-from tests.make.journals import (
-    ALog,
-    a_log,
+from tests.make.journals import ALog, a_log, key_of
+from tests.make.stories import (
     a_loss,
     a_lost_answer,
     a_recovery,
     a_renewal,
     a_retention,
-    key_of,
 )
 
 PROBLEM = Problem("urn:ietf:params:acme:error:dns", "no such name", 400)

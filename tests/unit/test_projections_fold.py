@@ -23,11 +23,9 @@ from projections.orders import INVALID, ORDER_NAMES, ORDERS, PENDING, PROCESSING
 from projections.renewals import RENEWALS
 from projections.tables import WorkingRows
 from tests.make.journals import INSTALLATION as INSTALLATION_ID
-from tests.make.journals import (
-    ISSUER,
-    ALog,
+from tests.make.journals import ISSUER, ALog, a_log
+from tests.make.stories import (
     a_campaign,
-    a_log,
     a_loss,
     a_recovery,
     a_renewal,
