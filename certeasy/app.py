@@ -241,7 +241,12 @@ class Application:
         self.committer.listeners.append(Figures(self.metrics).hear)
         self.committer.start(boot.take_place(node, self.clock, self.ids), standing)
         self.license = Licensing(
-            self.committer, node.store, self._terms(settings), settings.license, self.metrics
+            self.committer,
+            self.clock,
+            node.store,
+            self._terms(settings),
+            settings.license,
+            self.metrics,
         )
         self.license.check_start(known=boot.is_known(node))
         boot.announce(node, self.committer, settings, _loaded(settings))

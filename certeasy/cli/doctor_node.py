@@ -27,6 +27,7 @@ from certeasy.commit.segments import SegmentRefused
 from certeasy.config.mistakes import quoted
 from certeasy.decide.license import EVALUATING, VALID
 from certeasy.ids import Ids
+from certeasy.licensing.ahead import ahead
 from certeasy.licensing.terms import Terms
 from certeasy.settings import Settings, root_file
 from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store
@@ -42,8 +43,6 @@ from projections.fold import VERSION
 from projections.license import UNLIMITED
 from projections.nodes import NODES
 
-HELD = timedelta(seconds=5)
-"""So far the log may be ahead of the clock: it is waited for."""
 ENDING = timedelta(days=30)
 """What of the license ends within this time is worth a word."""
 _NAMED = 10
@@ -97,6 +96,15 @@ def license_(settings: Settings, store: Store, here: datetime) -> Iterator[Findi
     why = "".join(f"; {reason}" for reason in found.reasons)
     text = f"{found.state}{until}, {counted(seats, 'managed server')} of {many}{why}"
     remedy = "'certeasy license status -f config.yml' says what follows, and what to do"
+    log = ahead(store, here)
+    if log is not None and terms.standing(store, here).state != found.state:
+        text += (
+            f"; that is by the log's latest time, {log.span} ahead of this clock since {log.event}"
+        )
+        remedy = (
+            "set this clock right if it is wrong; else docs/license.md, 'A clock that was ahead':"
+            f" database and work directory from before event {log.position}, or a longer license"
+        )
     if not found.serves:
         yield Finding("license", "fail", text, remedy)
         return
@@ -190,14 +198,27 @@ def clock(store: Store, now: datetime) -> Iterator[Finding]:
     if not head.at:
         yield Finding("clock", "ok", "no event yet that it could be behind")
         return
-    latest = datetime.fromisoformat(head.at).astimezone(UTC)
-    ahead = latest - now
-    if ahead > HELD:
-        text = f"this clock is {ahead.total_seconds():.0f} s behind the log: changes are refused"
-        remedy = "set it right; if the log's was wrong: 'certeasy clock accept -f config.yml'"
-        yield Finding("clock", "fail", text, remedy)
-    else:
+    found = ahead(store, now)
+    if found is None:
+        latest = datetime.fromisoformat(head.at).astimezone(UTC)
         yield Finding("clock", "ok", f"the log's latest event is of {latest:%Y-%m-%d %H:%M:%S} UTC")
+        return
+    text = f"this clock is {found.by.total_seconds():.0f} s behind the log"
+    since = f"the first event ahead of it is {found.event}"
+    if _is_accepted(store, head.at):
+        text += f", which was accepted: its time stands until the clock has passed it; {since}"
+        yield Finding("clock", "warn", text, "wait, and see what 'license' says below")
+        return
+    remedy = "set it right; if the log's was wrong: 'certeasy clock accept -f config.yml'"
+    yield Finding("clock", "fail", f"{text}: changes are refused; {since}", remedy)
+
+
+def _is_accepted(store: Store, latest: str) -> bool:
+    """Whether an administrator has accepted that the log's latest time is ahead of the clock."""
+    line = store.last_of_type(
+        "clock.set-back", [f"node/{each.server_id}" for each in store.servers()]
+    )
+    return line is not None and parse(line).envelope.at == latest
 
 
 def secrets(settings: Settings, store: Store, ids: Ids) -> Finding:

@@ -18,9 +18,11 @@ from certeasy.cli.administration import carry_out, refusals_told
 from certeasy.cli.at_rest import tables_of
 from certeasy.cli.options import fail, now_by, read, told, with_config
 from certeasy.cli.printing import as_typed
+from certeasy.clock import SystemClock
 from certeasy.decide import license as deciding
 from certeasy.decide.license import Standing
 from certeasy.licensing import banner
+from certeasy.licensing.ahead import Ahead, ahead
 from certeasy.licensing.banner import Banner, frame
 from certeasy.licensing.file import LARGEST
 from certeasy.licensing.terms import Terms
@@ -41,6 +43,17 @@ class ShownLimits(msgspec.Struct, frozen=True):
     topologies: tuple[str, ...]
 
 
+class ShownAhead(msgspec.Struct, frozen=True):
+    """How many seconds the log is ahead of the clock, and the first event that is: nothing of it
+    where it is not."""
+
+    seconds: int = 0
+    event: int = 0
+    type: str = ""
+    node: str = ""
+    at: str = ""
+
+
 class Shown(msgspec.Struct, frozen=True):
     """What `license status --json` prints; an empty text means none, times are RFC 3339 in UTC."""
 
@@ -57,6 +70,8 @@ class Shown(msgspec.Struct, frozen=True):
     limits: ShownLimits
     reasons: tuple[str, ...]
     at: str
+    clock: str
+    ahead: ShownAhead
 
 
 @click.group(name="license")
@@ -103,12 +118,15 @@ def status(config_file: Path, *, as_json: bool) -> None:
     """
     settings = read(config_file)
     with tables_of(settings.database) as store:
-        shown, message = _shown(store, settings)
+        shown, found, message = _shown(store, settings)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(shown), indent=2))
         return
     for line in _lines(shown):
         click.echo(printable(line))
+    if found is not None:
+        click.echo(f"the log's time     {found.latest}, {found.span} ahead of {found.clock}:")
+        click.echo(f"                   {found.event}")
     if message is not None:
         click.echo(framed(message))
 
@@ -186,16 +204,27 @@ def framed(message: Banner) -> str:
     return frame([as_typed(printable(line)) for line in (message.title, "", *message.lines)])
 
 
-def _shown(store: Store, settings: Settings) -> tuple[Shown, Banner | None]:
-    terms, now, row = terms_of(store, settings), now_by(store), deciding.of(store)
-    found = terms.standing(store, now)
-    message = banner.of(found, row, terms.installation)
-    return _told(found, row, terms, f"{now:%Y-%m-%dT%H:%M:%SZ}", store.seats(now)), message
+def _shown(store: Store, settings: Settings) -> tuple[Shown, Ahead | None, Banner | None]:
+    terms, row = terms_of(store, settings), deciding.of(store)
+    here, now = SystemClock().now(), now_by(store)
+    found, log = terms.standing(store, now), ahead(store, here)
+    matters = log is not None and terms.standing(store, here).state != found.state
+    message = banner.of(found, row, terms.installation, log if matters else None)
+    times = deciding.second(now), deciding.second(here)
+    return _told(found, row, terms, times, store.seats(now), log), log, message
 
 
-def _told(found: Standing, row: License | None, terms: Terms, at: str, seats: int) -> Shown:
+def _told(
+    found: Standing,
+    row: License | None,
+    terms: Terms,
+    times: tuple[str, str],
+    seats: int,
+    log: Ahead | None,
+) -> Shown:
     used = None if row is None else row.installed
     limits: Limits = found.limits
+    seconds = 0 if log is None else int(log.by.total_seconds())
     return Shown(
         state=found.state,
         until=found.until,
@@ -211,7 +240,11 @@ def _told(found: Standing, row: License | None, terms: Terms, at: str, seats: in
             limits.managed_servers, limits.authorities, limits.databases, limits.topologies
         ),
         reasons=found.reasons,
-        at=at,
+        at=times[0],
+        clock=times[1],
+        ahead=ShownAhead()
+        if log is None
+        else ShownAhead(seconds, log.position, log.type, log.node, log.at),
     )
 
 

@@ -7,12 +7,14 @@ it is asked.
 import math
 from datetime import datetime, timedelta
 
+from certeasy.clock import Clock
 from certeasy.cluster.refusal import BootRefused
 from certeasy.commit import Command, Committed, Committer, Unavailable
 from certeasy.decide import license as deciding
 from certeasy.decide.decision import Decision, Reader
 from certeasy.decide.license import Standing
 from certeasy.licensing import banner
+from certeasy.licensing.ahead import HELD, Ahead, ahead
 from certeasy.licensing.banner import Banner
 from certeasy.licensing.file import WrongLicense
 from certeasy.licensing.taking import observing, taking
@@ -51,12 +53,14 @@ class Licensing:
     def __init__(
         self,
         committer: Committer,
+        clock: Clock,
         store: Store,
         terms: Terms,
         settings: LicenseSettings,
         metrics: Metrics,
     ) -> None:
         self._committer = committer
+        self._clock = clock
         self._settings = settings
         self._metrics = metrics
         self._next: datetime | None = None  # when the vendor is asked again
@@ -71,7 +75,15 @@ class Licensing:
     def banner(self) -> Banner | None:
         """Return what there is to tell an administrator; None: all is in order."""
         row = deciding.of(self._committer)
-        return banner.of(self.standing(), row, self.terms.installation)
+        return banner.of(self.standing(), row, self.terms.installation, self._ahead())
+
+    def _ahead(self) -> Ahead | None:
+        """Return how far the log is ahead of the clock, if it would be another state else."""
+        here = self._clock.now()
+        if self._committer.now() - here <= HELD:
+            return None
+        by_the_clock = self.terms.standing(self._committer, here)
+        return None if by_the_clock.state == self.standing().state else ahead(self._store, here)
 
     def check_start(self, *, known: bool) -> None:
         """Return if the node may start, else raise NotLicensed; what has changed is recorded

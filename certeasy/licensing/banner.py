@@ -17,6 +17,7 @@ from certeasy.decide.license import (
     REVOKED,
     Standing,
 )
+from certeasy.licensing.ahead import Ahead
 from projections.license import License
 
 INSTALL = (
@@ -76,8 +77,11 @@ class Banner(msgspec.Struct, frozen=True):
         return told
 
 
-def of(found: Standing, row: License | None, installation: str) -> Banner | None:
-    """Return what there is to tell; None: all is in order."""
+def of(
+    found: Standing, row: License | None, installation: str, ahead: Ahead | None = None
+) -> Banner | None:
+    """Return what there is to tell; None: all is in order. `ahead`: it would be another state if
+    the log were not ahead of the clock."""
     title = _REFUSED.get(found.state) or _RUNNING.get(found.state)
     if title is None or (found.state == EVALUATING and not found.until):
         return None
@@ -91,8 +95,29 @@ def of(found: Standing, row: License | None, installation: str) -> Banner | None
     if used is not None:
         keys.append(f"License key       {used.key}")
     blocks = [lines, keys, _remedy(found, row)]
+    if ahead is not None:
+        blocks[1:1] = [_by_the_log(ahead)]
+        blocks.append(_mended(ahead))
     told = [line for block in blocks if block for line in ("", *block)]
     return Banner(title, tuple(told[1:]))
+
+
+def _by_the_log(ahead: Ahead) -> tuple[str, ...]:
+    """Return why time is another one here than the clock's."""
+    return (
+        f"That is by the log's latest time, {ahead.latest}: {ahead.span}",
+        f"ahead of this clock, {ahead.clock}. The first event ahead of it is",
+        f"{ahead.position}, {ahead.type}, of {ahead.at}.",
+    )
+
+
+def _mended(ahead: Ahead) -> tuple[str, ...]:
+    """Return what to do about it."""
+    return (
+        "If this clock is wrong, set it right. If the log's time is wrong, put database",
+        f"and work directory back as they were before event {ahead.position}, or install a",
+        "license that lasts longer than the log's time; docs/license.md tells how.",
+    )
 
 
 def frame(lines: Sequence[str]) -> str:

@@ -1,8 +1,10 @@
 """`certeasy license` and `certeasy cold-start`, typed beside a running server and without one."""
 
+import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,10 @@ from click.testing import CliRunner
 from certeasy import config
 from certeasy.app import Application
 from certeasy.cli import group
+from certeasy.cli.at_rest import tables_of
+from certeasy.jobs.license import NotLicensed
+from certeasy.licensing.ahead import ahead
+from events.envelope import parse
 from tests.fakes.clocks import HeldClock
 from tests.make.checks import check_node
 from tests.make.configs import a_config
@@ -175,6 +181,122 @@ def test_the_doctor_looks_at_the_license(place: Place) -> None:
         place.run("license", "install", file)
         assert found()[0] == status
         assert said in found()[1]
+
+
+# -- a clock that was ahead ------------------------------------------------------------------------
+
+
+YEARS = timedelta(days=1600)
+
+
+def was_ahead(place: Place, clock: HeldClock) -> None:
+    """Install a license, start once with a clock that is years ahead, and set that right."""
+    with place.served() as server:
+        file = place.folder / "year.lic"
+        file.write_text(license_for(server, lasts=timedelta(days=365)))
+        place.run("license", "install", file)
+    shutil.copytree(place.folder / "work", place.folder / "saved")
+    clock.set_to(NOW + YEARS)
+    with pytest.raises(NotLicensed):
+        place.served().__enter__()
+    clock.set_to(NOW + timedelta(days=1))
+
+
+def findings(place: Place, step: str) -> tuple[str, str, str]:
+    result = CliRunner().invoke(group, ["doctor", "--json", "-f", str(place.config)])
+    told = msgspec.json.decode(result.stdout)["findings"]
+    [seen] = [each for each in told if each["step"] == step and "database's" not in each["text"]]
+    return seen["status"], seen["text"], seen.get("remedy", "")
+
+
+def test_a_license_that_expired_by_the_logs_time_alone_is_told_as_that(place: Place) -> None:
+    clock = HeldClock(NOW)
+    with held(clock):
+        was_ahead(place, clock)
+        told = place.run("license", "status")
+        assert "2031-03-21T09:00:00Z, 1599 days ahead of 2026-11-03T09:00:00Z:" in told
+        assert re.search(r"event \d+, license.state-changed, of node \S+ at 2031-03-21T09:", told)
+        assert "license that lasts longer than the log's time; docs/license.md tells how" in told
+        shown = place.status()
+        assert (shown["at"], shown["clock"]) == ("2031-03-21T09:00:00Z", "2026-11-03T09:00:00Z")
+        assert shown["ahead"]["seconds"] == 1599 * 86400
+        assert shown["ahead"]["type"] == "license.state-changed"
+        status, text, remedy = findings(place, "license")
+        assert status == "fail"
+        assert "by the log's latest time, 1599 days ahead of this clock since event " in text
+        assert f"from before event {shown['ahead']['event']}, or a longer license" in remedy
+        assert findings(place, "clock")[0] == "fail"
+        place.run("clock", "accept")
+        status, text, _ = findings(place, "clock")
+        assert status == "warn"
+        assert ", which was accepted: its time stands until" in text
+        with pytest.raises(NotLicensed, match="1599 days; ahead of this clock"):
+            place.served().__enter__()
+
+
+def test_a_longer_license_counts_at_once_after_a_clock_was_ahead(place: Place) -> None:
+    clock = HeldClock(NOW)
+    with held(clock):
+        was_ahead(place, clock)
+        place.run("clock", "accept")
+        longer = a_license_file(
+            number=2,
+            installation=place.status()["installation_key"],
+            begins=clock.now(),
+            lasts=YEARS + timedelta(days=30),
+        )
+        (place.folder / "longer.lic").write_text(longer)
+        told = place.run("license", "install", place.folder / "longer.lic")
+        assert "recorded: the license is valid until 2031-04-21T09:00:00Z" in told
+        with place.served() as server:
+            assert server.license.standing().state == "valid"
+            assert server.license.banner() is None
+        told = place.run("license", "status")
+        assert "1599 days ahead of" in told
+        assert "lasts longer than the log's time" not in told
+
+
+def test_what_was_saved_before_a_clock_was_ahead_brings_the_license_back(place: Place) -> None:
+    clock = HeldClock(NOW)
+    with held(clock):
+        was_ahead(place, clock)
+        shutil.rmtree(place.folder / "work")
+        shutil.move(place.folder / "saved", place.folder / "work")
+        with place.served() as server:
+            assert server.license.standing().state == "valid"
+        shown = place.status()
+        assert (shown["state"], shown["ahead"]["event"]) == ("valid", 0)
+
+
+def test_the_first_event_ahead_of_a_clock_is_found_whichever_it_is(place: Place) -> None:
+    clock = HeldClock(NOW)
+    with held(clock):
+        for hours in (0, 5, 5, 9):
+            clock.set_to(NOW + timedelta(hours=hours))
+            with place.served():
+                pass
+        settings = config.load(place.config)
+        with tables_of(settings.database) as store:
+            lines = [parse(line).envelope for line in store.lines(0)]
+            for hours in (-1, 0, 4, 5, 8):
+                here = NOW + timedelta(hours=hours)
+                first = next(e for e in lines if datetime.fromisoformat(e.at) > here)
+                found = ahead(store, here)
+                assert found is not None
+                assert found.position == first.position
+                assert found.event.endswith(f" of node {first.server_id} at {first.at[:19]}Z")
+            assert ahead(store, NOW + timedelta(hours=9)) is None
+            assert ahead(store, NOW + timedelta(hours=9, seconds=-5)) is None
+            for seconds, span in (
+                (6, "6 seconds"),
+                (119, "119 seconds"),
+                (120, "2 minutes"),
+                (7199, "119 minutes"),
+                (7200, "2 hours"),
+            ):
+                found = ahead(store, NOW + timedelta(hours=9, seconds=-seconds))
+                assert found is not None
+                assert found.span == span
 
 
 def test_a_log_without_a_node_has_no_license_to_tell_of(

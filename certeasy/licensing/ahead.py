@@ -1,0 +1,73 @@
+"""The log's time is ahead of the clock: by how much, and which event brought that.
+
+No time of the log is earlier than the one before it. So the first event that is later than the
+clock is found by halving, and whatever was recorded since stands at that time or later.
+"""
+
+from datetime import datetime, timedelta
+
+import msgspec
+
+from certeasy.decide.license import second
+from certeasy.store import Store
+from events.counting import counted
+from events.envelope import Envelope, parse
+
+HELD = timedelta(seconds=5)
+"""So far the log may be ahead of the clock without a word: it is waited for."""
+_DAY, _HOUR, _MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
+
+
+class Ahead(msgspec.Struct, frozen=True):
+    """The log's latest time and the clock's, to the second; `position`, `type`, `node` and `at` are
+    those of the first event ahead of the clock."""
+
+    latest: str
+    clock: str
+    by: timedelta
+    position: int
+    type: str
+    node: str
+    at: str
+
+    @property
+    def span(self) -> str:
+        """Return by how much, in words."""
+        for unit, name in ((_DAY, "day"), (_HOUR, "hour"), (_MINUTE, "minute")):
+            if self.by >= 2 * unit:
+                return counted(self.by // unit, name)
+        return counted(int(self.by.total_seconds()), "second")
+
+    @property
+    def event(self) -> str:
+        """Return which event it was."""
+        return f"event {self.position}, {self.type}, of node {self.node} at {self.at}"
+
+
+def ahead(store: Store, here: datetime) -> Ahead | None:
+    """Return how far the log is ahead of a clock; None where it is not worth a word."""
+    head = store.head()
+    latest = datetime.fromisoformat(head.at) if head.at else here
+    if latest - here <= HELD:
+        return None
+    before, found = 0, head.position
+    while found - before > 1:
+        middle = (before + found) // 2
+        if datetime.fromisoformat(_line(store, middle).at) <= here:
+            before = middle
+        else:
+            found = middle
+    line = _line(store, found)
+    return Ahead(
+        second(latest),
+        second(here),
+        latest - here,
+        line.position,
+        line.type,
+        line.server_id,
+        second(datetime.fromisoformat(line.at)),
+    )
+
+
+def _line(store: Store, position: int) -> Envelope:
+    return parse(next(store.lines(position - 1, until=position))).envelope
