@@ -25,8 +25,10 @@ from certeasy.commit.keys import read_keys
 from certeasy.commit.probe import Found, ProbeRefused
 from certeasy.commit.segments import SegmentRefused
 from certeasy.config.mistakes import quoted
+from certeasy.decide import license as deciding
 from certeasy.decide.license import EVALUATING, VALID
 from certeasy.ids import Ids
+from certeasy.licensing import banner
 from certeasy.licensing.ahead import ahead
 from certeasy.licensing.terms import Terms
 from certeasy.settings import Settings, root_file
@@ -95,7 +97,11 @@ def license_(settings: Settings, store: Store, here: datetime) -> Iterator[Findi
     until = f" until {found.until}" if found.until else ""
     why = "".join(f"; {reason}" for reason in found.reasons)
     text = f"{found.state}{until}, {counted(seats, 'managed server')} of {many}{why}"
-    remedy = "'certeasy license status -f config.yml' says what follows, and what to do"
+    soon = found.until != "" and datetime.fromisoformat(found.until) - now <= ENDING
+    full = found.seats != UNLIMITED and seats >= found.seats
+    remedy = banner.advice(
+        found, deciding.of(store), terms.installation, now, full=full and not soon
+    )
     log = ahead(store, here)
     if log is not None and terms.standing(store, here).state != found.state:
         text += (
@@ -108,8 +114,6 @@ def license_(settings: Settings, store: Store, here: datetime) -> Iterator[Findi
     if not found.serves:
         yield Finding("license", "fail", text, remedy)
         return
-    soon = found.until != "" and datetime.fromisoformat(found.until) - now <= ENDING
-    full = found.seats != UNLIMITED and seats >= found.seats
     if soon or full or found.state not in {EVALUATING, VALID}:
         yield Finding("license", "warn", text, remedy)
     else:

@@ -209,7 +209,7 @@ def _shown(store: Store, settings: Settings) -> tuple[Shown, Ahead | None, Banne
     here, now = SystemClock().now(), now_by(store)
     found, log = terms.standing(store, now), ahead(store, here)
     matters = log is not None and terms.standing(store, here).state != found.state
-    message = banner.of(found, row, terms.installation, log if matters else None)
+    message = banner.of(found, row, terms.installation, now, log if matters else None)
     times = deciding.second(now), deciding.second(here)
     return _told(found, row, terms, times, store.seats(now), log), log, message
 

@@ -74,8 +74,8 @@ class Licensing:
 
     def banner(self) -> Banner | None:
         """Return what there is to tell an administrator; None: all is in order."""
-        row = deciding.of(self._committer)
-        return banner.of(self.standing(), row, self.terms.installation, self._ahead())
+        row, now = deciding.of(self._committer), self._committer.now()
+        return banner.of(self.standing(), row, self.terms.installation, now, self._ahead())
 
     def _ahead(self) -> Ahead | None:
         """Return how far the log is ahead of the clock, if it would be another state else."""

@@ -1,7 +1,8 @@
 """What an administrator is told about a license that is not in order: why, with both keys, and what
 to type."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -12,9 +13,11 @@ from certeasy.decide.license import (
     EVALUATING,
     EXPIRED,
     FORCE_GRACE,
+    FORCED_CAP,
     IN_GRACE,
     NO_LICENSE,
     REVOKED,
+    VALID,
     Standing,
 )
 from certeasy.licensing.ahead import Ahead
@@ -45,6 +48,13 @@ ACKNOWLEDGE = (
     "  certeasy license install FILE -f config.yml",
     "Or start without new servers; those that there are can renew:",
     "  certeasy license acknowledge-degraded -f config.yml",
+)
+
+SEATS = (
+    "Have a license that allows more, and install it:",
+    "  certeasy license install FILE -f config.yml",
+    "Or revoke what a server that is gone still has, which frees its seat:",
+    "  certeasy certs revoke CERTIFICATE --yes -f config.yml",
 )
 
 _REFUSED = {
@@ -78,7 +88,11 @@ class Banner(msgspec.Struct, frozen=True):
 
 
 def of(
-    found: Standing, row: License | None, installation: str, ahead: Ahead | None = None
+    found: Standing,
+    row: License | None,
+    installation: str,
+    now: datetime,
+    ahead: Ahead | None = None,
 ) -> Banner | None:
     """Return what there is to tell; None: all is in order. `ahead`: it would be another state if
     the log were not ahead of the clock."""
@@ -94,7 +108,7 @@ def of(
     keys = [f"Installation key  {installation}"]
     if used is not None:
         keys.append(f"License key       {used.key}")
-    blocks = [lines, keys, _remedy(found, row)]
+    blocks = [lines, keys, _remedy(found, row, now)]
     if ahead is not None:
         blocks[1:1] = [_by_the_log(ahead)]
         blocks.append(_mended(ahead))
@@ -127,7 +141,22 @@ def frame(lines: Sequence[str]) -> str:
     return "\n".join([edge, *(f"|  {line:<{width}}  |" for line in lines), edge])
 
 
-def _remedy(found: Standing, row: License | None) -> tuple[str, ...]:
+def advice(
+    found: Standing, row: License | None, installation: str, now: datetime, *, full: bool
+) -> str:
+    """Return what is to be done, in one line; `full`: what is wrong is that no seat is free."""
+    lines = SEATS if full and found.state == VALID else _remedy(found, row, now)
+    told = "; ".join(_joined(lines))
+    return told.replace("the installation key", f"the installation key {installation}", 1)
+
+
+def _joined(lines: Sequence[str]) -> Iterator[str]:
+    """Yield each sentence with its command."""
+    for sentence, command in zip(lines[::2], lines[1::2], strict=True):
+        yield f"{sentence[:1].lower()}{sentence[1:]} '{command.strip()}'"
+
+
+def _remedy(found: Standing, row: License | None, now: datetime) -> tuple[str, ...]:
     licensed = row is not None and row.installed is not None
     cold = row is not None and row.cold_start is not None
     match found.state:
@@ -136,10 +165,23 @@ def _remedy(found: Standing, row: License | None) -> tuple[str, ...]:
         case "acknowledged":
             return ACKNOWLEDGE[:2]
         case "expired":
-            return (*INSTALL, *FORCE)
+            return (*INSTALL, *FORCE) if _can_be_forced(row, now) else INSTALL
         case "no-license" if not licensed and not cold:
             return (*INSTALL, *COLD)
-        case "no-license" | "cold-start" if not licensed:
+        case "no-license" | "cold-start" if not licensed and _can_be_extended(row, now):
             return (*INSTALL, *EXTEND)
         case _:
             return INSTALL
+
+
+def _can_be_forced(row: License | None, now: datetime) -> bool:
+    used = None if row is None else row.installed
+    return used is not None and now < datetime.fromisoformat(used.expires) + FORCED_CAP
+
+
+def _can_be_extended(row: License | None, now: datetime) -> bool:
+    cold = None if row is None else row.cold_start
+    if cold is None:
+        return False
+    cap = datetime.fromisoformat(cold.cap)
+    return now < cap and datetime.fromisoformat(cold.until) < cap

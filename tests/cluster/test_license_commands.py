@@ -23,7 +23,13 @@ from tests.fakes.clocks import HeldClock
 from tests.make.checks import check_node
 from tests.make.configs import a_config
 from tests.make.license_session import held
-from tests.make.licenses import NOW, a_license_file, license_for, trusting
+from tests.make.licenses import (
+    NOW,
+    a_license_file,
+    a_revocation_file,
+    license_for,
+    trusting,
+)
 
 CA = (
     "{name: ad, type: adcs, configuration: {ca-name: 'nobody.corp.test\\Nobody',"
@@ -297,6 +303,90 @@ def test_the_first_event_ahead_of_a_clock_is_found_whichever_it_is(place: Place)
                 found = ahead(store, NOW + timedelta(hours=9, seconds=-seconds))
                 assert found is not None
                 assert found.span == span
+
+
+class Advised:
+    """The license's step of `doctor`, as time passes."""
+
+    def __init__(self, place: Place, clock: HeldClock) -> None:
+        self.place, self.clock = place, clock
+
+    def at(self, days: float, status: str, state: str) -> list[str]:
+        """Look so many days after the evaluation began; return the commands that are advised."""
+        self.clock.set_to(NOW + timedelta(days=days))
+        result = CliRunner().invoke(group, ["doctor", "--json", "-f", str(self.place.config)])
+        findings = msgspec.json.decode(result.stdout)["findings"]
+        [seen] = [each for each in findings if each["step"] == "license"]
+        assert (seen["status"], seen["text"].split()[0].rstrip(",")) == (status, state)
+        remedy = seen.get("remedy", "")
+        assert "license status" not in remedy
+        assert f"send the installation key {self.key}" in remedy or "vendor" not in remedy
+        lines = re.findall(r"'certeasy ([^']+)'", remedy)
+        assert all(line.endswith(f" -f {self.place.config}") for line in lines)
+        return [line.removesuffix(f" -f {self.place.config}") for line in lines]
+
+    @property
+    def key(self) -> str:
+        return str(self.place.status()["installation_key"])
+
+    def install(self, text: str) -> None:
+        file = self.place.folder / "next.lic"
+        file.write_text(text)
+        self.place.run("license", "install", file)
+
+
+INSTALL, COLD = "license install FILE", "cold-start init --plan PLAN"
+EXTEND, FORCE = "cold-start extend --confirm", "license force-grace --confirm"
+ACKNOWLEDGE, REVOKE = "license acknowledge-degraded", "certs revoke CERTIFICATE --yes"
+
+
+def test_the_doctor_says_what_to_type_in_each_state_of_a_cold_start(place: Place) -> None:
+    clock = HeldClock(NOW)
+    with held(clock), place.served():
+        advised = Advised(place, clock)
+        assert advised.at(1, "warn", "evaluation") == [INSTALL]
+        assert advised.at(30, "fail", "no-license") == [INSTALL, COLD]
+        place.run("cold-start", "init", "--plan", "free")
+        assert advised.at(31, "warn", "cold-start") == [INSTALL, EXTEND]
+        assert advised.at(37, "fail", "no-license") == [INSTALL, EXTEND]
+        place.run(*EXTEND.split())
+        assert advised.at(44, "fail", "no-license") == [INSTALL, EXTEND]
+        place.run(*EXTEND.split())
+        # It lasts until its cap: it can be extended no more.
+        assert advised.at(45, "warn", "cold-start") == [INSTALL]
+        assert "lasts longer than three weeks" in place.run(*EXTEND.split(), code=1)
+        assert advised.at(51, "fail", "no-license") == [INSTALL]
+
+
+def test_the_doctor_says_what_to_type_in_each_state_of_a_license(place: Place) -> None:
+    clock = HeldClock(NOW)
+    ninety = timedelta(days=90)
+    with held(clock), place.served() as server:
+        advised = Advised(place, clock)
+        advised.install(license_for(server, lasts=ninety))
+        assert advised.at(1, "ok", "valid") == []
+        assert advised.at(61, "warn", "valid") == [INSTALL]
+        assert advised.at(90, "warn", "grace") == [INSTALL]
+        assert advised.at(97, "fail", "expired") == [INSTALL, FORCE]
+        place.run(*FORCE.split())
+        assert advised.at(98, "warn", "force-grace") == [INSTALL]
+        assert advised.at(104, "fail", "expired") == [INSTALL, FORCE]
+        # Three weeks after it expired nothing but another license helps.
+        assert advised.at(111, "fail", "expired") == [INSTALL]
+        assert "this could be done until" in place.run(*FORCE.split(), code=1)
+        clock.set_to(NOW + timedelta(days=112))
+        advised.install(
+            license_for(server, number=2, begins=clock.now(), lasts=ninety, managed_servers=0)
+        )
+        assert advised.at(113, "warn", "valid") == [INSTALL, REVOKE]
+        advised.install(
+            license_for(server, number=3, begins=clock.now(), lasts=ninety, authorities=0)
+        )
+        assert advised.at(114, "fail", "degraded") == [INSTALL, ACKNOWLEDGE]
+        place.run(*ACKNOWLEDGE.split())
+        assert advised.at(115, "warn", "acknowledged") == [INSTALL]
+        advised.install(a_revocation_file(3, clock.now()))
+        assert advised.at(116, "fail", "revoked") == [INSTALL]
 
 
 def test_a_log_without_a_node_has_no_license_to_tell_of(
