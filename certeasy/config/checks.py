@@ -159,6 +159,9 @@ def _license(license_: LicenseSettings, page: Page) -> None:
     if license_.offline and license_.refresh_url is not None:
         what = "has no meaning with license.offline: true; leave it out, or say offline: false"
         page.add("license.refresh-url", what)
+    if license_.proxy_url is not None and not (license_.refresh_url or "").startswith("https:"):
+        what = "has no meaning without a license.refresh-url that is https; leave it out"
+        page.add("license.proxy-url", what)
     if license_.timeout > _MINUTE:
         page.add("license.timeout", f"{duration_text(license_.timeout)} is longer than 1m")
 

@@ -284,6 +284,22 @@ def vendor(text: str) -> str:
     return found
 
 
+def proxy(text: str) -> str:
+    """Return the URL of an HTTP proxy, `http://host:port`."""
+    wrong = ValueError("is not the URL of a proxy, such as http://proxy.corp.example:3128")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise wrong from None
+    if not host or not port or text.removesuffix("/") != f"http://{parts.netloc}":
+        raise wrong
+    if parts.username is not None:
+        raise ValueError("has a user name, and none is sent: name a proxy that asks for none")
+    machine(host)
+    return text
+
+
 def acme_directory(text: str) -> str:
     """Return the URL of an ACME server's directory."""
     if not text.startswith("https://"):

@@ -13,7 +13,6 @@ from certeasy.settings import (
     DatabaseSettings,
     DnsProfile,
     EmbeddedSettings,
-    LicenseSettings,
     RotateSettings,
     ServerSettings,
     Settings,
@@ -44,10 +43,6 @@ KEYS: Mapping[type[Struct], Mapping[str, str]] = {
         "idle": "is called idle-timeout",
     },
     DatabaseSettings: dict.fromkeys(("max-idle-conn", "conn-max-idle-time"), _POOL),
-    LicenseSettings: {
-        "proxy-url": "comes later; until then the vendor is reached directly, or licenses come as"
-        " files",
-    },
     RotateSettings: {
         "max-backups": "is refused: the journal is evidence, and the server never deletes any;"
         " an administrator may move closed segments to an archive"

@@ -81,6 +81,7 @@ FORMS: Mapping[Place, Form] = {
     (WebhookSettings, "url"): forms.endpoint,
     (SmtpSettings, "host"): forms.machine,
     (LicenseSettings, "refresh_url"): forms.vendor,
+    (LicenseSettings, "proxy_url"): forms.proxy,
     (SmtpSettings, "sender"): forms.mail_address,
     (SmtpSettings, "to"): forms.mail_address,
     (RateLimiting, "whitelist"): forms.network,

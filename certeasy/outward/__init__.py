@@ -12,7 +12,9 @@ is the DNS's word, and that is held against the address policy (`certeasy.valida
    has sent they are that one's word, and need one.
 4. Under TLS, the other side shows a certificate for the name (or the address), by one of the
    system's roots, or by one of a file that takes their place. There is no way to do without.
-5. No proxy, no redirect; everything ends at a deadline; of an answer only so much is read.
+5. No redirect; everything ends at a deadline; of an answer only so much is read.
+6. No proxy but one that the operator has named, for https alone. Then rules 1 to 3 are for the
+   proxy's name, and it is the proxy that resolves the server's: rule 4 says whether it is that one.
 """
 
 import ipaddress
@@ -35,6 +37,7 @@ __all__ = ["Deadline", "Outward", "Reply", "Unreached", "shown"]
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 PORTS = {"http": 80, "https": 443}
+PASSWORD = 407
 
 
 class Unreached(Exception):
@@ -52,12 +55,19 @@ class Reply(msgspec.Struct, frozen=True):
 class Outward:
     """The way to one server. It may be used again and again, by one thread at a time."""
 
-    def __init__(self, policy: IpPolicy, timeout: timedelta, ca_file: Path | None) -> None:
+    def __init__(
+        self,
+        policy: IpPolicy,
+        timeout: timedelta,
+        ca_file: Path | None,
+        proxy: str | None = None,
+    ) -> None:
         """`timeout` is that of a whole exchange; `ca_file` has the roots that are believed, None:
-        the system's."""
+        the system's; `proxy` is the URL of one that `exchange` goes through."""
         self._policy = policy
         self._timeout = timeout
         self._ca_file = ca_file
+        self._proxy = proxy
 
     def deadline(self) -> Deadline:
         """Return the end of an exchange that begins now."""
@@ -122,7 +132,10 @@ class Outward:
         parts = urlsplit(url)
         host, deadline = parts.hostname or "", self.deadline()
         request = _request(method, parts, headers or {}, body)
-        connection = self.connect(host, _port(parts), deadline, is_own_word=is_own_word)
+        if self._proxy is None:
+            connection = self.connect(host, _port(parts), deadline, is_own_word=is_own_word)
+        else:
+            connection = self._through(urlsplit(self._proxy), parts, deadline)
         if parts.scheme == "https":
             connection = self.secured(connection, host, deadline)
         with connection:
@@ -133,6 +146,33 @@ class Outward:
         if answer.cut:
             raise Unreached(f"{shown(url)} sent an answer of more than {most} bytes")
         return Reply(answer.status, answer.headers, answer.body)
+
+    def _through(self, proxy: SplitResult, parts: SplitResult, deadline: Deadline) -> socket.socket:
+        """Return a connection to a server by way of a proxy: rule 6. Raises Unreached."""
+        if parts.scheme != "https":
+            raise Unreached(
+                f"{shown(parts.geturl())} is not reached through a proxy: it is no https"
+            )
+        named = f"the proxy {shown(proxy.geturl())}"
+        try:
+            connection = self.connect(proxy.hostname or "", _port(proxy), deadline)
+        except Unreached as fault:
+            raise Unreached(f"the proxy is not reached: {fault}") from None
+        try:
+            status = wire.tunnel(connection, f"{_host(parts)}:{_port(parts)}", deadline)
+        except wire.Unanswered as fault:
+            connection.close()
+            raise Unreached(f"{named} {fault}") from None
+        except BaseException:
+            connection.close()
+            raise
+        if status // 100 == wire.OK // 100:
+            return connection
+        connection.close()
+        why = ", it wants a password, and none is sent" if status == PASSWORD else ""
+        raise Unreached(
+            f"{named} opens no way to {shown(parts.geturl())}: it answers {status}{why}"
+        )
 
 
 def shown(url: str) -> str:
@@ -168,9 +208,13 @@ def _port(parts: SplitResult) -> int:
     return parts.port or PORTS[parts.scheme]
 
 
-def _authority(parts: SplitResult) -> str:
+def _host(parts: SplitResult) -> str:
     host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
+    return f"[{host}]" if ":" in host else host
+
+
+def _authority(parts: SplitResult) -> str:
+    host = _host(parts)
     return host if _port(parts) == PORTS[parts.scheme] else f"{host}:{_port(parts)}"
 
 

@@ -45,7 +45,7 @@ def ask(settings: LicenseSettings, asked: Question) -> bytes | None:
         raise NotRefreshed(
             "the vendor is not asked: that takes license.offline: false, and license.refresh-url"
         )
-    way = Outward(IpPolicy(), settings.timeout, settings.ca_file)
+    way = Outward(IpPolicy(), settings.timeout, settings.ca_file, settings.proxy_url)
     try:
         reply = way.exchange("POST", url, _HEADERS, msgspec.json.encode(asked), LARGEST)
     except Unreached as error:

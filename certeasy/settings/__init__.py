@@ -544,6 +544,8 @@ class LicenseSettings(Struct, frozen=True, forbid_unknown_fields=True, rename="k
     """Licenses come as files alone (`certeasy license install`)."""
     refresh_url: str | None = None
     """Where a newer license is asked for; with `offline: false`."""
+    proxy_url: str | None = None
+    """The HTTP proxy through which (CONNECT) the vendor is reached; the environment names none."""
     ca_file: Path | None = None
     """Roots (PEM) that are believed in place of the system's."""
     timeout: timedelta = timedelta(seconds=30)

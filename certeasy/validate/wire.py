@@ -13,6 +13,8 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -33,7 +35,8 @@ TLS_ALERT = b"\x15\x03"
 HTML = re.compile(rb"\s*<(?:!doctype html|html)\b", re.IGNORECASE)
 CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
 NO_BODY = (204, 304)
-OK = 200
+OK, REDIRECTED = 200, 300
+A = TypeVar("A")
 
 
 class Unanswered(Exception):
@@ -99,11 +102,22 @@ def exchange(
 
     The request says `Connection: close`, and is not for HEAD. Raises Unanswered.
     """
-    reader = _Reader(connection, deadline, most)
+    return _asked(_Reader(connection, deadline, most), request, _answer)
+
+
+def tunnel(connection: socket.socket, place: str, deadline: Deadline) -> int:
+    """Ask a proxy for a way to `place`, and return the status that it answers with (RFC 9110
+    section 9.3.6). After a 2xx the connection is that way. Raises Unanswered."""
+    request = f"CONNECT {place} HTTP/1.1\r\nHost: {place}\r\nUser-Agent: certeasy\r\n\r\n"
+    return _asked(_Reader(connection, deadline, 0), request.encode("ascii"), _opened)
+
+
+def _asked(reader: "_Reader", request: bytes, read: "Callable[[_Reader], A]") -> A:
+    """Send a request, and return what is read of the answer."""
     try:
-        connection.settimeout(deadline.left())
-        connection.sendall(request)
-        return _answer(reader)
+        reader.connection.settimeout(reader.deadline.left())
+        reader.connection.sendall(request)
+        return read(reader)
     except TimeoutError:
         raise _late(reader.received) from None
     except ssl.SSLError as error:
@@ -148,8 +162,8 @@ class _Reader:
     """The bytes a peer sends, buffered, never waited for beyond the deadline."""
 
     def __init__(self, connection: socket.socket, deadline: Deadline, most: int) -> None:
-        self._connection = connection
-        self._deadline = deadline
+        self.connection = connection
+        self.deadline = deadline
         self.most = most
         """Bytes of a body that are wanted."""
         self.buffer = b""
@@ -157,8 +171,8 @@ class _Reader:
 
     def more(self) -> bool:
         """Wait for some bytes and add them to the buffer; False at the end of the stream."""
-        self._connection.settimeout(self._deadline.left())
-        data = self._connection.recv(READ_SIZE)
+        self.connection.settimeout(self.deadline.left())
+        data = self.connection.recv(READ_SIZE)
         self.buffer += data
         self.received += len(data)
         return bool(data)
@@ -193,6 +207,17 @@ def _answer(reader: _Reader) -> Answer:
             body, cut = _body(reader, status, headers)
             named = {name.decode(): value.decode("latin-1") for name, value in headers.items()}
             return Answer(status, body, named, cut)
+    raise Unanswered(Problem.INCORRECT_RESPONSE, f"sent {MAX_INTERIM} interim answers and no other")
+
+
+def _opened(reader: _Reader) -> int:
+    """Read the answer to a CONNECT. Behind a 2xx nobody speaks before he is asked."""
+    for _ in range(MAX_INTERIM):
+        status, _headers = _head(reader)
+        if OK <= status < REDIRECTED and reader.buffer:
+            raise _garbage("sent something of its own into a way that it had opened")
+        if status >= OK:
+            return status
     raise Unanswered(Problem.INCORRECT_RESPONSE, f"sent {MAX_INTERIM} interim answers and no other")
 
 
