@@ -7,9 +7,9 @@ many. The rules:
 * A set of names gets `limit` certificates within any window, whichever accounts ask: an account
   that is lost and made anew is no way around it. Those that are revoked do not count, those that
   are about to be issued do. A renewal is one of them, unless the time has come for it, by our
-  renewal information (RFC 9773): that of what its order replaces, or of the account's newest
-  certificate for these names. Its successor's time is not soon. Refused when it is ordered, and,
-  as others may have been quicker, when it is finalized.
+  renewal information (RFC 9773): that of what its order replaces, where that is for these names,
+  or of the account's newest certificate for them. Its successor's time is not soon. Refused when it
+  is ordered, and, as others may have been quicker, when it is finalized.
 * A name that an account failed to prove `limit` times within a window is not ordered by it until
   the first of these failures is past.
 * An account with `limit` pending authorizations orders nothing more until it has fewer, and proves

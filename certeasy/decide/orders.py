@@ -34,6 +34,7 @@ from events.orders import (
 )
 from events.orders import Problem as Told
 from events.registry import Event
+from projections.certificates import CERTIFICATES
 from projections.eab import EabKey
 from projections.orders import (
     DEACTIVATED,
@@ -251,11 +252,12 @@ def _is_due(
     names: Sequence[str],
     advice: RenewalInfoSettings,
 ) -> bool:
-    """Whether the time has come to renew what an order replaces; or, where it does not say, the
-    account's newest certificate for exactly these names."""
-    if replaces:
-        return renewal.is_due(rows, now, replaces, advice)
-    return renewal.is_due(rows, now, newest(rows, account_id, names, now), advice)
+    """Whether the time has come to renew what an order replaces; or, where it does not say, or
+    replaces one for other names, the account's newest certificate for exactly these names."""
+    before = rows.get(CERTIFICATES, replaces) if replaces else None
+    if before is None or set(before.names) != set(names):
+        replaces = newest(rows, account_id, names, now)
+    return renewal.is_due(rows, now, replaces, advice)
 
 
 def born_valid(

@@ -118,6 +118,24 @@ def test_a_renewal_in_its_time_is_never_one_too_many(tmp_path: Path) -> None:
         assert met(client.order("web.lab.test"))[0].startswith("2 certificates were issued")
 
 
+def test_what_is_revoked_at_once_is_no_way_to_another_certificate_for_more_names(
+    tmp_path: Path,
+) -> None:
+    """What is revoked counts no more, and is to be replaced at once (RFC 9773): but by one that is
+    counted, unless it is for the same names."""
+    limits = {"duplicate_certificate": DuplicateCertificate(limit=1)}
+    with limited(tmp_path, **limits) as (lab, _clock):
+        client = registered(lab)
+        client.issued("web.lab.test", "www.lab.test")
+        leaf = x509.load_pem_x509_certificate(client.certificate("web.lab.test"))
+        revoke = {"certificate": b64(leaf.public_bytes(Encoding.DER))}
+        assert client.post(f"{URL}/acme/revoke-cert", revoke).status_code == 200
+        replaces = cert_id_of(leaf)
+        detail, _wait = met(client.order("web.lab.test", "www.lab.test", replaces=replaces))
+        assert detail.startswith("1 certificate was issued for exactly these names (web.lab.test,")
+        assert client.order("web.lab.test", replaces=replaces).status_code == 201
+
+
 def test_orders_that_are_finalized_at_once_get_no_certificate_too_many(tmp_path: Path) -> None:
     """All of them were ready before: the moment that counts is under the committer's lock."""
     limits = {"duplicate_certificate": DuplicateCertificate(limit=3)}

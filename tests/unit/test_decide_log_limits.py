@@ -236,6 +236,25 @@ def test_an_order_for_a_successor_is_taken_whatever_was_issued_once_it_is_time_f
     assert world.finalize(account, order_id, limits=limits)
 
 
+def test_a_successor_for_other_names_is_held_against_the_limit_for_them(
+    world: World, account: Account
+) -> None:
+    """Each certificate has one successor; but others are had for the asking, and revoked again."""
+    limits = only(duplicate_certificate=DuplicateCertificate(limit=1, window=100 * DAY))
+    before = issued(world, account, "a.test")
+    assert issued(world, account, "a.test", "b.test")
+    world.now = time_to_renew(world, before)
+    order_id = world.order("a.test", "b.test", account=account, replaces=before, limits=limits)
+    assert order_id, "it is time for the one with these names, too"
+    assert issued(world, account, "b.test", "a.test")
+    with pytest.raises(Refused, match="2 certificates were issued"):
+        world.order("a.test", "b.test", account=account, replaces=before, limits=limits)
+    world.prove(account, order_id)
+    with pytest.raises(Refused, match="2 certificates were issued"):
+        world.finalize(account, order_id, limits=limits)
+    assert world.order("a.test", "c.test", account=account, replaces=before, limits=limits)
+
+
 @pytest.mark.parametrize("named", [True, False], ids=["replaces", "same names"])
 def test_a_certificate_that_is_renewed_every_day_is_renewed_every_day(
     world: World, account: Account, *, named: bool
