@@ -4,14 +4,14 @@ No time of the log is earlier than the one before it. So the first event that is
 clock is found by halving, and whatever was recorded since stands at that time or later.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from certeasy.decide.license import second
 from certeasy.store import Store
 from events.counting import counted
-from events.envelope import Envelope, parse
+from events.envelope import BrokenLine, Envelope, parse
 
 HELD = timedelta(seconds=5)
 """So far the log may be ahead of the clock without a word: it is waited for."""
@@ -20,15 +20,19 @@ _DAY, _HOUR, _MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=
 
 class Ahead(msgspec.Struct, frozen=True):
     """The log's latest time and the clock's, to the second; `position`, `type`, `node` and `at` are
-    those of the first event ahead of the clock."""
+    those of the first event ahead of the clock.
+
+    Where a line that tells cannot be read, `position` is the first that it may be, and the others
+    are empty.
+    """
 
     latest: str
     clock: str
     by: timedelta
     position: int
-    type: str
-    node: str
-    at: str
+    type: str = ""
+    node: str = ""
+    at: str = ""
 
     @property
     def span(self) -> str:
@@ -41,6 +45,11 @@ class Ahead(msgspec.Struct, frozen=True):
     @property
     def event(self) -> str:
         """Return which event it was."""
+        if not self.type:
+            return (
+                f"one from {self.position} on, of lines that cannot be read: 'certeasy audit verify"
+                " -f config.yml' names what was changed"
+            )
         return f"event {self.position}, {self.type}, of node {self.node} at {self.at}"
 
 
@@ -51,23 +60,28 @@ def ahead(store: Store, here: datetime) -> Ahead | None:
     if latest - here <= HELD:
         return None
     before, found = 0, head.position
-    while found - before > 1:
+    line = _line(store, found)
+    while line is not None and found - before > 1:
         middle = (before + found) // 2
-        if datetime.fromisoformat(_line(store, middle).at) <= here:
+        looked = _line(store, middle)
+        if looked is not None and looked[1] <= here:
             before = middle
         else:
-            found = middle
-    line = _line(store, found)
-    return Ahead(
-        second(latest),
-        second(here),
-        latest - here,
-        line.position,
-        line.type,
-        line.server_id,
-        second(datetime.fromisoformat(line.at)),
+            found, line = middle, looked
+    known = Ahead(second(latest), second(here), latest - here, before + 1)
+    if line is None:
+        return known
+    envelope, at = line
+    return msgspec.structs.replace(
+        known, type=envelope.type, node=envelope.server_id, at=second(at)
     )
 
 
-def _line(store: Store, position: int) -> Envelope:
-    return parse(next(store.lines(position - 1, until=position))).envelope
+def _line(store: Store, position: int) -> tuple[Envelope, datetime] | None:
+    """Return what a line says, and its time; None: it is not there, or not what a server writes."""
+    line = next(store.lines(position - 1, until=position), None)
+    try:
+        envelope = parse(line or b"").envelope
+        return envelope, datetime.fromisoformat(envelope.at).astimezone(UTC)
+    except (BrokenLine, ValueError):
+        return None

@@ -121,7 +121,9 @@ def _by_the_log(ahead: Ahead) -> tuple[str, ...]:
     return (
         f"That is by the log's latest time, {ahead.latest}: {ahead.span}",
         f"ahead of this clock, {ahead.clock}. The first event ahead of it is",
-        f"{ahead.position}, {ahead.type}, of {ahead.at}.",
+        f"{ahead.position}, {ahead.type}, of {ahead.at}."
+        if ahead.type
+        else f"one from {ahead.position} on, of lines that cannot be read.",
     )
 
 

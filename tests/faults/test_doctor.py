@@ -241,6 +241,32 @@ def test_a_clock_behind_the_log_is_found(lab: Lab):
     assert "behind the database's" in only(found, "clock", "warn").text
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE events SET line = x'7b7d'",
+        'UPDATE events SET line = replace(line, \'"at":"20\', \'"at":"19-20\')',
+        "DELETE FROM events",
+    ],
+)
+def test_which_event_is_ahead_is_not_known_where_the_log_was_changed(lab: Lab, change: str):
+    """The first half of it tells nothing any more; the rest is looked at all the same."""
+    lab.was_run().sql(f"{change} WHERE position < 5")
+    found = lab.sees(HeldClock(datetime.now(UTC) - timedelta(days=3)))  # noqa: TID251 - as above
+    text = only(found, "clock", "fail").text
+    assert "the first event ahead of it is one from 1 on, of lines that cannot be read" in text
+    assert "'certeasy audit verify -f config.yml' names what was changed" in text
+    assert found["writer"]
+
+
+def test_settings_in_use_that_cannot_be_read_keep_nothing_else_from_being_looked_at(lab: Lab):
+    with lab.running():
+        lab.sql("UPDATE events SET line = x'7b7d' WHERE type = 'settings.loaded'")
+        found = lab.sees()
+        assert found["ports"]
+        assert found["writer"]
+
+
 def test_a_database_that_is_gone_is_found(lab: Lab):
     lab.was_run()
     (lab.work / "db.sqlite").unlink()
