@@ -1,6 +1,7 @@
 """Whether the disks that a node writes to have room, in words that name them."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -25,7 +26,8 @@ class Room(msgspec.Struct, frozen=True):
 
 
 def rooms(settings: Settings) -> list[Room]:
-    """Return the disks of journal, SQLite database and log, each once."""
+    """Return the disks of journal, SQLite database and log, each once. Raises OSError, also for a
+    drive that is not there."""
     places = {"journal": settings.audit.path}
     if settings.database.driver == "sqlite":
         places["database"] = settings.database.path
@@ -33,7 +35,9 @@ def rooms(settings: Settings) -> list[Room]:
         places["log"] = settings.logs.file
     by_disk: dict[int, tuple[list[str], Path]] = {}
     for what, path in places.items():
-        folder = next(parent for parent in path.parents if parent.exists())
+        folder = next((parent for parent in path.parents if parent.exists()), None)
+        if folder is None:  # a drive of Windows
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path.anchor)
         by_disk.setdefault(folder.stat().st_dev, ([], folder))[0].append(what)
     return [
         Room(" and ".join(names), folder, shutil.disk_usage(folder).free)

@@ -204,6 +204,15 @@ def initialised(folder: Path, workdir: Path, *words: str) -> Result:
     return CliRunner().invoke(group, command, input=yaml.safe_dump(answers))
 
 
+def test_a_drive_that_is_not_there_hides_no_reason(tmp_path: Path) -> None:
+    """As a drive letter of Windows without a drive: no folder above is there."""
+    audit = AuditSettings(path=Path("/"))
+    settings = msgspec.structs.replace(lab_settings(tmp_path), audit=audit)
+    with pytest.raises(FileNotFoundError):
+        room.rooms(settings)
+    assert room.explained("the database is not reached", settings) == "the database is not reached"
+
+
 def test_init_refuses_a_disk_on_which_a_server_would_accept_nothing(
     tmp_path: Path, small_disk: Path
 ) -> None:
