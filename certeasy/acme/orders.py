@@ -24,7 +24,7 @@ from certeasy.decide.policy import Rules
 from certeasy.decide.problems import Problem, Refused
 from certeasy.decide.seats import is_renewal
 from certeasy.licensing import seats
-from certeasy.limits.clients import Renews, never
+from certeasy.limits.clients import Renewed, Renews, never
 from certeasy.settings.limits import AccountLimits
 from events.envelope import Actor
 from events.orders import CaaCheck
@@ -69,11 +69,12 @@ class NewOrderResource:
         account_id, now, advice = actor.id, desk.clock.now(), desk.site.settings.renewal_info
         replaces = "" if before is None else before.id
 
-        def renews() -> str:
+        def renews() -> Renewed:
             rows = desk.committer
-            if deciding.is_due(rows, now, replaces, advice):
-                return replaces
-            return set_id(names) if is_renewal(rows, account_id, names, now) else ""
+            if before is not None and deciding.is_due(rows, now, replaces, advice):
+                return Renewed(replaces, len(set(names).difference(before.names)))
+            same = is_renewal(rows, account_id, names, now)
+            return Renewed(set_id(names)) if same else Renewed()
 
         with self._counted(req, actor, names, key, renews=renews):
             order = self._placed(signed, actor, names, rules, before, key=key)

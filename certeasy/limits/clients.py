@@ -49,18 +49,25 @@ _KNOWN_ADDRESSES = 8192
 _KNOWN_BINDINGS = 256
 
 
-Renews = Callable[[], str]
-"""What an order renews, by an id of that certificate or of its names; "": nothing. It is asked only
-where that matters."""
+class Renewed(NamedTuple):
+    """What an order renews, by an id of that certificate or of its names; "": nothing. And how many
+    names it has that the certificate does not have."""
+
+    what: str = ""
+    added: int = 0
+
+
+Renews = Callable[[], Renewed]
+"""Says what an order renews. It is asked only where that matters."""
 RENEWALS = "renewals"
 RENEWAL_RATE = Rate.of(20, timedelta(hours=1), 20)
 """So often one and the same is renewed without being counted as an order."""
 _ENOUGH = 32  # characters of an id that tell it from all others; a subject has 80 in the database
 
 
-def never() -> str:
+def never() -> Renewed:
     """Say that nothing is renewed."""
-    return ""
+    return Renewed()
 
 
 class _Client(NamedTuple):
@@ -177,7 +184,8 @@ class Limits:
         order: bool = True,
         renews: Renews = never,
     ) -> Iterator[None]:
-        """Count an order of so many names that the block places; none where it raises, or renews.
+        """Count an order of so many names that the block places; none where it raises. Of one that
+        renews, only the names that it adds are counted.
 
         `binding` are id and comment of the key that the account was bound with, or empty. `order`
         False: it is names alone that are asked for, an authorization ahead of any order. Who renews
@@ -190,7 +198,12 @@ class Limits:
         if of.name_rate is not None:
             spendings.append(Spending(NAMES, account_id, of.name_rate, names))
         at = self._buckets.now()
-        if not spendings or self._may_renew(account_id, renews(), at):
+        renewed = renews() if spendings else Renewed()
+        if self._may_renew(account_id, renewed.what, at):
+            spendings = []
+            if of.name_rate is not None and renewed.added:
+                spendings.append(Spending(NAMES, account_id, of.name_rate, renewed.added))
+        if not spendings:
             yield
             return
         waits = self._buckets.spend(spendings, at)

@@ -589,7 +589,8 @@ class Store:
     def lines(self, after: int, *, until: int | None = None) -> Iterator[bytes]:
         """Yield lines in order of position, from behind `after` up to and with `until`."""
         table = schema.events
-        page = sa.select(table.c.position, table.c.line).order_by(table.c.position).limit(PAGE)
+        most = PAGE if until is None else max(1, min(PAGE, until - after))
+        page = sa.select(table.c.position, table.c.line).order_by(table.c.position).limit(most)
         while rows := self._all(page.where(table.c.position > after), {}):
             for position, line in rows:
                 if until is not None and position > until:

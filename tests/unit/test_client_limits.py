@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from certeasy.decide.problems import Refused, Weight
 from certeasy.limits.buckets import MemoryBuckets
-from certeasy.limits.clients import Limits
+from certeasy.limits.clients import Limits, Renewed
 from certeasy.settings.limits import RateLimiting
 from tests.fakes.clocks import HeldClock
 from tools.generous import GENEROUS
@@ -200,7 +200,7 @@ def test_who_renews_the_same_again_and_again_is_counted_in_the_end() -> None:
     limits = Limits(replace(FULL, order_creation=few), MemoryBuckets(clock), clock)
 
     def renew(account: str, what: str) -> None:
-        _pass(limits.placing_order(account, A, ("", ""), 1, renews=lambda: what))
+        _pass(limits.placing_order(account, A, ("", ""), 1, renews=lambda: Renewed(what)))
 
     for _ in range(21):
         renew("a", "it")
@@ -220,12 +220,12 @@ def test_a_renewal_is_asked_for_only_where_something_is_counted() -> None:
     few = replace(FULL.order_creation, limit=1, burst=1, window=one)
     limits = Limits(replace(FULL, order_creation=few), MemoryBuckets(clock), clock)
     for _ in range(10):
-        _pass(limits.placing_order("a", A, ("", ""), 1, renews=lambda: "it"))
+        _pass(limits.placing_order("a", A, ("", ""), 1, renews=lambda: Renewed("it")))
     _pass(limits.placing_order("a", A, ("", ""), 1))
     with pytest.raises(Refused, match="1 order in 1h"):
         _pass(limits.placing_order("a", A, ("", ""), 1))
 
-    def asked() -> str:
+    def asked() -> Renewed:
         raise AssertionError("nobody is to look")
 
     limits = Limits(replace(FULL, enabled=False), MemoryBuckets(clock), clock)
