@@ -30,7 +30,7 @@ KINDS = (ORDER, SERIAL, NAME, ACCOUNT, EAB, LICENSE)
 _LOOKED_UP = (SERIAL, NAME, ACCOUNT)  # by a table, whose rows may have left it
 _ITSELF = (ACCOUNT, EAB)  # what has a stream of its own
 _ISSUED, _CAMPAIGN, _RETENTION = "certificate/", "renewal/", "retention"
-_REFUSALS, _LIMITS = "refusals/", "limits/"
+_REFUSALS, _BEHIND_REFUSALS, _LIMITS = "refusals/", "refusals0", "limits/"
 _TELLING = (
     "order.created",
     "certificate.issued",
@@ -186,7 +186,7 @@ def from_database(database: Database, kind: str, value: str) -> list[Record]:
     quoted = [_quoted(order_id) for order_id in orders]
     found += [row for row in retained if any(each in row[1] for each in quoted)]
     if kind == NAME:
-        refused = database.typed(LINES, _REFUSED, (_REFUSALS,))
+        refused = database.typed(LINES, _BETWEEN, (_REFUSALS, _BEHIND_REFUSALS))
         found += [row for row in refused if _quoted(value) in row[1]]
     return [_parsed(Line(database.name, 0, 0, line), position) for position, line in sorted(found)]
 
@@ -206,7 +206,7 @@ def _left(database: Database, retained: list[Row], kind: str, value: str) -> set
 
 
 _LINES = "SELECT position, line FROM events WHERE stream = ?"
-_REFUSED = "SELECT position, line FROM events WHERE stream >= ?1 AND stream < ?1 || 'z'"
+_BETWEEN = "SELECT position, line FROM events WHERE stream >= ? AND stream < ?"
 _RENEWALS = (
     Columns("renewals", campaign=str),
     "SELECT campaign FROM renewals WHERE certificate_id = ?",

@@ -2,6 +2,10 @@
 
 SIGTERM, SIGINT and, on Windows, Ctrl-Break ask for an orderly end. A second one means it: the
 process ends at once, as the system would have done without us.
+
+A signal's handler runs in the main thread, between any two steps of it, also in the midst of its
+waiting. So whoever asks never waits for a lock: an `Event` that is set there would wait for the one
+that the interrupted `wait` holds, for ever.
 """
 
 import contextlib
@@ -27,25 +31,45 @@ def longest_stop(settings: Settings) -> timedelta:
     return settings.server.shutdown_timeout + settings.workers.drain_timeout + SPARE
 
 
+class _Bell:
+    """A lock that is held until somebody rings: to release one takes no waiting."""
+
+    def __init__(self) -> None:
+        self._silence = threading.Lock()
+        self._silence.acquire()
+
+    def ring(self) -> None:
+        """Ring it; it may ring already."""
+        with contextlib.suppress(RuntimeError):  # a lock that is free
+            self._silence.release()
+
+    def silenced(self, seconds: float = 0) -> bool:
+        """Return whether it rang within so long; it does not ring any more."""
+        return self._silence.acquire(timeout=seconds)
+
+
 class StopRequest:
     """Somebody wants us to stop. Set by a signal, by the Windows service, or by a test."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._bell = _Bell()
         self.reason = ""
 
     def ask(self, reason: str) -> None:
         """Ask for the end; `reason` goes into the log. The first one counts."""
         self.reason = self.reason or reason
-        self._asked.set()
+        self._bell.ring()
 
     def asked_within(self, seconds: float) -> bool:
         """Wait for so long; return whether the end was asked for."""
-        return self._asked.wait(seconds)
+        if not self._bell.silenced(seconds):
+            return False
+        self._bell.ring()  # it stays asked for
+        return True
 
     def wait(self, alive: Callable[[], bool]) -> bool:
         """Wait until the end is asked for (True), or until `alive()` no longer holds (False)."""
-        while not self._asked.wait(LOOK_AROUND):
+        while not self.asked_within(LOOK_AROUND):
             if not alive():
                 return False
         return True
@@ -56,17 +80,15 @@ class ReloadRequest:
     test; several at once are one."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._bell = _Bell()
 
     def ask(self) -> None:
         """Ask for it."""
-        self._asked.set()
+        self._bell.ring()
 
     def taken(self) -> bool:
         """Return whether it was asked for since the last time."""
-        asked = self._asked.is_set()
-        self._asked.clear()
-        return asked
+        return self._bell.silenced()
 
 
 @contextlib.contextmanager
