@@ -13,7 +13,7 @@ if sys.platform == "win32":
 from tests.make.journals import a_log
 from tests.make.postgres import Postgres
 from tools.crashlab import faults, kills, stops, switching
-from tools.crashlab.evidence import IN_ROWS, Kept, Story, contradictions
+from tools.crashlab.evidence import IN_ROWS, Kept, Story, contradictions, mended
 from tools.crashlab.ledger import ACCEPTED, ISSUED, VALID, Known
 
 CLIENTS = 6
@@ -189,6 +189,16 @@ def test_what_was_seen_must_be_in_the_journal_once_the_server_was_ready():
 )
 def test_a_broken_promise_is_named(broken: Kept, told: str):
     assert any(told in text for text in contradictions(PROMISED, broken))
+
+
+def test_a_killed_node_writes_the_end_of_its_lines_later_and_nothing_that_was_promised():
+    """Another node goes on behind them: they are no longer the end of the log."""
+    nothing, own = frozenset[tuple[str, ...]](), LOG.records[0].envelope.server_id
+    short, holed = kept(LINES[:-2]), kept([*LINES[:-2], LINES[-1]])
+    assert mended(short, own, nothing).journal == LINES
+    assert mended(short, "another", nothing) == short
+    assert mended(short, own, FACTS) == short
+    assert mended(holed, own, nothing) == holed
 
 
 def test_another_certificate_than_the_client_has_is_no_proof():

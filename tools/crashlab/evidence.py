@@ -70,6 +70,25 @@ def read(journals: Sequence[Path], database: Path | str) -> Kept:
         return Kept(lines, torn, [bytes(line) for (line,) in stored], _rows(connection))
 
 
+def mended(kept: Kept, server_id: str, promised: frozenset[Fact]) -> Kept:
+    """Return what is kept once a node that was killed has started again.
+
+    It writes what was stored behind the end of its journal: one batch at most, and nothing of it
+    was `promised` to anybody when it was killed. What is neither is left missing.
+    """
+    written, lacking = set(kept.journal), list[bytes]()
+    for line in kept.database:
+        if parse(line).envelope.server_id != server_id:
+            continue
+        if line in written:
+            lacking.clear()  # a hole is not behind the end
+        else:
+            lacking.append(line)
+    if len(lacking) > LINES or promised & set(Story(lacking).facts):
+        return kept
+    return msgspec.structs.replace(kept, journal=sorted([*kept.journal, *lacking], key=_position))
+
+
 def lease_until(database: Path | str) -> float:
     """Return until when the writer's place is held; 0: it is free."""
     with closing(_connect(database)) as connection:

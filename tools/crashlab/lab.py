@@ -69,8 +69,14 @@ class Lab:
             lambda: self.ledger.counts[ISSUED] >= goal, seconds, f"{certificates} certificates"
         )
 
-    def look(self, *, at_rest: bool = False) -> evidence.Kept:
-        """Hold journal and database against what clients know. Raises NotHeld."""
+    def look(
+        self, *, at_rest: bool = False, gone: tuple[str, frozenset[Fact]] | None = None
+    ) -> evidence.Kept:
+        """Hold journal and database against what clients know. Raises NotHeld.
+
+        `gone`: the id of a node that was killed and has not started again, and what was promised
+        when it was. Others have gone on behind what it stored last.
+        """
         known = self.ledger.known()
         try:
             kept = evidence.read(self.server.journals, self.server.database)
@@ -80,6 +86,8 @@ class Lab:
             if not is_from_database(error):
                 raise
             raise NotHeld(f"journal or database cannot be read: {error}") from error
+        if gone is not None:
+            kept = evidence.mended(kept, *gone)
         if found := evidence.contradictions(known, kept, level=self._level, at_rest=at_rest):
             more = f" (and {len(found) - SHOWN} more)" if len(found) > SHOWN else ""
             raise NotHeld("; ".join(found[:SHOWN]) + more)

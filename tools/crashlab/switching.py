@@ -80,6 +80,10 @@ def run(
                 at.work(chance.uniform(0.2, LONGEST_WORK))
                 _switch(at, two if at.server is one else one, outcome, crash=crash)
                 tell(f"switched in {outcome.seconds[-1]:.2f} s")
+            if crash:  # the one that was killed last writes what it stored, and what it lacks
+                at.server.stop()
+                at.server = two if at.server is one else one
+                at.restart()
             at.issue(5)
             at.settle()
         except NotHeld as error:
@@ -166,7 +170,9 @@ def _refused(other: Server, one: Server) -> str:
 
 def _switch(at: Lab, coming: Server, outcome: Outcome, *, crash: bool) -> None:
     leaving, begun = at.server, time.monotonic()
+    gone = None
     if crash:
+        gone = (leaving.workdir / "server_id").read_text().strip(), at.ledger.known().promised
         leaving.kill()
     else:
         leaving.stop()
@@ -175,7 +181,7 @@ def _switch(at: Lab, coming: Server, outcome: Outcome, *, crash: bool) -> None:
     at.server = coming
     outcome.stopping.append(round(stopped - begun, 2))
     outcome.seconds.append(round(time.monotonic() - begun, 2))
-    at.look()
+    at.look(gone=gone)
 
 
 def _start(coming: Server) -> None:
