@@ -199,7 +199,7 @@ def test_the_configuration_of_apaches_page_works_and_so_do_its_additions(
     )
     ports = {"http": server.http01_port, "https": server.tls_alpn01_port}
     with apache(folder, name, sites=page, **ports):
-        pass  # it serves with its certificate
+        pass  # entered once Apache serves with its certificate, which is what is shown
 
 
 NGINX = """\

@@ -4,6 +4,7 @@ import contextlib
 import socket
 import ssl
 import threading
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
@@ -11,7 +12,7 @@ SECONDS = 10
 """How long a peer may say nothing."""
 
 
-class TcpServer:
+class TcpServer(ABC):
     """Serves each connection between `with` and its end; what is said there, `serve` says."""
 
     def __init__(self, name: str, *, address: str = "127.0.0.1", port: int = 0) -> None:
@@ -23,10 +24,10 @@ class TcpServer:
         self._connections: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, name=f"{name}-server")]
 
+    @abstractmethod
     def serve(self, connection: socket.socket) -> None:
         """Talk with a peer until one of the two has enough. An OSError ends it too: one who gives
         up in mid-answer is what many a test is about."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         self._threads[0].start()
