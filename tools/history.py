@@ -73,14 +73,15 @@ class Historian:
 
     def write_some(self, count: int, told: Callable[[int], None]) -> None:
         """Write so many orders, one after the other."""
-        account_id = thumbprint = ""
+        account = ("", "")
         for n in range(count):
             if n % ORDERS_PER_ACCOUNT == 0:
-                account_id, thumbprint = self._account()
-            self._order(account_id, thumbprint)
+                account = self.account()
+            self.order(account)
             told(1)
 
-    def _account(self) -> tuple[str, str]:
+    def account(self) -> tuple[str, str]:
+        """Have an account made; return its id and its key's thumbprint."""
         account_id, thumbprint = self._ids.new(), self._ids.token()
 
         def decide(rows: Reader, now: datetime) -> Decision:
@@ -98,7 +99,9 @@ class Historian:
         self._commit(decide, Actor("account", account_id))
         return account_id, thumbprint
 
-    def _order(self, account_id: str, thumbprint: str) -> None:
+    def order(self, account: tuple[str, str]) -> None:
+        """Write an order of an account, up to its certificate."""
+        account_id, thumbprint = account
         order_id, csr = self._ids.new(), self._ids.random(300)
         client = Actor("account", account_id)
         who = {"account_id": account_id, "thumbprint": thumbprint, "order_id": order_id}

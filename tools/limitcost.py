@@ -5,7 +5,8 @@
     python -m tools.limitcost flood-http --requests 20000
 
 `order`: two servers, one with every limit on (and out of reach), one without any, do the same
-orders in turns. `ratio` is the CPU of an order with limits over one without, in the median pair.
+orders, both at once: so whatever else the machine does meets both of a pair. `ratio` is the CPU of
+an order with limits over one without, in the median pair.
 
 `flood`: so many addresses, each refused once, below HTTP: nothing but the limit itself. `cpu_us` is
 what a refusal costs, `kept_mib` what is allocated for all that is kept of them at the end.
@@ -22,6 +23,7 @@ import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -90,22 +92,16 @@ def main() -> None:
 
 @main.command()
 @click.option("--pairs", type=MANY, default=10, show_default=True)
-@click.option("--orders", type=MANY, default=200, show_default=True)
-@click.option("--clients", type=MANY, default=8, show_default=True)
+@click.option("--orders", type=MANY, default=400, show_default=True)
+@click.option("--clients", type=MANY, default=4, show_default=True)
 def order(pairs: int, orders: int, clients: int) -> None:
     """Compare orders with limits and without."""
     with TemporaryDirectory(prefix="certeasy-limitcost-") as folder:
         base = Path(folder)
         with serving(base / "on", TEXT) as limited, serving(base / "off", OFF) as unlimited:
-            # In turns, and each first as often as the other.
-            found: dict[str, list[float]] = {"on": [], "off": []}
-            for pair in range(pairs + 1):
-                turns = [("on", limited), ("off", unlimited)][:: -1 if pair % 2 else 1]
-                for name, server in turns:
-                    cost = _cost(server, orders, clients)
-                    if pair:  # the first is for warming up
-                        found[name].append(cost)
-    on, off = found["on"], found["off"]
+            found = [_at_once((limited, unlimited), orders, clients) for _ in range(pairs + 1)]
+    # The first pair is for warming up.
+    on, off = zip(*found[1:], strict=True)
     ratios = [one / other for one, other in zip(on, off, strict=True)]
     _print(
         CostOfOrder(
@@ -176,6 +172,12 @@ def serving(folder: Path, limits: str) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def _at_once(servers: Sequence[Server], orders: int, clients: int) -> list[float]:
+    """Return what an order costs each of the servers while all of them are at work."""
+    with ThreadPoolExecutor(len(servers)) as threads:
+        return list(threads.map(lambda each: _cost(each, orders, clients), servers))
 
 
 def _cost(server: Server, orders: int, clients: int) -> float:

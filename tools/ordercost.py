@@ -1,4 +1,5 @@
-"""What an order costs on a long log, against a short one: two nodes in one process, in turns.
+"""What an order costs on a long log, against a short one: two nodes in one process, in turns, order
+by order.
 
     python -m tools.ordercost --small small/config.yml --large large/config.yml
 
@@ -35,16 +36,21 @@ class Node:
         self._committer = Committer(self._node.store, self._node.journal, clock)
         self._committer.start(boot.take_place(self._node, clock, ids), standing)
         self._historian = Historian(self._committer, ids)
+        self._account = ("", "")
 
     @property
     def position(self) -> int:
         """The end of its log."""
         return self._node.store.head().position
 
-    def orders(self, count: int) -> float:
-        """Write so many orders; return the CPU of this process in seconds."""
+    def begin(self) -> None:
+        """Have a new account made, whose the next orders are."""
+        self._account = self._historian.account()
+
+    def order(self) -> float:
+        """Write an order; return the CPU of this process in seconds."""
         begun = time.process_time()
-        self._historian.write_some(count, lambda _done: None)
+        self._historian.order(self._account)
         return time.process_time() - begun
 
     def close(self) -> None:
@@ -86,12 +92,19 @@ def compare(small: Path, large: Path, *, pairs: int, orders: int) -> dict[str, o
     positions = {name: node.position for name, node in nodes.items()}
     try:
         for pair in range(pairs + 1):
-            for name in sorted(nodes, reverse=bool(pair % 2)):
-                counter.taken()
-                seconds = nodes[name].orders(orders)
-                if pair:
-                    cpu[name].append(seconds / orders * 1000)
-                    statements[name].add(round(counter.taken() / orders, 2))
+            spent = dict.fromkeys(nodes, 0.0)
+            counted = dict.fromkeys(nodes, 0)
+            for node in nodes.values():
+                node.begin()
+            for turn in range(orders):
+                for name in sorted(nodes, reverse=bool(turn % 2)):
+                    counter.taken()
+                    spent[name] += nodes[name].order()
+                    counted[name] += counter.taken()
+            if pair:
+                for name in nodes:
+                    cpu[name].append(spent[name] / orders * 1000)
+                    statements[name].add(round(counted[name] / orders, 2))
     finally:
         for node in nodes.values():
             node.close()
@@ -99,7 +112,7 @@ def compare(small: Path, large: Path, *, pairs: int, orders: int) -> dict[str, o
     return {
         "positions": positions,
         "pairs": pairs,
-        "orders_per_turn": orders,
+        "orders": orders,
         "statements_per_order": {name: sorted(found) for name, found in statements.items()},
         "cpu_ms_per_order": {name: round(statistics.median(each), 3) for name, each in cpu.items()},
         "ratio_median": round(statistics.median(ratios), 3),
@@ -112,7 +125,7 @@ def compare(small: Path, large: Path, *, pairs: int, orders: int) -> dict[str, o
 @click.option("--small", required=True, type=click.Path(path_type=Path))
 @click.option("--large", required=True, type=click.Path(path_type=Path))
 @click.option("--pairs", default=10, show_default=True, type=click.IntRange(1))
-@click.option("--orders", default=100, show_default=True, type=click.IntRange(1))
+@click.option("--orders", default=200, show_default=True, type=click.IntRange(1))
 def main(small: Path, large: Path, pairs: int, orders: int) -> None:
     """Compare what an order costs on two logs."""
     figures = compare(small, large, pairs=pairs, orders=orders)

@@ -152,6 +152,7 @@ class Committer:
         self._accepted_at = standing.accepted_at
         self._latest = datetime.fromisoformat(standing.at) if standing.at else None
         self._beaten = self._seen = self._clock.monotonic()
+        self._hot.clear()  # whoever looked before this node had the place
         self.stopped = None
         self._thread.start()
 
@@ -200,8 +201,14 @@ class Committer:
     def get(self, table: Table[S], *key: str) -> S | None:
         """Return a row as it is now, from memory where it was changed lately, else from the
         database."""
-        state = self._hot.get(table, key)
-        return self._store.get(table, *key) if state is None else state
+        hot = self._hot
+        changes, state = hot.changes, hot.get(table, key)
+        if state is not None or hot.is_missing(table, key):
+            return state
+        state = self._store.get(table, *key)
+        if state is None and self.stopped is None:  # else it is not this node alone that writes
+            hot.missed(table, key, changes)
+        return state
 
     def account_with_key(self, thumbprint: str) -> Account | None:
         """Return the account with this key, or None."""
@@ -437,11 +444,14 @@ class Committer:
         to the database could make an order ready there that nothing was proven for.
         """
         state = self._hot.get(table, key)
-        if state is not None:
+        if state is not None or self._hot.is_missing(table, key):
             return state
         state = transaction.load(table, key)
+        if state is None:
+            self._hot.missed(table, key, self._hot.changes)
+            return None
         streams = streams_of(table, key)
-        if state is None or not streams:
+        if not streams:
             return state
         true = from_log(transaction, self._vouched, table, key, streams)
         if true != state:
