@@ -10,17 +10,20 @@ from msgspec import Meta
 from certeasy.admin.desk import Desk, InstructionRefused
 from certeasy.admin.instructions import Instruction
 from certeasy.config.forms import duration_text
-from certeasy.decide import log_limits
+from certeasy.decide import identifiers, log_limits
+from certeasy.decide.challenges import WILDCARD
 from certeasy.decide.client_address import client_address
 from certeasy.decide.decision import Decision
 from certeasy.decide.limits import whole_second
 from certeasy.decide.log_limits import DUPLICATE_CERTIFICATE, FAILED_VALIDATION, PENDING
+from certeasy.decide.problems import Refused
 from certeasy.limits.clients import OF_ACCOUNTS, OF_ADDRESSES, Limits, Told
 from certeasy.settings.limits import (
     DuplicateCertificate,
     FailedValidation,
     PendingAuthorizations,
 )
+from certeasy.settings.names import a_labels
 from events.limits import LimitsReset
 from events.sealing import NONCE_LENGTH, Sealed, Subject
 from projections.accounts import ACCOUNTS
@@ -29,8 +32,7 @@ from projections.unproven import PENDING_AUTHORIZATIONS
 
 MOST_LISTED = 100
 OF_NAMES = (DUPLICATE_CERTIFICATE, FAILED_VALIDATION)
-_Word = Annotated[str, Meta(max_length=100)]
-_Name = Annotated[str, Meta(min_length=1, max_length=255)]
+_Word = Annotated[str, Meta(max_length=4096)]  # what is wrong with one is told, as long as it is
 
 
 class Spender(msgspec.Struct, frozen=True):
@@ -72,7 +74,7 @@ class ShowLimits(Instruction[LimitsShown], frozen=True, tag="limits-show"):
 
     account: _Word = ""
     address: _Word = ""
-    names: Annotated[tuple[_Name, ...], Meta(max_length=MOST_LISTED)] = ()
+    names: Annotated[tuple[_Word, ...], Meta(max_length=MOST_LISTED)] = ()
     most: Annotated[int, Meta(ge=0, le=MOST_LISTED)] = 10
 
     def carry_out(self, desk: Desk) -> LimitsShown:
@@ -112,9 +114,18 @@ class ShowLimits(Instruction[LimitsShown], frozen=True, tag="limits-show"):
 
 
 class LimitsForgotten(msgspec.Struct, frozen=True):
-    """The limits of which something had been spent, and is not any more."""
+    """The limits of which something had been spent, and is not any more.
+
+    `running`: a server that counts runs. `counted_as` is whom it is about, as limits count that
+    one. `unspent` are the limits of which nothing had been spent, `off` those that are switched
+    off.
+    """
 
     limits: tuple[str, ...]
+    running: bool = True
+    counted_as: str = ""
+    unspent: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
 
 
 class ResetLimits(Instruction[LimitsForgotten], frozen=True, tag="limits-reset"):
@@ -132,14 +143,25 @@ class ResetLimits(Instruction[LimitsForgotten], frozen=True, tag="limits-reset")
         subject, standing = _standing(desk, self.account, self.address)
         spent = tuple(told.limit for told in standing if told.full)
         limits = desk.office.limits
-        if limits is None or not spent:
-            return LimitsForgotten(())
+        if limits is None:
+            return LimitsForgotten((), running=False, counted_as=subject)
+        asked = OF_ACCOUNTS if self.account else OF_ADDRESSES
+        binding = _binding(desk, self.account) if self.account else ("", "")
+        off = limits.off(*binding)
+        forgotten = LimitsForgotten(
+            spent,
+            counted_as=subject,
+            unspent=tuple(told.limit for told in standing if told.limit in asked and not told.full),
+            off=tuple(name for name in asked if name in off),
+        )
+        if not spent:
+            return forgotten
         sealed = None if self.account else _sealed(desk, subject)
         fact = LimitsReset(spent, self.account, sealed)
         stream = f"limits/{self.account or 'addresses'}"
         desk.commit(lambda _rows, _now: Decision(((stream, fact),)))
         limits.reset(spent, subject)
-        return LimitsForgotten(spent)
+        return forgotten
 
 
 def _standing(desk: Desk, account_id: str, address: str) -> tuple[str, tuple[Told, ...]]:
@@ -175,7 +197,7 @@ def _of_names(desk: Desk, account_id: str, names: tuple[str, ...]) -> tuple[str,
     of each one how often the account failed to prove it. It is in the log, and nothing that can be
     forgotten."""
     limits, rows, now = desk.office.limits, desk.office.store, desk.office.clock.now()
-    names = tuple(sorted({name.lower().rstrip(".") for name in names}))
+    names = tuple(sorted({_a_name(name) for name in names}))
     who = account_id or ", ".join(names)
     binding = _binding(desk, account_id) if account_id else ("", "")
     if limits is None:
@@ -229,11 +251,36 @@ def _bound_with(desk: Desk, account_id: str) -> str:
 
 
 def _an_address(text: str) -> str:
-    """Return an address as those of clients are written."""
     try:
-        return client_address(str(ipaddress.ip_address(text)), None, ())
+        return _counted(text)
     except ValueError:
-        raise InstructionRefused(f"{text!r} is no IP address") from None
+        raise InstructionRefused(
+            f"{text!r} is no IP address, such as 203.0.113.7 or 2001:db8::1"
+        ) from None
+
+
+def _counted(text: str) -> str:
+    """Return an address as clients' are written, however it is spelt; ValueError: it is none."""
+    return client_address(str(ipaddress.ip_address(text)), None, ())
+
+
+def _a_name(text: str) -> str:
+    """Return a name as orders have it, however it is spelt: a client is told which spelling to
+    send, an administrator who only asks need not be."""
+    try:
+        return _counted(text)
+    except ValueError:  # then it is a DNS name
+        pass
+    base, wildcard = identifiers.split(text)
+    encoded = "" if text.isascii() else a_labels(base)
+    name = f"{WILDCARD if wildcard else ''}{encoded}" if encoded else text
+    try:
+        return identifiers.dns_name(name, wildcards=True)
+    except Refused as refusal:
+        raise InstructionRefused(
+            f"{refusal.detail}; a name is that of a server (web.corp.example), a wildcard"
+            " (*.corp.example), or an IP address (192.0.2.1, 2001:db8::1)"
+        ) from None
 
 
 def _sealed(desk: Desk, address: str) -> Sealed:

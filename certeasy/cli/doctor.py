@@ -147,7 +147,7 @@ def _node(settings: Settings, store: Store, clock: Clock, *, running: bool) -> I
     if tables:
         yield own.rights(store)
         yield own.replication(settings, store)
-        yield from own.clock(store, clock.now())
+        yield from own.clock(settings, store, clock.now())
         yield own.secrets(settings, store, ids)
         yield from own.authorities(settings, store, clock.now())
         yield from own.license_(settings, store, clock.now())

@@ -72,6 +72,14 @@ def database(settings: Settings, store: Store) -> Iterator[Finding]:
         yield Finding("database", "ok", text)
         return
     head = store.head()
+    if not _is_time(head.at):
+        text = f"{name}{version}: log_head.at is {quoted(head.at)}, which is no time of a log"
+        remedy = (
+            "the row was changed: restore the database from a backup; 'certeasy audit verify -f"
+            " config.yml' names all differences"
+        )
+        yield Finding("database", "fail", text, remedy)
+        return
     said = f"{name}{version}: {counted(head.position, 'event')}, format {head.format}"
     if head.format > FORMAT:
         remedy = "run the version that wrote it, or a newer one"
@@ -84,6 +92,14 @@ def database(settings: Settings, store: Store) -> Iterator[Finding]:
         yield Finding("database", "warn", text, "a start takes longer then; nothing else")
     else:
         yield Finding("database", "ok", said)
+
+
+def _is_time(text: str) -> bool:
+    """Whether this is how a log writes its time; an empty one has none."""
+    try:
+        return not text or datetime.fromisoformat(text).utcoffset() is not None
+    except ValueError:
+        return False
 
 
 def license_(settings: Settings, store: Store, here: datetime) -> Iterator[Finding]:
@@ -193,7 +209,7 @@ def _following(replicas: Sequence[Replica]) -> Finding:
     return Finding(step, "ok", text)
 
 
-def clock(store: Store, now: datetime) -> Iterator[Finding]:
+def clock(settings: Settings, store: Store, now: datetime) -> Iterator[Finding]:
     """This clock is not behind the log, and near the database's."""
     head = store.head()
     apart = now.timestamp() - head.now
@@ -210,7 +226,20 @@ def clock(store: Store, now: datetime) -> Iterator[Finding]:
         return
     text = f"this clock is {found.by.total_seconds():.0f} s behind the log"
     since = f"the first event ahead of it is {found.event}"
-    if _is_accepted(store, head.at):
+    try:
+        accepted = _is_accepted(store, head.at)
+    except BrokenLine as error:
+        text += (
+            f"; whether that was accepted cannot be told, as the last clock.set-back in"
+            f" {place_of(settings.database)} is no line of a log: {error}; {since}"
+        )
+        remedy = (
+            "set this clock right; 'certeasy audit verify -f config.yml' names what was changed:"
+            " restore the database from a backup"
+        )
+        yield Finding("clock", "fail", text, remedy)
+        return
+    if accepted:
         text += f", which was accepted: its time stands until the clock has passed it; {since}"
         yield Finding("clock", "warn", text, "wait, and see what 'license' says below")
         return
@@ -219,7 +248,10 @@ def clock(store: Store, now: datetime) -> Iterator[Finding]:
 
 
 def _is_accepted(store: Store, latest: str) -> bool:
-    """Whether an administrator has accepted that the log's latest time is ahead of the clock."""
+    """Whether an administrator has accepted that the log's latest time is ahead of the clock.
+
+    BrokenLine: the line that tells cannot be read.
+    """
     line = store.last_of_type(
         "clock.set-back", [f"node/{each.server_id}" for each in store.servers()]
     )

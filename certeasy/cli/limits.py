@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 import msgspec
 
-from certeasy.admin.limits import MOST_LISTED, LimitsShown, ResetLimits, ShowLimits
+from certeasy.admin.limits import (
+    MOST_LISTED,
+    LimitsForgotten,
+    LimitsShown,
+    ResetLimits,
+    ShowLimits,
+)
 from certeasy.cli.administration import carry_out, refusals_told
 from certeasy.cli.options import with_config
 from certeasy.limits.clients import Told
@@ -62,7 +68,8 @@ def show(
     """Show what an account or an address has left of each limit; without either, how many have
     spent something of each, and for whom it takes longest until all of it has come back.
 
-    With --name, once for each name of an order: how many certificates more there may be for exactly
+    With --name, once for each name of an order (www.corp.example, *.corp.example, 2001:db8::1), in
+    any spelling: how many certificates more there may be for exactly
     these names and, with --account, how often it may still fail to prove each of them.
 
     Asks the running server. Exit codes: 0 shown, be it nothing; 1 refused or failed; 2 the command
@@ -102,8 +109,8 @@ def reset(config_file: Path, account: str, address: str, *, as_json: bool) -> No
     and record it.
 
     It has all of it again, at once. What is decided from the log (duplicate certificates, failed
-    validations, pending authorizations) cannot be forgotten. Exit codes: 0 done, or there was
-    nothing to forget; 1 refused or failed; 2 the command line is wrong.
+    validations, pending authorizations) cannot be forgotten. Exit codes: 0 done, or nothing had
+    been spent; 1 refused or failed; 2 the command line is wrong.
     """
     if bool(account) == bool(address):
         raise click.UsageError("give --account or --address")
@@ -112,14 +119,26 @@ def reset(config_file: Path, account: str, address: str, *, as_json: bool) -> No
         click.echo(msgspec.json.format(msgspec.json.encode(forgotten), indent=2))
         return
     what = ", ".join(forgotten.limits)
-    click.echo(f"forgotten: {what}" if what else "there was nothing to forget")
-    if account:
+    click.echo(f"forgotten: {what}" if what else printable(_unspent(forgotten, account)))
+    if account and forgotten.running:
         click.echo(FROM_THE_LOG, err=True)
 
 
 def _id(account: str) -> str:
     """Return the id of an account, which may be named by its URL."""
     return account.rstrip("/").rpartition("/")[2]
+
+
+def _unspent(nothing: LimitsForgotten, account: str) -> str:
+    """Return why there was nothing to forget."""
+    if not nothing.running:
+        return f"nothing to forget: {NOT_RUNNING}"
+    who = f"{'account' if account else 'address'} {nothing.counted_as}"
+    if nothing.unspent:
+        return f"nothing to forget: {who} has spent nothing of {', '.join(nothing.unspent)}"
+    if nothing.off:
+        return f"nothing to forget: {', '.join(nothing.off)} are switched off"
+    return f"nothing to forget: {who} is on rate-limiting.whitelist, of which nothing is counted"
 
 
 def _lines(shown: LimitsShown) -> list[str]:

@@ -16,6 +16,7 @@ from certeasy.store import Store
 
 KEY_LENGTH = 32
 NONCE_LENGTH = 12
+TAG_LENGTH = 16
 
 
 class Secrets:
@@ -28,10 +29,15 @@ class Secrets:
         self._key_file = key_file
 
     def get(self, name: str) -> bytes | None:
-        """Return a secret, or None; BootRefused if it was wrapped with another key."""
+        """Return a secret, or None; BootRefused if it was wrapped with another key, or is none."""
         wrapped = self._store.secret(name)
         if wrapped is None:
             return None
+        if len(wrapped) < NONCE_LENGTH + TAG_LENGTH:
+            raise BootRefused(
+                f"the secret {name!r} in the database has {len(wrapped)} bytes, too few for any:"
+                " the row was changed. Restore the database from a backup"
+            )
         try:
             return self._cipher.decrypt(
                 wrapped[:NONCE_LENGTH], wrapped[NONCE_LENGTH:], name.encode()

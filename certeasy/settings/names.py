@@ -114,12 +114,12 @@ def _is_a_label(label: str) -> bool:
     return stable and not decoded.isascii() and again == encoded
 
 
-def _a_label_hint(name: str, star: str) -> str:
-    """Return how a name with Unicode labels should be sent; nothing if it cannot be."""
-    if len(name) > LONGEST_NAME:
+def a_labels(text: str) -> str:
+    """Return a name with Unicode labels in its A-label form; empty: it has none."""
+    if len(text) > LONGEST_NAME:
         return ""
     # U+3002, U+FF0E and U+FF61 are dots too to who types them. RFC 3490 section 3.1.
-    labels = re.split("[.\u3002\uff0e\uff61]", unicodedata.normalize("NFKC", name).lower())
+    labels = re.split("[.\u3002\uff0e\uff61]", unicodedata.normalize("NFKC", text).lower())
     # Encoding takes the square of a label's length, and never makes one shorter.
     if any(len(label) > LONGEST_LABEL for label in labels):
         return ""
@@ -127,7 +127,13 @@ def _a_label_hint(name: str, star: str) -> str:
         label if label.isascii() else A_LABEL + label.encode("punycode").decode("ascii")
         for label in labels
     ).removesuffix(".")
-    return "" if fault(encoded) else f'; send its A-label form, "{star}{encoded}"'
+    return "" if fault(encoded) else encoded
+
+
+def _a_label_hint(name: str, star: str) -> str:
+    """Return how a name with Unicode labels should be sent; nothing if it cannot be."""
+    encoded = a_labels(name)
+    return f'; send its A-label form, "{star}{encoded}"' if encoded else ""
 
 
 def _zone(text: str) -> str:

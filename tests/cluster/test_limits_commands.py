@@ -259,9 +259,57 @@ def test_a_network_is_found_by_each_of_its_addresses(place: Place) -> None:
 def test_where_nothing_was_spent_nothing_is_recorded(place: Place) -> None:
     with counting(place) as (_, client):
         words = ("limits", "reset", "--account", account_of(client))
-        assert place.run(*words) == "there was nothing to forget\n"
-        assert told(place, *words[1:]) == {"limits": []}
+        account = account_of(client)
+        assert place.run(*words) == (
+            f"nothing to forget: account {account} has spent nothing of order-creation,"
+            " san-budget, account-changes\n"
+        )
+        assert told(place, *words[1:]) == {
+            "limits": [],
+            "running": True,
+            "counted_as": account,
+            "unspent": ["order-creation", "san-budget", "account-changes"],
+            "off": [],
+        }
+        words = ("limits", "reset", "--address", "192.0.2.9")
+        assert place.run(*words) == (
+            "nothing to forget: address 192.0.2.9 is on rate-limiting.whitelist, of which nothing"
+            " is counted\n"
+        )
         assert "limits.reset" not in place.types()
+
+
+def test_where_limits_are_switched_off_there_is_nothing_to_forget(place: Place) -> None:
+    with counting(place, RateLimiting(enabled=False)):
+        assert place.run("limits", "reset", "--address", ADDRESS) == (
+            "nothing to forget: global, abuse, account-creation are switched off\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("WEB.Lab.Test", "web.lab.test"),
+        ("*.LAB.test", "*.lab.test"),
+        ("münchen.lab.test", "xn--mnchen-3ya.lab.test"),
+        ("*.München.lab.test.", "*.xn--mnchen-3ya.lab.test"),
+        ("2001:DB8:0::0:1", "2001:db8::1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+    ],
+)
+def test_a_name_is_known_in_any_spelling(place: Place, typed: str, meant: str) -> None:
+    with counting(place):
+        [found] = told(place, "show", "--name", typed)["standing"]
+        assert found["names"] == [meant]
+
+
+@pytest.mark.parametrize(
+    "typed", ["", "web..lab.test", "10.0.0.0/8", "a.*.lab.test", "web test", "x" * 300]
+)
+def test_what_is_no_name_is_told(place: Place, typed: str) -> None:
+    with counting(place):
+        said = place.run("limits", "show", "--name", typed, code=1)
+        assert "a wildcard (*.corp.example), or an IP address (192.0.2.1, 2001:db8::1)" in said
 
 
 def test_where_no_server_runs_nothing_is_counted(place: Place) -> None:
@@ -276,7 +324,7 @@ def test_where_no_server_runs_nothing_is_counted(place: Place) -> None:
     }
     assert place.run("limits", "show", "--address", ADDRESS) == ""
     words = ("limits", "reset", "--account", account_of(client))
-    assert place.run(*words) == "there was nothing to forget\n"
+    assert place.run(*words).startswith("nothing to forget: no server runs")
 
 
 @pytest.mark.parametrize(

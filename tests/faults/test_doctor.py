@@ -259,6 +259,35 @@ def test_which_event_is_ahead_is_not_known_where_the_log_was_changed(lab: Lab, c
     assert found["writer"]
 
 
+def test_a_clock_of_which_it_cannot_be_told_whether_it_was_accepted_is_found(lab: Lab):
+    """The line by which an administrator accepted the log's time was changed."""
+    lab.was_run()
+    lab.sql("UPDATE events SET type = 'clock.set-back', line = x'7b7d' WHERE position = 3")
+    found = lab.sees(HeldClock(datetime.now(UTC) - timedelta(hours=1)))  # noqa: TID251 - as above
+    finding = only(found, "clock", "fail")
+    assert "whether that was accepted cannot be told, as the last clock.set-back in" in finding.text
+    assert "db.sqlite is no line of a log: the line does not end with a sig" in finding.text
+    assert "'certeasy audit verify -f config.yml' names what was changed" in finding.remedy
+    assert found["writer"]
+
+
+@pytest.mark.parametrize("at", ["x", "2026-11-02T09:00:00"])
+def test_a_time_of_the_log_that_is_none_is_found(lab: Lab, at: str):
+    lab.was_run().sql(f"UPDATE log_head SET at = '{at}'")  # noqa: S608 - the test's own
+    found = lab.sees()
+    assert f'log_head.at is "{at}", which is no time of a log' in wrong(found)["database"][0]
+    assert "restore the database from a backup" in only(found, "database", "fail").remedy
+    assert found["node"][0].status == "skipped"
+
+
+@pytest.mark.parametrize("wrapped", ["x'00'", "x'" + "00" * 27 + "'"])
+def test_a_secret_that_is_too_short_to_be_one_is_found(lab: Lab, wrapped: str):
+    lab.was_run().sql(f"UPDATE secrets SET wrapped = {wrapped}")  # noqa: S608 - the test's own
+    found = lab.sees()
+    assert "the row was changed. Restore the database" in only(found, "secrets", "fail").text
+    assert found["writer"]
+
+
 def test_settings_in_use_that_cannot_be_read_keep_nothing_else_from_being_looked_at(lab: Lab):
     with lab.running():
         lab.sql("UPDATE events SET line = x'7b7d' WHERE type = 'settings.loaded'")
