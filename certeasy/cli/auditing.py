@@ -157,7 +157,10 @@ def _keys(path: Path | None) -> dict[str, PublicKey]:
 
 
 def _pinned(path: Path | None) -> list[Head]:
-    return [] if path is None else _parsed(path, read_heads)
+    heads = [] if path is None else _parsed(path, read_heads)
+    if path is not None and not heads:
+        fail(f"{path}: there is no head in it: nothing would be pinned", USAGE)
+    return heads
 
 
 def _parsed(path: Path, parse: Callable[[bytes], T]) -> T:

@@ -90,6 +90,14 @@ def test_a_node_that_nobody_endorsed_can_be_trusted(tmp_path):
     assert result.stderr == ""
 
 
+def test_a_file_without_a_head_pins_nothing_and_says_so(folder):
+    pinned = folder / "empty.json"
+    pinned.write_text("\n")
+    result = run("verify", *both(folder), "--pinned", pinned)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "empty.json: there is no head in it: nothing would be pinned" in result.stderr
+
+
 @pytest.mark.parametrize("source", ["journals", "config"])
 def test_a_head_that_was_printed_is_pinned(folder, source):
     given = both(folder) if source == "journals" else ["-f", folder / "config.yml"]
