@@ -156,7 +156,7 @@ class Application:
         except OSError as error:
             if not room.is_full(error):
                 raise
-            raise OSError(room.explained(str(error), self.settings)) from error
+            raise OSError(room.unwritten(error, self.settings)) from error
 
     def _open(self) -> None:
         self.node = boot.open_node(self.settings, self.ids)

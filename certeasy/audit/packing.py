@@ -5,6 +5,7 @@ log is evidence. Only whole lines are, and none behind the position, so that a s
 writing meanwhile.
 """
 
+import errno
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -28,6 +29,7 @@ from journal.heads import Head, encode_head
 from journal.lines import segments
 from journal.segments import ACTIVE, bounds_of, closed_path
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
 PARTIAL = ".partial"
 PRIVATE_FOLDER = 0o700  # whose installation it is, knows whom to give it to
 UNKNOWN = "0" * 8 + "-0000-0000-0000-" + "0" * 12  # whose lines cannot be read
@@ -301,9 +303,11 @@ def _new(out: Path) -> Iterator[_Target]:
         else:
             yield _Folder(partial)
         partial.rename(out)
-    except BaseException:  # also Ctrl-C: half a package must not lie there
+    except BaseException as error:  # also Ctrl-C: half a package must not lie there
         if zipped:
             partial.unlink(missing_ok=True)
         else:
             rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise OSError(error.errno, f"cannot be written: {error.strerror}", str(out)) from None
         raise

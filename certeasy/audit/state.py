@@ -90,7 +90,12 @@ class State:
         try:
             yield self._connection
         except sqlite3.Error as error:
-            raise OSError(errno.EIO, f"cannot be written: {error}", str(self._partial)) from None
+            full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+            raise OSError(
+                errno.ENOSPC if full else errno.EIO,
+                f"cannot be written: {error}",
+                str(self._partial),
+            ) from None
 
     def load(self, table: Table[S], key: Key, /) -> S | None:
         """Return a row by its primary key, or None."""

@@ -9,6 +9,7 @@ from certeasy.admin.client import ask
 from certeasy.admin.instructions import REFUSALS, Instruction
 from certeasy.cli.at_rest import AtRest, check_workdir
 from certeasy.cli.options import read, told
+from certeasy.cluster import room
 from certeasy.commit.chain import BrokenChain
 from certeasy.settings import Settings
 
@@ -36,6 +37,7 @@ def carry_out_with(settings: Settings, instruction: Instruction[R]) -> R:
         return answer
     here = AtRest(settings)
     try:
-        return instruction.carry_out(here.desk())
+        with room.explaining(settings):
+            return instruction.carry_out(here.desk())
     finally:
         here.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from certeasy.admin.desk import Desk, Office
 from certeasy.cli.options import fail, no_database, read
 from certeasy.clock import SystemClock
-from certeasy.cluster import boot
+from certeasy.cluster import boot, room
 from certeasy.commit import Committer
 from certeasy.commit.subjects import Subjects
 from certeasy.decide.decision import Decision, Reader
@@ -47,10 +47,12 @@ class AtRest:
         self.settings = settings
         self.clock = SystemClock()
         self.ids = RandomIds(self.clock)
-        self.node = boot.open_node(settings, self.ids)
+        with room.explaining(settings, room.UNCHANGED):
+            self.node = boot.open_node(settings, self.ids)
         self._committer: Committer | None = None
         try:
-            self._standing = boot.level(self.node)
+            with room.explaining(settings, room.UNCHANGED):
+                self._standing = boot.level(self.node)
         except BaseException:  # of whatever kind: the locks are not kept
             self.node.close()
             raise
@@ -61,7 +63,8 @@ class AtRest:
         """Become the one who commits, unless we are."""
         if self._committer is None:
             committer = Committer(self.store, self.node.journal, self.clock)
-            place = boot.take_place(self.node, self.clock, self.ids)
+            with room.explaining(self.settings, room.UNCHANGED):
+                place = boot.take_place(self.node, self.clock, self.ids)
             committer.start(place, self._standing)
             self._committer = committer
         return self._committer
@@ -115,7 +118,8 @@ def at_rest(config_file: Path, *, known: bool = True) -> Iterator[AtRest]:
         check_workdir(settings)
     here = AtRest(settings)
     try:
-        yield here
+        with room.explaining(settings):
+            yield here
     finally:
         here.close()
 

@@ -16,6 +16,7 @@ import click
 from certeasy.audit import evidence
 from certeasy.audit.diff import NoState
 from certeasy.audit.evidence import Evidence, NoEvidence
+from certeasy.audit.packing import FULL
 from certeasy.audit.sources import NoDatabase, Source
 from certeasy.audit.verifying import Given, Progress
 from certeasy.cli.printing import as_typed
@@ -194,6 +195,8 @@ def told() -> Iterator[None]:
         fail(printable(str(error)), USAGE)
     except OSError as error:
         why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        if error.errno in FULL:
+            why = f"{why}; nothing is left of it. Make room there, or choose another disk"
         fail(printable(why), USAGE if isinstance(error, _NOT_THERE) else BROKEN)
     except sqlite3.Error as error:
         fail(f"a temporary file cannot be used: {error}", BROKEN)

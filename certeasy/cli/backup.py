@@ -5,6 +5,7 @@ has. It never holds a node's `server_id` or signing key, which belong to one wor
 journals, which are evidence and are archived by copying. Other databases have tools of their own.
 """
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,9 +18,9 @@ from certeasy.audit.database import Database
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.printing import as_typed
 from certeasy.cli.progress import progress_bar
-from certeasy.cluster import recovery
+from certeasy.cluster import recovery, room
 from certeasy.cluster.boot import BootRefused
-from certeasy.cluster.files import write_once
+from certeasy.cluster.files import naming, write_once
 from certeasy.commit import proof
 from certeasy.commit.probe import installation_of
 from certeasy.settings import Settings
@@ -99,7 +100,8 @@ def create(
     _check_driver(settings)
     begun = time.perf_counter()
     draft = output.with_name(f".{output.name}.new")
-    copies.copy(settings.database.path, draft)
+    with _roomless(settings, output, settings.database.path, "no backup was made"):
+        copies.copy(settings.database.path, draft)
     try:
         doubts = _doubts(draft, check)
         for doubt in doubts:
@@ -114,7 +116,9 @@ def create(
     finally:
         draft.unlink(missing_ok=True)
     if with_secret_key:
-        _copy_key(settings, output)
+        meaning = f"; {output} itself is made: copy {settings.secrets.key_file} another way"
+        with room.explaining(settings, meaning):
+            _copy_key(settings, output)
     if found is None:
         fail(f"{output}: made, but suspect", SUSPECT)
     click.echo(f"{output}: {_told(found)}; made in {time.perf_counter() - begun:.1f} s")
@@ -184,7 +188,8 @@ def restore(config_file: Path, source: Path, *, replace: bool) -> None:
             )
         shared.store.close()
         draft = database.with_name(f".{database.name}.new")
-        copies.write_copy(source, draft)
+        with _roomless(settings, database, source, "nothing was changed"), naming(database):
+            copies.write_copy(source, draft)
         aside = _put_aside(database) if there else None
         database.unlink(missing_ok=True)  # an empty one
         copies.place(draft, database)
@@ -192,6 +197,24 @@ def restore(config_file: Path, source: Path, *, replace: bool) -> None:
         click.echo(f"{aside}: the database that was there")
     click.echo(f"{database}: {_told(found)}")
     _tell_next(settings, database)
+
+
+@contextmanager
+def _roomless(settings: Settings, target: Path, source: Path, meaning: str) -> Iterator[None]:
+    """Where there is no room for a copy, tell it of its own disk, not of what is copied."""
+    try:
+        yield
+    except (DatabaseUnavailable, OSError) as error:
+        free, size = shutil.disk_usage(target.parent).free, source.stat().st_size
+        if free < size:
+            fail(
+                f"{target} cannot be written: {room.amount(free)} free in {target.parent}, a copy"
+                f" of {source} takes up to {room.amount(size)}; {meaning}. Make room there, or"
+                " choose another disk"
+            )
+        if isinstance(error, OSError) and not room.is_full(error):
+            raise
+        fail(f"{room.explained(str(error), settings)}; {meaning}")
 
 
 def _check_driver(settings: Settings) -> None:

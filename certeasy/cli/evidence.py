@@ -81,6 +81,7 @@ def _packed(settings: "Settings", journals: list[Path], out: Path) -> Packed:
     """Pack the log as it stands now, this node's journal first."""
     from certeasy.cli.options import no_database  # noqa: PLC0415 - all below is the server's
     from certeasy.clock import SystemClock  # noqa: PLC0415
+    from certeasy.cluster import room  # noqa: PLC0415
     from certeasy.store import DatabaseUnavailable, DatabaseUnfit, Store  # noqa: PLC0415
     from events.envelope import timestamp  # noqa: PLC0415
 
@@ -107,7 +108,8 @@ def _packed(settings: "Settings", journals: list[Path], out: Path) -> Packed:
     except FileExistsError as error:
         fail(printable(str(error)), USAGE)
     except (DatabaseUnavailable, DatabaseUnfit, BrokenLine) as error:
-        fail(printable(f"the database cannot be packed from: {error}"))
+        reason = room.explained(str(error), settings)
+        fail(printable(f"the database cannot be packed from: {reason}"))
 
 
 def _size(journal: Path) -> int:

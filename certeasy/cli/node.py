@@ -16,8 +16,9 @@ from certeasy.cli.options import a_duration, fail, read, told, with_config
 from certeasy.cli.printing import as_typed
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import SystemClock
-from certeasy.cluster import boot, invitations, next_key
+from certeasy.cluster import boot, invitations, next_key, room
 from certeasy.cluster.boot import BootRefused
+from certeasy.cluster.files import naming
 from certeasy.commit.chain import BrokenChain
 from certeasy.commit.command import PoisonousCommand, Unavailable
 from certeasy.commit.gone import write_journal
@@ -275,6 +276,8 @@ def rotate_key(config_file: Path) -> None:
         old = nodes.registered(here.store, here.server_id).kid
         committer = here.committer()
         actor = boot.operator(here.node, here.ids)
+        with room.explaining(here.settings, room.UNCHANGED):
+            who.make_next_key(here.ids)
         new = next_key.rotate_key(here.node, committer, actor, here.ids)
         click.echo(f"node {here.server_id} signs with key {new} now; key {old} was given up")
 
@@ -315,7 +318,11 @@ def retire(server_id: str, config_file: Path, export: Path | None) -> None:
 def _export(settings: Settings, server_id: str, last_seq: int, export: Path) -> None:
     store = existing_store(settings.database)
     try:
-        with progress_bar("exporting", last_seq) as progress:
+        with (
+            room.explaining(settings, room.UNCHANGED),
+            naming(export),
+            progress_bar("exporting", last_seq) as progress,
+        ):
             path = write_journal(store, server_id, export, progress)
     finally:
         store.close()

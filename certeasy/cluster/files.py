@@ -10,6 +10,8 @@ import os
 import socket
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -110,16 +112,30 @@ def write_once(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN, OWNER_ONLY)
-    with os.fdopen(descriptor, "wb") as file:
-        _keep_in_private(draft)
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with naming(path), os.fdopen(descriptor, "wb") as file:
+            _keep_in_private(draft)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:  # also Ctrl-C: half of a key must not lie there
+        draft.unlink()
+        raise
     if path.exists() or path.is_symlink():
         draft.unlink()
         raise FileExistsError(f"{path} is there already")
     draft.rename(path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let what the system says against writing to an open file name it, as it does at opening."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def publish(path: Path, content: bytes) -> None:
@@ -143,7 +159,7 @@ def append_line(path: Path, line: str) -> None:
     What an interrupted call left behind stays a line of its own.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _PLAIN, OWNER_ONLY)
-    with os.fdopen(descriptor, "r+b") as file:
+    with naming(path), os.fdopen(descriptor, "r+b") as file:
         begun = file.read()
         torn = bool(begun) and not begun.endswith(NEWLINE)
         file.write(NEWLINE * torn + line.encode() + NEWLINE)

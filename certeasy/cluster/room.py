@@ -3,13 +3,19 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from certeasy.commit.command import Unavailable
 from certeasy.settings import Settings
+from certeasy.store import CommitUnknown, DatabaseUnavailable
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+UNCHANGED = "; nothing was changed"
+_REMEDY = ". Make room there"
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -57,18 +63,55 @@ def is_full(error: OSError) -> bool:
 
 def explained(reason: str, settings: Settings) -> str:
     """Return why something cannot be written, and with it which disk is full, if that is so."""
-    need = amount(settings.audit.min_free_bytes)
+    if _REMEDY in reason:
+        return reason
     try:
         short = [each for each in lacking(settings) if str(each.folder) not in reason]
     except OSError:
         return reason
     if short:
-        full = "; ".join(each.said for each in short)
-        return f"{reason}; the disk is full, or nearly: {full}. Make room there, at least {need}"
+        return reason + _which(short, settings)
     file = settings.database.path
     if settings.database.driver == "sqlite" and "disk is full" in reason:  # a quota is, perhaps
-        return f"{reason}; that of {file}. Make room there"
+        return f"{reason}; that of {file}{_REMEDY}"
     return reason
+
+
+def unwritten(error: OSError, settings: Settings) -> str:
+    """Return which file a full disk, or a quota, did not take, and where there must be room."""
+    file = error.filename or "a file"
+    reason = f"{file} cannot be written: {error.strerror}"
+    try:
+        short = lacking(settings)
+    except OSError:
+        short = []
+    return reason + (_which(short, settings) if short else _REMEDY)
+
+
+def _which(short: list[Room], settings: Settings) -> str:
+    full = "; ".join(each.said for each in short)
+    need = amount(settings.audit.min_free_bytes)
+    return f"; the disk is full, or nearly: {full}. Make room there, at least {need}"
+
+
+@contextmanager
+def explaining(settings: Settings, meaning: str = "") -> Iterator[None]:
+    """Where a disk is full, let what is raised say which, and `meaning`: what has become of it.
+
+    Whether that is so is not known of a COMMIT whose answer is not, nor of what a committer ended.
+    """
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        said = explained(str(error), settings)
+        known = said != str(error) and not isinstance(error.__cause__, CommitUnknown)
+        raise DatabaseUnavailable(said + meaning * known) from error
+    except Unavailable as error:
+        raise Unavailable(explained(error.reason, settings), error.retry_after) from error
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise OSError(unwritten(error, settings) + meaning) from error
 
 
 def amount(size: int) -> str:

@@ -20,6 +20,7 @@ from certeasy.settings import AuditSettings, Settings
 from certeasy.store import DatabaseUnavailable
 from tests.fakes.faults import before, no_space
 from tests.make.checks import check_node
+from tests.make.configs import a_config
 from tests.make.node import HEADROOM, ANode, a_node, node_settings
 from tests.make.server import lab_settings
 from tests.make.waiting import soon
@@ -186,6 +187,145 @@ def test_a_start_that_waits_for_room_says_so_once(
     said = [each.getMessage() for each in caplog.records]
     [line] = [each for each in said if each.startswith("the node cannot start yet")]
     assert f"for journal and database in {small_disk / 'node'}. Make room there" in line
+
+
+# -- commands --------------------------------------------------------------------------------------
+
+
+def typed(settings: Settings, *arguments: object) -> Result:
+    """Run a command on a node's configuration; it ends without a traceback, and in one line."""
+    config = settings.workdir.parent / "config.yml"
+    result = CliRunner().invoke(group, [*map(str, arguments), "-f", str(config)])
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.stderr.count("\n") == 1
+    return result
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """What is in a folder, but for locks, which anybody may take, and starts that were begun."""
+    kept = [each for each in folder.rglob("*") if each.is_file() and each.suffix != ".lock"]
+    passing = ("boot_ids", "db.sqlite", "db.sqlite-shm", "db.sqlite-wal", "ballast")
+    return {str(each): each.read_bytes() for each in kept if each.name not in passing}
+
+
+def stopped_in(folder: Path) -> Settings:
+    """Return a node that has run there."""
+    settings = node_settings(folder / "node")
+    with a_node(settings.workdir, settings=settings) as node:
+        node.an_order()
+    least = f"{{min-free-bytes: {HEADROOM}}}"
+    a_config(folder, workdir=f'"{settings.workdir}"', audit=least)
+    return settings
+
+
+@pytest.fixture
+def stopped(small_disk: Path) -> Settings:
+    """A node on a small disk that does not run."""
+    return stopped_in(small_disk)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["node", "rotate-key"],
+        ["node", "invite"],
+        ["node", "endorse", "11111111-1111-4111-8111-111111111111", "K" * 43],
+    ],
+    ids=lambda command: command[1],
+)
+def test_a_command_without_any_room_names_the_disk_and_that_nothing_was_changed(
+    stopped: Settings, small_disk: Path, command: list[str]
+) -> None:
+    was, ballast = tree(small_disk), fill_up(small_disk, 0)
+    result = typed(stopped, *command)
+    assert result.exit_code == 1
+    assert f"0 KiB free for journal and database in {stopped.workdir}" in result.stderr
+    assert "; nothing was changed\n" in result.stderr
+    assert "Errno" not in result.stderr
+    assert tree(small_disk) == was
+    ballast.unlink()
+    with a_node(stopped.workdir, settings=stopped) as again:
+        again.an_order()
+
+
+@pytest.mark.parametrize("file", ["boot_ids", "keys/signing.next.pem"])
+def test_a_file_that_a_full_disk_does_not_take_is_named_and_nothing_is_left_of_it(
+    stopped: Settings, small_disk: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """The disk fills up just then: the file is there, its bytes are not taken."""
+    was, sync, parts = tree(small_disk), os.fsync, tuple(Path(file).name.split(".pem"))
+
+    def full_there(descriptor: int) -> None:
+        if parts[0] in Path(f"/proc/self/fd/{descriptor}").readlink().name:
+            raise no_space()
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full_there)
+    result = typed(stopped, "node", "rotate-key")
+    monkeypatch.undo()
+    assert result.exit_code == 1
+    assert f"{stopped.workdir / file} cannot be written: no space left" in result.stderr
+    assert result.stderr.endswith("; nothing was changed\n")
+    assert tree(small_disk) == was
+    with a_node(stopped.workdir, settings=stopped) as again:
+        again.an_order()
+
+
+def test_a_backup_that_finds_no_room_names_itself_and_not_what_it_copies(
+    stopped: Settings, small_disk: Path
+) -> None:
+    out = small_disk / "monday.backup"
+    fill_up(small_disk, 64 << 10)
+    result = typed(stopped, "backup", "create", "--output", out)
+    assert result.exit_code == 1
+    assert f"{out} cannot be written: " in result.stderr
+    assert f" free in {small_disk}, a copy of {stopped.database.path} takes up to" in result.stderr
+    assert "; no backup was made. Make room there, or choose another disk\n" in result.stderr
+    assert not list(small_disk.glob("*monday*"))
+
+
+def test_a_backup_that_finds_no_room_to_be_put_back_changes_nothing(
+    tmp_path: Path, stopped: Settings, small_disk: Path
+) -> None:
+    out = tmp_path / "monday.backup"
+    config = str(small_disk / "config.yml")
+    made = CliRunner().invoke(group, ["backup", "create", "-f", config, "--output", str(out)])
+    assert made.exit_code == 0, made.output
+    was = stopped.database.path.read_bytes()
+    fill_up(small_disk, 64 << 10)
+    result = typed(stopped, "backup", "restore", "--replace", "--input", out)
+    assert result.exit_code == 1
+    assert f"{stopped.database.path} cannot be written: " in result.stderr
+    assert "; nothing was changed. Make room there" in result.stderr
+    assert stopped.database.path.read_bytes() == was
+    assert not list(stopped.workdir.glob(".*.new"))
+
+
+@pytest.mark.parametrize("out", ["evidence.zip", "evidence"])
+def test_evidence_that_finds_no_room_is_named_and_nothing_is_left_of_it(
+    tmp_path: Path, small_disk: Path, out: str
+) -> None:
+    stopped = stopped_in(tmp_path)
+    fill_up(small_disk, 0)
+    result = typed(stopped, "audit", "export", "--out", small_disk / out)
+    assert result.exit_code == 1
+    assert f"{small_disk / out}: cannot be written: No space left on device; " in result.stderr
+    assert "nothing is left of it. Make room there, or choose another disk\n" in result.stderr
+    assert not list(small_disk.glob("evidence*"))
+
+
+def test_a_state_that_finds_no_room_is_named_and_nothing_is_left_of_it(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    stopped = stopped_in(tmp_path)
+    fill_up(small_disk, 0)
+    journal, out = str(stopped.audit.path), str(small_disk / "state.sqlite")
+    asked = ["audit", "replay", "--journal", journal, "--out", out]
+    result = CliRunner().invoke(group, asked)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert f"{out}.partial: cannot be written: database or disk is full; " in result.stderr
+    assert "nothing is left of it. Make room there, or choose another disk\n" in result.stderr
+    assert not list(small_disk.glob("state*"))
 
 
 def test_a_quota_that_is_used_up_is_told_with_the_file_that_it_is_for(tmp_path: Path) -> None:
