@@ -66,7 +66,7 @@ class NewOrderResource:
         before = None
         if wish.replaces is not None:
             before = renewal.predecessor(desk.committer, wish.replaces)
-        account_id, now, advice = actor.id, desk.clock.now(), desk.site.settings.renewal_info
+        account_id, now, advice = actor.id, desk.committer.now(), desk.site.settings.renewal_info
         replaces = "" if before is None else before.id
 
         def renews() -> Renewed:

@@ -184,7 +184,7 @@ def _pending(desk: Desk, account_id: str, limit: PendingAuthorizations) -> tuple
     in the log, and nothing that can be forgotten."""
     if not limit.enabled:
         return ()
-    now, left = desk.office.clock.now(), limit.limit
+    now, left = desk.office.now(), limit.limit
     row = desk.office.store.get(PENDING_AUTHORIZATIONS, account_id)
     for order in () if row is None else row.orders:
         if now < datetime.fromisoformat(order.expires):
@@ -196,7 +196,7 @@ def _of_names(desk: Desk, account_id: str, names: tuple[str, ...]) -> tuple[str,
     """Return what counts of an order of these names: what was issued for all of them together, and
     of each one how often the account failed to prove it. It is in the log, and nothing that can be
     forgotten."""
-    limits, rows, now = desk.office.limits, desk.office.store, desk.office.clock.now()
+    limits, rows, now = desk.office.limits, desk.office.store, desk.office.now()
     names = tuple(sorted({_a_name(name) for name in names}))
     who = account_id or ", ".join(names)
     binding = _binding(desk, account_id) if account_id else ("", "")

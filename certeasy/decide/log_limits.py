@@ -19,12 +19,14 @@ many. The rules:
 What was counted at a moment counts for as long as the window is: at its end no more.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from certeasy.decide.decision import Reader
 from certeasy.decide.identifiers import split
 from certeasy.decide.limits import over
+from certeasy.decide.problems import Refused
 from certeasy.decide.seats import is_renewal
 from certeasy.settings.limits import (
     AccountLimits,
@@ -58,16 +60,22 @@ def check_order(
     ahead: bool = False,
 ) -> None:
     """Return if an account may order these names; Refused (rateLimited) tells until when it may
-    not.
+    not: of several limits that it met, of that which is free again last.
 
     `due`: a certificate is renewed, and it is time for that. `ahead`: it is only a proof ahead of
     any order.
     """
+    met: list[Refused] = []
     if not (due or ahead):
-        check_duplicates(rows, now, limits.duplicate_certificate, names)
-    check_failures(rows, now, limits.failed_validation, account_id=account_id, names=names)
+        with _noted(met):
+            check_duplicates(rows, now, limits.duplicate_certificate, names)
+    with _noted(met):
+        check_failures(rows, now, limits.failed_validation, account_id=account_id, names=names)
     renews = due or (not ahead and is_renewal(rows, account_id, names, now))
-    check_pending(rows, now, limits.pending_authorizations, account_id, renews=renews)
+    with _noted(met):
+        check_pending(rows, now, limits.pending_authorizations, account_id, renews=renews)
+    if met:
+        raise max(met, key=lambda refused: refused.retry_after or 0)
 
 
 def check_finalize(
@@ -163,6 +171,15 @@ def check_pending(
             are = "authorization of this account is", "authorizations of this account are"
             what = f"{counted(pending, *are)} pending, and {most} may be: prove or deactivate them"
             raise over(PENDING, what, now=now, free_at=end)
+
+
+@contextmanager
+def _noted(met: list[Refused]) -> Iterator[None]:
+    """Note what the block refuses, and go on."""
+    try:
+        yield
+    except Refused as refused:
+        met.append(refused)
 
 
 def _within(moments: Iterable[datetime], window: timedelta, now: datetime) -> list[datetime]:

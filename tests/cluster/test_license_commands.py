@@ -17,6 +17,7 @@ from certeasy.app import Application
 from certeasy.cli import group
 from certeasy.cli.at_rest import tables_of
 from certeasy.jobs.license import NotLicensed
+from certeasy.licensing import vendor
 from certeasy.licensing.ahead import ahead
 from events.envelope import parse
 from tests.fakes.clocks import HeldClock
@@ -395,3 +396,27 @@ def test_a_log_without_a_node_has_no_license_to_tell_of(
     place = Place(tmp_path)
     assert "is no node's workdir yet" in place.run("cold-start", "init", "--plan", "free", code=1)
     assert "there is no database" in place.run("license", "status", code=1)
+
+
+@pytest.mark.parametrize(
+    ("kept", "why"),
+    [
+        (None, "cannot be read (No such file or directory)"),
+        (b"a page of another kind", "is no public key (PEM)"),
+    ],
+)
+def test_a_program_without_its_vendor_s_key_says_so_in_one_line(
+    place: Place, monkeypatch: pytest.MonkeyPatch, kept: bytes | None, why: str
+) -> None:
+    """As while an upgrade replaces its files: no command, and no reload, ends in a traceback."""
+    with place.served() as server:
+        missing = place.folder / "missing.pem"
+        if kept is not None:
+            missing.write_bytes(kept)
+        monkeypatch.setattr(vendor, "KEY_FILE", missing)
+        told = f"certeasy: {missing}, which came with the program, {why}: install the program again"
+        assert place.run("license", "status", code=1).splitlines() == [told]
+        assert place.run("license", "force-grace", code=1).splitlines() == [told]
+        with pytest.raises(OSError, match="which came with the program"):
+            server.reload(server.settings)
+    assert place.run("serve", code=1).splitlines()[-1] == told

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from certeasy.decide.log_limits import PENDING
 from certeasy.limits.clients import OF_ACCOUNTS, OF_ADDRESSES
 from certeasy.settings.limits import (
     AbuseLimit,
@@ -121,6 +122,23 @@ def test_what_counts_of_an_order_of_some_names_is_shown(place: Place) -> None:
         )
         [both] = told(place, "show", "--name", "web.lab.test", "--name", "a.lab.test")["standing"]
         assert (both["left"], both["names"]) == (2, ["a.lab.test", "web.lab.test"])
+
+
+def test_what_is_shown_counts_by_the_log_s_time_where_the_clock_was_set_back(place: Place) -> None:
+    """As orders are decided: what ran out by it is pending no more."""
+    with counting(place) as (lab, client):
+        words = ("show", "--account", account_of(client))
+        client.placed("web.lab.test")
+        [*_, pending] = told(place, *words)["standing"]
+        assert (pending["limit"], pending["burst"] - pending["left"]) == (PENDING, 1)
+        now, clock = lab.server.clock.now(), lab.server.clock
+        assert isinstance(clock, HeldClock)
+        clock.set_to(now + timedelta(days=30))
+        lab.client().register()
+        clock.set_to(now)
+        lab.server.committer.accept_clock(lab.server.node.store.head().at)
+        [*_, pending] = told(place, *words)["standing"]
+        assert (pending["limit"], pending["burst"] - pending["left"]) == (PENDING, 0)
 
 
 def test_how_an_address_stands_is_shown(place: Place) -> None:

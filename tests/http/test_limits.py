@@ -480,6 +480,23 @@ def test_a_renewal_by_ari_is_stopped_by_neither(tmp_path: Path) -> None:
         assert client.order("www.lab.test").status_code == 429
 
 
+def test_what_is_due_by_the_log_s_time_is_a_renewal_though_the_clock_was_set_back(
+    tmp_path: Path,
+) -> None:
+    with held(tmp_path, order_creation=OrderCreation(limit=1, window=HOUR, burst=1)) as lab:
+        client = lab.a_client()
+        before = cert_id_of(leaf_of(client, client.issued("web.lab.test")))
+        now = lab.clock.now()
+        lab.clock.set_to(now + timedelta(days=60))
+        lab.a_client()
+        lab.clock.set_to(now)
+        lab.server.committer.accept_clock(lab.server.node.store.head().at)
+        client.drop_nonce()
+        assert client.order("www.lab.test").status_code == 429
+        renewal = client.order("web.lab.test", "www.lab.test", replaces=before)
+        assert renewal.status_code == 201
+
+
 def test_names_that_a_renewal_adds_are_counted_as_names(tmp_path: Path) -> None:
     """Else one certificate that was revoked, which is due at once, would open the budget."""
     with held(tmp_path, san_budget=SanBudget(limit=2, window=HOUR)) as lab:

@@ -506,6 +506,31 @@ def test_an_order_is_decided_on_all_of_them(world: World, account: Account) -> N
     assert world.order("d.test", account=account, limits=limits)
 
 
+@pytest.mark.parametrize(
+    ("pending", "last", "wait"),
+    [
+        pytest.param(60, "failed-validation", 7200, id="a name that may be tried last"),
+        pytest.param(86_400, "pending-authorizations", 86_400, id="what runs out last"),
+    ],
+)
+def test_who_meets_several_limits_is_told_the_one_that_is_free_last(
+    world: World, account: Account, pending: int, last: str, wait: int
+) -> None:
+    """A retry then succeeds, instead of meeting the next one."""
+    limits = AccountLimits(
+        duplicate_certificate=DuplicateCertificate(limit=1, window=HOUR),
+        failed_validation=FailedValidation(limit=1, window=2 * HOUR),
+        pending_authorizations=PendingAuthorizations(limit=1),
+    )
+    issued(world, world.account(), "a.test")
+    fail(world, account, "a.test")
+    opened(world, account, 1, pending)
+    refused = refusal(world, limits, account, "a.test")
+    assert refused is not None
+    assert refused.limit == last
+    assert waited(world, limits, account, "a.test") == wait
+
+
 def test_a_predecessor_that_is_none_is_no_way_around_a_limit(
     world: World, account: Account
 ) -> None:
