@@ -172,6 +172,11 @@ def _in_the_event_log(text: str) -> str:
     return re.sub(r"%(?=\d)", "% ", text.replace("\0", "?"))[:_MOST_OF_AN_ENTRY]
 
 
+def without_figures(reason: str) -> str:
+    """Return a reason to compare by: how many bytes are free changes, and is no news."""
+    return re.sub(r"\d+", "", reason)
+
+
 class RotatedFile(logging.Handler):
     """Writes to files of bounded size, named after one and the time of their first line.
 

@@ -42,7 +42,7 @@ from certeasy.commit.keys import NodeKeys
 from certeasy.commit.rotation import Closing, NothingToClose, Rotation, finish
 from certeasy.commit.vouched import Vouched
 from certeasy.commit.watch import Watch
-from certeasy.log import logger
+from certeasy.log import logger, without_figures
 from certeasy.metrics import Metrics
 from certeasy.settings import RotateSettings
 from certeasy.store import (
@@ -206,7 +206,8 @@ class Committer:
         if state is not None or hot.is_missing(table, key):
             return state
         state = self._store.get(table, *key)
-        if state is None and self.stopped is None:  # else it is not this node alone that writes
+        # Else it is not this node alone that writes, or a COMMIT may be about to take effect.
+        if state is None and self.stopped is None and self._trouble is None:
             hot.missed(table, key, changes)
         return state
 
@@ -324,7 +325,7 @@ class Committer:
                 log.warning("changes are accepted again")
             self._refusing = None
         except Unavailable as error:
-            if error.reason != self._refusing:
+            if without_figures(error.reason) != without_figures(self._refusing or ""):
                 log.error("nothing is accepted: %s", error.reason)
             self._refusing = error.reason
             for pending in batch:
@@ -406,6 +407,7 @@ class Committer:
             raise Unavailable(str(error)) from error
         except CommitUnknown as error:
             self._trouble = str(error)
+            self._hot.clear()  # what it knows may be what was before
             raise Unavailable(f"outcome unknown: {error}") from error
         except BaseException:
             self._maybe = None

@@ -6,7 +6,6 @@ and the log says it once. On the way out the order is reversed, and no request t
 unanswered.
 """
 
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from certeasy.app import Application, ReloadRefused
 from certeasy.cluster import boot
 from certeasy.cluster.boot import BootRefused
 from certeasy.commit import Unavailable
-from certeasy.log import logger
+from certeasy.log import logger, without_figures
 from certeasy.serve import listener as listening
 from certeasy.serve import logs
 from certeasy.serve.contexts import Certificates, TlsMaterial, UnusableCertificate
@@ -37,9 +36,6 @@ WAIT = 2.0  # seconds between two attempts to start while the database is away
 ADMIN_LIMITS = Limits(threads=2, connection_limit=50)
 PROOF_LIMITS = Limits(threads=2, connection_limit=50, max_body_bytes=8192)
 SWITCH_INTERVAL = 0.001  # seconds; the default of 5 ms lets the committer wait for busy threads
-
-_NUMBERS = re.compile(r"\d+")
-"""Of bytes that are free, say: others are no other reason."""
 
 log = logger("main")
 Ready = Callable[["Node"], None]
@@ -115,7 +111,7 @@ class Node:
             except (DatabaseUnavailable, Unavailable) as error:
                 reason = str(error)
                 self.application.readiness.checks = {"node": _saying(reason)}
-                if (what := _NUMBERS.sub("", reason)) != said:
+                if (what := without_figures(reason)) != said:
                     log.error("the node cannot start yet, it keeps trying: %s", reason)
                 said = what
                 if stop.asked_within(WAIT):

@@ -342,7 +342,10 @@ def test_where_no_server_runs_nothing_is_counted(place: Place) -> None:
     }
     assert place.run("limits", "show", "--address", ADDRESS) == ""
     words = ("limits", "reset", "--account", account_of(client))
-    assert place.run(*words).startswith("nothing to forget: no server runs")
+    assert place.run(*words) == (
+        "nothing to forget: no server runs here: nothing is counted, and nobody is held to"
+        " anything\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import msgspec
@@ -81,6 +82,22 @@ def test_a_journal_that_fills_up_between_commit_and_writing_is_finished_later(no
     node.an_order()
     node.close()
     check_node(node.folder, acknowledged=node.acknowledged)
+
+
+def test_a_full_disk_is_told_once_however_many_bytes_are_free(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fewer = count(HEADROOM - 1, -1)  # every time that is asked for
+    with a_node(tmp_path / "node") as node:
+        node.faults.arm("free", lambda _action: next(fewer), times=1 << 16)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="bytes free"):
+                node.an_order()
+        node.faults.disarm()
+        node.an_order_at_last()
+    said = [each.getMessage() for each in caplog.records]
+    [told] = [text for text in said if "nothing is accepted" in text]
+    assert f"{HEADROOM - 1} bytes free" in told
 
 
 @pytest.mark.parametrize("everything", [True, False], ids=["everything", "the journal alone"])

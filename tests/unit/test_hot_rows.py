@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certeasy.commit import Committer
+from certeasy.commit import Committer, Unavailable
 from certeasy.commit.hot import HotRows
 from certeasy.store import DatabaseUnavailable
 from projections.name_sets import NAME_SETS, NameSet
 from projections.orders import ORDERS
-from tests.fakes.faults import before
+from tests.fakes.faults import Action, Fault, after, before, database_error
 from tests.make.node import ANode, a_node, order_command
 
 A, B = "a" * 64, "b" * 64
@@ -55,6 +55,36 @@ def test_a_node_that_does_not_write_remembers_nothing_of_what_it_did_not_find(no
     assert standby.get(ORDERS, order) is None
     node.submit(order_command(order))
     assert standby.get(ORDERS, order) is not None
+
+
+def outcome_unknown(node: ANode, order: str, fault: Fault) -> None:
+    """Have COMMIT answered by nobody, and the database away for whoever wants to write again."""
+
+    def and_away(action: Action) -> None:
+        node.faults.arm("begin", before(database_error), times=1000)
+        fault(action)
+
+    node.faults.arm("commit", and_away)
+    with pytest.raises(Unavailable, match="outcome unknown"):
+        node.submit(order_command(order))
+
+
+def test_after_an_unanswered_commit_a_row_is_not_said_to_be_missing(node: ANode) -> None:
+    order = node.ids.new()
+    assert node.committer.get(ORDERS, order) is None
+    outcome_unknown(node, order, after(database_error))
+    assert node.committer.get(ORDERS, order) is not None
+    node.faults.disarm()
+
+
+def test_while_a_commit_is_unanswered_nothing_is_known_to_be_missing(node: ANode) -> None:
+    order = node.ids.new()
+    outcome_unknown(node, order, before(database_error))
+    assert node.committer.get(ORDERS, order) is None  # it may be there in a moment
+    unreadable(node)
+    with pytest.raises(DatabaseUnavailable):
+        node.committer.get(ORDERS, order)
+    node.faults.disarm()
 
 
 def test_what_was_looked_for_before_a_change_says_nothing_after_it() -> None:
