@@ -16,6 +16,9 @@ from certeasy.audit.state import AS_OF, AsOf
 
 BODY = "body"
 PROGRESS_ROWS = 1024
+_NONE = (
+    "does not say what it is a state of: give one that `audit replay` or `projections export` wrote"
+)
 Row = tuple[Any, ...]
 _RANKS: dict[type, int] = {type(None): 0, int: 1, float: 1, str: 2, bytes: 3}  # as SQLite sorts
 
@@ -78,13 +81,13 @@ class StateFile:
     def _read_as_of(self) -> AsOf:
         kinds = self.all(f"SELECT type FROM sqlite_master WHERE name = '{AS_OF}'")  # noqa: S608 - ours
         if kinds != [("table",)]:  # a view could go on for ever
-            raise NoState(f"{self.name} does not say what it is a state of")
+            raise NoState(f"{self.name} {_NONE}")
         rows = self.all(f"SELECT position, hash, at, projections FROM {AS_OF} LIMIT 2")  # noqa: S608 - ours
         try:
             [row] = rows
             return msgspec.convert(dict(zip(AsOf.__struct_fields__, row, strict=True)), AsOf)
         except (ValueError, msgspec.ValidationError):
-            raise NoState(f"{self.name} does not say what it is a state of") from None
+            raise NoState(f"{self.name} {_NONE}") from None
 
     def tables(self) -> list[str]:
         """Return the names of the tables, without `as_of`."""

@@ -19,7 +19,7 @@ import msgspec
 
 from certeasy.audit.evidence import FORMAT, HEAD, KEYS, MANIFEST, Manifest, PackedFile, Source
 from certeasy.audit.listing import keys_of, tells_of_nodes
-from certeasy.audit.state import new_file
+from certeasy.audit.state import check_new, new_file
 from events.envelope import MAX_LINE, BrokenLine, parse
 from events.nodes import InstallationCreated
 from events.registry import NewerSchema, UndecodableEvent
@@ -289,8 +289,7 @@ def _new(out: Path) -> Iterator[_Target]:
     """Open what is packed into; it has its name once the block has ended well, else it is gone."""
     partial = out.with_name(out.name + PARTIAL)
     for path in (out, partial):
-        if path.exists():
-            raise FileExistsError(f"{path} exists already")
+        check_new(path)
     zipped = out.suffix == ".zip"
     if zipped:
         new_file(partial).close()

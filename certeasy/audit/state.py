@@ -44,6 +44,16 @@ def new_file(path: Path) -> BinaryIO:
     return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
+def check_new(path: Path) -> None:
+    """Raise, with the name, where a file cannot be made: it is there, or its folder is not."""
+    if path.exists() or path.is_symlink():
+        raise FileExistsError(f"{path} exists already")
+    if not path.parent.is_dir():
+        raise NotADirectoryError(
+            f"{path.parent} is no folder: make it first, or give --out another one"
+        )
+
+
 def as_of(record: Record | None, projections: int) -> AsOf:
     """Return what a state is of whose last line is this; None stands for an empty log."""
     if record is None:
@@ -63,8 +73,7 @@ class State:
 
         Raises FileExistsError, with the name, rather than to write over a file.
         """
-        if path.exists():
-            raise FileExistsError(f"{path} exists already")
+        check_new(path)
         self.path = path
         self._partial = path.with_name(path.name + PARTIAL)
         try:

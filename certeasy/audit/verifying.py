@@ -33,11 +33,19 @@ UNREADABLE = "?"
 Progress = Callable[[Line, int], None]
 
 
+def distinct(journals: Iterable[list[Path]]) -> list[list[Path]]:
+    """Return journals without those that are the same files as an earlier one, however named."""
+    by_place: dict[tuple[Path, ...], list[Path]] = {}
+    for files in journals:
+        by_place.setdefault(tuple(file.resolve() for file in files), files)
+    return list(by_place.values())
+
+
 class Given:
     """Journals, each a list of files; keys and heads; perhaps a node with its database."""
 
     def __init__(self, journals: Sequence[list[Path]] = ()) -> None:
-        self.journals = list(journals)
+        self.journals = distinct(journals)
         self.keys: Mapping[str, PublicKey] = {}
         self.trusted: Collection[str] = ()
         self.anchor = ""
@@ -73,7 +81,7 @@ class Given:
                 " --reason WHY' writes it again",
                 file=str(journal),
             ) from None
-        self.journals = [files, *(given for given in self.journals if given != files)]
+        self.journals = distinct([files, *self.journals])
         self.database = source
         self.workdir = look(workdir)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import click
 
 from certeasy.audit import evidence
+from certeasy.audit.altered import altered
 from certeasy.audit.diff import NoState
 from certeasy.audit.evidence import Evidence, NoEvidence
 from certeasy.audit.packing import FULL
@@ -187,7 +188,8 @@ def told() -> Iterator[None]:
     try:
         yield
     except JournalBroken as broken:
-        click.echo(as_typed(str(broken)), err=True)
+        meaning = altered(Path(broken.file)) if broken.line == 1 else ""
+        click.echo(as_typed(f"{broken}; {meaning}" if meaning else str(broken)), err=True)
         raise SystemExit(BROKEN) from None
     except NoDatabase as error:
         fail(printable(str(error)), BROKEN)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from certeasy.audit.altered import altered
 from certeasy.audit.database import Database
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.printing import as_typed
@@ -143,7 +144,7 @@ def verify(source: Path, check: str, *, schema: bool) -> None:
 
     Exit codes: 0 whole, 1 suspect, or no backup, 2 the command line is wrong.
     """
-    found = copies.contents(source)
+    found = _contents(source)
     doubts = _doubts(source, check)
     if schema:
         doubts += [f"{source}: {each}" for each in copies.foreign_schema(source)]
@@ -172,7 +173,7 @@ def restore(config_file: Path, source: Path, *, replace: bool) -> None:
     """
     settings = read(config_file)
     _check_driver(settings)
-    found = copies.contents(source)
+    found = _contents(source)
     for doubt in (doubts := _doubts(source, QUICK)):
         click.echo(doubt, err=True)
     if doubts:
@@ -197,6 +198,17 @@ def restore(config_file: Path, source: Path, *, replace: bool) -> None:
         click.echo(f"{aside}: the database that was there")
     click.echo(f"{database}: {_told(found)}")
     _tell_next(settings, database)
+
+
+def _contents(source: Path) -> Contents:
+    """Return what a backup holds; end the command where the file is none."""
+    try:
+        return copies.contents(source)
+    except (BackupRefused, DatabaseUnavailable) as error:
+        meaning = altered(source) if source.is_file() else ""
+        if "no such table" in str(error):
+            meaning = "it is no backup: give a file that `backup create` wrote"
+        fail(f"{error}; {meaning}" if meaning else str(error))
 
 
 @contextmanager

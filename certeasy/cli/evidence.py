@@ -11,7 +11,7 @@ import click
 from certeasy import __version__
 from certeasy.audit import evidence
 from certeasy.audit import verifying as proving
-from certeasy.audit.packing import Packed, Part, from_database, from_journal, pack
+from certeasy.audit.packing import UNKNOWN, Packed, Part, from_database, from_journal, pack
 from certeasy.audit.verifying import CATCH_UP, Given
 from certeasy.cli.auditing import (
     BROKEN,
@@ -94,7 +94,7 @@ def _packed(settings: "Settings", journals: list[Path], out: Path) -> Packed:
             if head is None:
                 fail("there is nothing to pack: the log is empty")
             _wait(segments(journals[0]), store)
-            given = [part for path in journals for part in from_journal(path, held)]
+            given = _parts(journals, held)
             parts = [*given, *_from_rows(store, {part.server_id for part in given})]
             with bar("packing", sum(_size(path) for path in journals)) as shown:
                 return pack(
@@ -110,6 +110,22 @@ def _packed(settings: "Settings", journals: list[Path], out: Path) -> Packed:
     except (DatabaseUnavailable, DatabaseUnfit, BrokenLine) as error:
         reason = room.explained(str(error), settings)
         fail(printable(f"the database cannot be packed from: {reason}"))
+
+
+def _parts(journals: list[Path], held: ExitStack) -> list[Part]:
+    """Return the parts of all journals, each journal once; end the command where a node has two."""
+    by_place = {tuple(file.resolve() for file in segments(path)): path for path in journals[::-1]}
+    known: dict[str, Path] = {}
+    parts: list[Part] = []
+    for path in [each for each in journals if each in by_place.values()]:
+        found = from_journal(path, held)
+        whose = found[0].server_id
+        if whose in known:
+            what = "cannot be read either" if whose == UNKNOWN else f"is of node {whose}, too"
+            fail(f"{path} {what}, as {known[whose]}: give one of them; nothing was packed", USAGE)
+        known[whose] = path
+        parts += found
+    return parts
 
 
 def _size(journal: Path) -> int:

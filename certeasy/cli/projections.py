@@ -79,7 +79,7 @@ def export(config_file: Path, out: Path, *, as_json: bool) -> None:
     store = existing_store(read(config_file).database)
     try:
         state = State(out)
-    except FileExistsError as error:
+    except (FileExistsError, NotADirectoryError) as error:
         store.close()
         fail(str(error), 2)
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import click
 
+from certeasy.audit.altered import altered
 from certeasy.audit.verifying import Given, Progress
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.printing import as_typed
@@ -144,6 +145,9 @@ def _check_tables(settings: Settings, database: SharedDatabase) -> None:
 def _given(settings: Settings, journals: tuple[Path, ...]) -> Given:
     """Return the journals to read: those given, and this node's own unless it is among them."""
     given = Given([segments(path) for path in journals])
+    for files in given.journals:
+        if meaning := altered(files[0]):
+            fail(f"{files[0]} is not as its node wrote it: {meaning}; nothing was changed")
     own: list[Path] = []
     with suppress(NoJournal):
         own = segments(settings.audit.path)

@@ -84,7 +84,7 @@ def replay(
     if as_json:
         click.echo(msgspec.json.encode(_Answer(str(out), done.folded, done.as_of, summary)))
     else:
-        click.echo(_sentence(out, done))
+        click.echo(_sentence(out, done, summary))
 
 
 def _begun(out: Path, position: int | None, at: str | None) -> Replay:
@@ -96,9 +96,11 @@ def _begun(out: Path, position: int | None, at: str | None) -> Replay:
         fail(f"--at {printable(str(error))}", USAGE)
 
 
-def _sentence(out: Path, done: Replayed) -> str:
+def _sentence(out: Path, done: Replayed, summary: Summary) -> str:
     of = done.as_of
     when = f", {of.at}, hash {of.hash}" if of.position else ""
+    if not of.position:
+        when = f": the log begins at {summary.first_at}" if summary.lines else ": the log is empty"
     return f"{out}: {counted(done.folded, 'event')} folded, as of position {of.position}{when}"
 
 

@@ -12,8 +12,10 @@ from certeasy.cli import group
 from certeasy.settings import Settings
 from events.envelope import parse
 from events.signing import SigningKey
+from journal.disk import OsDisk
 from journal.lines import read_journal, segments
 from journal.verify import verify
+from tests.fakes.faults import no_space
 from tests.make.checks import check_node
 from tests.make.node import ANode, a_node, node_settings
 from tests.make.postgres import Postgres, settings_of
@@ -313,6 +315,27 @@ def test_a_retired_node_s_journal_is_written_from_the_database(
     again = tmp_path / "again"
     assert "was retired already" in two.done(two.one, "retire", gone, "--export", str(again))
     assert again.read_bytes() == written.read_bytes()
+
+
+class FullDisk(OsDisk):
+    """A disk that has no room for what it is given."""
+
+    def write(self, descriptor: int, offset: int, data: bytes) -> int:
+        """Say so."""
+        raise no_space()
+
+
+def test_a_full_disk_for_the_export_is_named_and_the_node_not_retired(
+    two: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("certeasy.commit.gone.OsDisk", FullDisk)
+    gone, to = server_id(two.two.workdir), tmp_path / "evidence"
+    result = two.run(two.one, "retire", gone, "--export", str(to))
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert f"{to} cannot be written: no space left on device" in result.stderr
+    assert result.stderr.endswith("; nothing was changed\n")
+    assert not list(tmp_path.glob("*evidence*"))
+    assert "retired" not in two.done(two.one, "list")
 
 
 def test_what_the_node_did_not_sign_is_not_exported_and_the_node_not_retired(
