@@ -103,9 +103,17 @@ class Record:
         key.verify(self.payload, from_base64url(signature))
 
 
+_TO_THE_SECOND = len("2026-01-02T03:04:05")
+
+
 def timestamp(at: datetime) -> str:
     """Return RFC 3339 in UTC with six decimals, so that texts sort as times do."""
     return f"{at:%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def second_of(at: str) -> str:
+    """Return the second that a timestamp lies in: the part of it that says so."""
+    return at[:_TO_THE_SECOND]
 
 
 def encode(value: object) -> msgspec.Raw:

@@ -23,7 +23,7 @@ from certeasy.decide.license import is_taken, second
 from certeasy.decide.problems import Refused
 from certeasy.store import Transaction
 from certeasy.store.errors import is_out_of_service
-from events.envelope import VERSION, Actor, Envelope, Record, encode, seal_line
+from events.envelope import VERSION, Actor, Envelope, Record, encode, seal_line, second_of
 from events.registry import encode_data, name_of
 from events.signing import SigningKey
 from projections import fold
@@ -130,9 +130,18 @@ class Batch:
             self.subject_keys = [kept for kept in self.subject_keys if kept[0] not in erased]
 
     def _decision(self, pending: Pending) -> Decision:
-        """Return what was decided before if the rows it was based on are the same; else decide."""
-        if pending.decision is not None and all(
-            self.rows.get(table, *key) == seen for (table, key), seen in pending.reads.items()
+        """Return what was decided before if the second and the rows it was based on are the same;
+        else decide.
+
+        What ends by itself (a seat, an order, a license) ends with a whole second. A decision that
+        waited beyond one, while the database was slow, might rest on what is over.
+        """
+        if (
+            pending.decision is not None
+            and pending.second == second_of(self._at)
+            and all(
+                self.rows.get(table, *key) == seen for (table, key), seen in pending.reads.items()
+            )
         ):
             return pending.decision
         try:

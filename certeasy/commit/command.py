@@ -92,17 +92,20 @@ class Committed:
 class Pending:
     """A command on its way: its caller waits here until it was answered."""
 
-    __slots__ = ("_answered", "_error", "_outcome", "command", "decision", "reads")
+    __slots__ = ("_answered", "_error", "_outcome", "command", "decision", "reads", "second")
 
     def __init__(
         self,
         command: Command,
         decision: Decision | None = None,
         reads: dict[tuple[Table[Any], Key], Any] | None = None,
+        second: str = "",
     ) -> None:
-        """Take the command and, where it was decided already, that with the rows it read."""
+        """Take the command and, where it was decided already, that with the rows it read and the
+        `second` that it was decided in."""
         self.command = command
         self.decision = decision
+        self.second = second
         self.reads = reads or {}
         # A bare lock wakes its one waiter cheaper than an Event does.
         self._answered = threading.Lock()

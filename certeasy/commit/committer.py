@@ -57,7 +57,7 @@ from certeasy.store import (
 )
 from certeasy.store.schema import FORMAT
 from events.counting import counted
-from events.envelope import Actor, Record, parse, timestamp
+from events.envelope import Actor, Record, parse, second_of, timestamp
 from events.nodes import JournalSegmentClosed
 from events.signing import SigningKey
 from journal.file import Journal, JournalClosed, JournalTouched, NoRoom
@@ -170,9 +170,10 @@ class Committer:
         """Return once the command's events are in the database and on disk in the journal.
 
         The decision is first made here, on rows as they are now: what is refused never waits, and
-        the committer decides again only where a row has changed since. Raises what the decider
-        raises, GuardFailed or NonceUsed where the moment refused it, PoisonousCommand if it cannot
-        be stored, and Unavailable if nothing can be stored now, or if it is unknown whether it was.
+        the committer decides again only where a row has changed since, or another second has
+        begun. Raises what the decider raises, GuardFailed or NonceUsed where the moment refused it,
+        PoisonousCommand if it cannot be stored, and Unavailable if nothing can be stored now, or if
+        it is unknown whether it was.
         """
         return self._enqueue(self._prepared(command)).wait()
 
@@ -267,12 +268,12 @@ class Committer:
     def _prepared(self, command: Command) -> Pending:
         if self.stopped is not None or self._closing:
             raise Unavailable(self.stopped or "the node is stopping")
-        reader = TrackingReader(self)
+        reader, now = TrackingReader(self), self.now()
         try:
-            decision = command.decide(reader, self.now())
+            decision = command.decide(reader, now)
         except DatabaseUnavailable as error:
             raise Unavailable(str(error)) from error
-        return Pending(command, decision, reader.reads)
+        return Pending(command, decision, reader.reads, second_of(timestamp(now)))
 
     def _enqueue(self, pending: Pending) -> Pending:
         try:

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certeasy.admin.license import AcknowledgeDegraded, GrantForceGrace, InstallLicense
 from certeasy.app import Application, ReloadRefused
+from certeasy.commit import Command
+from certeasy.commit.command import Pending
 from certeasy.jobs.license import NotLicensed
 from tests.fakes.clocks import MovedClock
 from tests.make.certificates import cert_id_of
@@ -164,6 +166,44 @@ def test_a_seat_is_free_again_when_the_certificate_has_expired(lab: Lab, clock: 
 def renewed(client: Client, *names: str) -> None:
     client.drop_nonce()
     client.issued(*names, key=p256(9))
+
+
+def test_a_seat_that_ends_while_a_request_waits_is_not_kept_beside_its_successor(
+    lab: Lab, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The request of who has the seat is decided, and then waits, for a database that is slow say,
+    until the seat has ended and somebody else has it."""
+    install(lab.server, managed_servers=1, lasts=timedelta(days=400))
+    first, second = a_client(lab), a_client(lab)
+    order = first.issued("one.lab.test")
+    leaf = x509.load_der_x509_certificate(
+        x509_der(first.post(first.see(order)["certificate"]).content)
+    )
+    left = leaf.not_valid_after_utc - clock.now()
+    install(lab.server, number=2, managed_servers=2, lasts=timedelta(days=400))
+    clock.pass_by(left.total_seconds() - 3600)
+    first.drop_nonce()
+    second.drop_nonce()
+    waiting, more = second.ready("two.lab.test"), first.ready("more.lab.test")
+    install(lab.server, number=3, managed_servers=1, lasts=timedelta(days=400))
+    committer, statuses = lab.server.committer, []
+    prepared = committer._prepared
+
+    def overtaken(command: Command) -> Pending:
+        monkeypatch.undo()
+        decided = prepared(command)
+        clock.pass_by(3700)
+        second.drop_nonce()
+        csr = a_csr("two.lab.test", key=p256(2))
+        statuses.append(second.finalize(waiting, csr).status_code)
+        return decided
+
+    finalize = first.see(more)["finalize"]
+    monkeypatch.setattr(committer, "_prepared", overtaken)
+    csr = a_csr("more.lab.test", key=p256(3))
+    assert "allows 1 managed server " in refused(first.post(finalize, {"csr": b64(csr)}))
+    assert statuses == [200]
+    assert committer.seats() == 1
 
 
 def test_a_running_server_whose_license_expires_renews_and_takes_nothing_new(
