@@ -18,6 +18,7 @@ from certeasy.settings import Settings
 if TYPE_CHECKING:
     from certeasy.store import Store
 
+_OF_A_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -117,6 +118,14 @@ def _mistakes_told() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
+def _said(error: Exception) -> str:
+    """Return what an error says, without the numbers that systems give them."""
+    if not isinstance(error, _OF_A_FILE) or not error.strerror or error.filename is None:
+        return str(error)
+    whose = ": is this the user that the server runs as?"
+    return f"{error.filename}: {error.strerror}{whose * isinstance(error, PermissionError)}"
+
+
 def told(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Turn these exceptions, and any OSError, into a one-line message and exit code 1."""
 
@@ -128,7 +137,7 @@ def told(*kinds: type[Exception]) -> Callable[[Callable[P, R]], Callable[P, R]]:
             try:
                 return command(*args, **kwargs)
             except caught as error:
-                fail(str(error))
+                fail(_said(error))
 
         return run
 
