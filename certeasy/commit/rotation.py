@@ -9,6 +9,8 @@ line: `finish` is the one place where a file that ends in such a line is given i
 from contextlib import suppress
 from datetime import datetime
 
+from msgspec.structs import replace
+
 from certeasy.commit.command import Command, Pending
 from certeasy.decide.decision import Decision
 from certeasy.log import logger
@@ -37,7 +39,8 @@ class Closing(Pending):
 
     def tell(self, stream: str, fact: JournalSegmentClosed) -> None:
         """Say what is to be recorded."""
-        self.decision = Decision(((stream, fact),))
+        closed = Decision(((stream, fact),))
+        self.command = replace(self.command, decide=lambda _rows, _now: closed)
 
 
 class Rotation:
