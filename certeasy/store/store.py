@@ -39,7 +39,7 @@ from certeasy.store.migrations import (
 from certeasy.store.readers import ask, quietly, readers_of
 from certeasy.store.replication import Replication, replication_of
 from certeasy.store.rights import Rights, rights_of
-from certeasy.store.scrub import scrub
+from certeasy.store.scrub import Scrubber
 from certeasy.store.shadow import Shadow, ordered_rows
 from certeasy.store.sqlite import sqlite_reader, sqlite_writer
 from certeasy.store.statements import LEASE_SECONDS, Prepared, Statements
@@ -72,6 +72,7 @@ class Store:
         self._lock = threading.Lock()  # around the one writing connection
         self._readers = readers_of(reader)
         self._writer_connection: sa.Connection | None = None
+        self._scrubber = Scrubber(Path(str(writer.url.database)))
         self._deadline = Deadline(TRANSACTION_SECONDS) if writer.dialect.name == POSTGRES else None
         self.on_error: Callable[[str], None] = lambda _kind: None
         """Told of each error of the database: UNAVAILABLE, or COMMIT_UNKNOWN."""
@@ -133,6 +134,7 @@ class Store:
             self._writer_connection.close()
             self._writer_connection = None
         self.writer.dispose()
+        self._scrubber.close()
 
     # -- making ----------------------------------------------------------------------------------
 
@@ -274,7 +276,7 @@ class Store:
         if self.writer.dialect.name != "sqlite":
             return
         with reported(self._failed), self._lock:
-            scrub(self._writing(), Path(str(self.writer.url.database)), gone, anew=anew)
+            self._scrubber.scrub(self._writing(), gone, anew=anew)
 
     @contextmanager
     def aside(self) -> Iterator[sa.Connection]:

@@ -5,6 +5,8 @@ Accounts come from real requests, so that what is sealed is what a server seals.
 """
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -30,6 +32,11 @@ from tests.make.node import SYSTEM, ANode, a_node
 from tests.make.workdirs import contents
 
 OPS, OTHER = "mailto:Ops@lab.test", "mailto:other@lab.test"
+
+
+def stands_in(path: Path, keys: list[bytes]) -> bool:
+    with path.open("rb") as file:
+        return holds(file, keys)
 
 
 class Place:
@@ -186,7 +193,7 @@ def test_after_an_erasure_nobody_can_read_and_everything_still_agrees(
         other.execute("SELECT count(*) FROM events").fetchone()
         told = place.privacy("erase", OPS, "--yes")
         gone = keys[f"account/{account}"]
-        held = [file.name for file in place.workdir.rglob("*.*") if holds(file, [gone])]
+        held = [file.name for file in place.workdir.rglob("*.*") if stands_in(file, [gone])]
     assert held == []
     assert f"account/{account}: erased" in told
     place.check()
@@ -296,7 +303,7 @@ def test_it_is_done_and_shown_while_the_server_runs(place: Place, lab: Lab) -> N
     old = place.subject_keys()[subject]
     assert "erased; the log has a line about it" in place.privacy("erase", OPS, "--yes")
     assert place.standing(subject)["readable"] == 0
-    assert not any(holds(file, [old]) for file in place.workdir.glob("db.sqlite*"))
+    assert not any(stands_in(file, [old]) for file in place.workdir.glob("db.sqlite*"))
     assert client.see(str(client.kid))["contact"] == []
 
 
@@ -384,7 +391,7 @@ def test_what_is_deleted_is_overwritten(tmp_path: Path) -> None:
     with store.transaction() as transaction:
         transaction.drop_subjects(["account/1"])
     store.close()
-    assert not holds(path, [key])
+    assert not stands_in(path, [key])
 
 
 def test_a_stale_copy_in_the_file_is_found_and_written_over(tmp_path: Path) -> None:
@@ -396,9 +403,9 @@ def test_a_stale_copy_in_the_file_is_found_and_written_over(tmp_path: Path) -> N
         connection.execute("INSERT INTO subject_keys VALUES ('account/1', ?)", (key,))
         connection.execute("DELETE FROM subject_keys")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    assert holds(path, [key])
+    assert stands_in(path, [key])
     store.scrub([key])
-    assert not holds(path, [key])
+    assert not stands_in(path, [key])
     store.close()
 
 
@@ -406,9 +413,9 @@ def test_a_key_is_found_wherever_it_stands_in_a_file(tmp_path: Path) -> None:
     path, key = tmp_path / "file", b"a key of thirty-two bytes ......"
     for before_it in (0, CHUNK - 40, CHUNK - 31, CHUNK - 1, CHUNK, 2 * CHUNK - 5):
         path.write_bytes(bytes(before_it) + key + bytes(9))
-        assert holds(path, [b"another", key])
-        assert not holds(path, [key[::-1]])
-    assert not holds(path, [])
+        assert stands_in(path, [b"another", key])
+        assert not stands_in(path, [key[::-1]])
+    assert not stands_in(path, [])
 
 
 def test_somebody_who_is_reading_is_told_to_stop(
@@ -423,3 +430,28 @@ def test_somebody_who_is_reading_is_told_to_stop(
             with pytest.raises(DatabaseUnavailable, match="another process is reading"):
                 node.store.scrub([b"k"])
         node.store.scrub([b"k" * 32])
+
+
+SEEN = """\
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+print(connection.execute("SELECT max(position) FROM events").fetchone()[0])
+connection.close()
+"""
+
+
+def test_a_look_at_the_file_leaves_the_locks_on_it_in_place(tmp_path: Path) -> None:
+    """Without them, whoever opens the database and closes it again removes the write-ahead log that
+    the server goes on writing."""
+
+    def end_seen_by_another_program() -> int:
+        command = [sys.executable, "-I", "-c", SEEN, str(node.folder / "db.sqlite")]
+        return int(subprocess.run(command, check=True, capture_output=True, timeout=60).stdout)
+
+    with a_node(tmp_path / "node") as node:
+        for keys in ([], [b"k" * 32]):
+            node.store.scrub(keys, anew=not keys)
+            end_seen_by_another_program()
+            node.an_order()
+            assert end_seen_by_another_program() == node.store.head().position
+    check_node(node.folder, acknowledged=node.acknowledged)
