@@ -53,12 +53,16 @@ class Found(msgspec.Struct, frozen=True):
 
 class Mending(msgspec.Struct, frozen=True):
     """What brings the journal level: its active file's whole lines end at `end`, and its last line
-    has `seq` and `hash`. `closed` are the segments before that file."""
+    has `seq` and `hash`. `closed` are the segments before that file.
+
+    `accepted` is the time of the log that an administrator let stand before a clock behind it, or
+    empty."""
 
     end: int
     seq: int
     hash: str
     closed: Closed
+    accepted: str
 
 
 class Story(msgspec.Struct, frozen=True):
@@ -137,7 +141,7 @@ def heal(found: Found, mending: Mending, store: Store, journal: Journal) -> Stan
     return Standing(
         found.server.seq,
         found.server.hash,
-        _accepted_clock(store),
+        mending.accepted,
         began="" if first is None else first.envelope.at,
         mended=missing,
         at=found.head.at,
@@ -165,7 +169,14 @@ def _pages(lines: Iterator[bytes]) -> Iterator[list[bytes]]:
 def _accepted_clock(store: Store) -> str:
     nodes = [f"node/{server.server_id}" for server in store.servers()]
     line = store.last_of_type("clock.set-back", nodes)
-    return "" if line is None else parse(line).envelope.at
+    try:
+        return "" if line is None else parse(line).envelope.at
+    except BrokenLine as error:
+        raise ProbeRefused(
+            f"the last clock.set-back in the database is no line of a log: {error}. Rows were"
+            " changed: restore the database from a backup; 'certeasy audit verify -f config.yml'"
+            " names all differences"
+        ) from None
 
 
 # -- the database alone --------------------------------------------------------------------------
@@ -409,7 +420,7 @@ def _check_missing(
     seq, hash_ = closed.end
     if story.told:
         seq, hash_ = story.told[-1].envelope.seq, story.told[-1].hash
-    mending = Mending(story.end, seq, hash_, closed)
+    mending = Mending(story.end, seq, hash_, closed, _accepted_clock(store))
     if found.server is None:
         return mending
     missing = found.server.seq - seq

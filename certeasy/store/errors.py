@@ -24,7 +24,9 @@ _SQLITE = {
 # others tell of the server, the connection, a lock, a right or a table that is missing: the next
 # command would meet the same.
 _VALUES = {"21", "22", "23", "44"}
-_NO_RIGHT = "42501"
+_NO_RIGHT, _NO_TABLE, _NO_COLUMN = "42501", "42P01", "42703"
+# SQLite has no code of its own for these: their messages begin so.
+_SQLITE_LACKS = ("no such table: ", "no such column: ")
 _REFUSED_VALUES = {"DataError", "IntegrityError"}  # PEP 249
 _DRIVERS = {"sqlite3", "psycopg", "mssql_python"}
 
@@ -67,7 +69,8 @@ def _is_out_of_service(error: BaseException | None) -> bool:
     match kind.__module__.partition(".")[0]:
         case "sqlite3":
             code = getattr(error, "sqlite_errorcode", None)
-            return isinstance(code, int) and code & 0xFF in _SQLITE
+            lacks = str(error).startswith(_SQLITE_LACKS)
+            return lacks or (isinstance(code, int) and code & 0xFF in _SQLITE)
         case "psycopg":
             state = getattr(error, "sqlstate", None)  # None: the driver itself lost the connection
             return not (state and state[:2] in _VALUES) and kind.__name__ not in _REFUSED_VALUES
@@ -85,7 +88,13 @@ def is_from_database(error: BaseException) -> bool:
 
 def _said(cause: BaseException | None) -> str:
     said = " ".join(str(cause).split())
-    if getattr(cause, "sqlstate", None) != _NO_RIGHT:
+    state = getattr(cause, "sqlstate", None)
+    if state in {_NO_TABLE, _NO_COLUMN} or said.startswith(_SQLITE_LACKS):
+        return (
+            f"the database lacks what belongs to it: {said.partition(' LINE ')[0]}. Somebody has"
+            " changed its tables: restore it from a backup (docs, recovery)"
+        )
+    if state != _NO_RIGHT:
         return f"the database is out of service: {said}"
     return (
         f"the database's user has not the rights for this: {said.partition(' LINE ')[0]}. Give them"

@@ -545,6 +545,23 @@ def test_a_log_from_the_future_goes_on_once_an_administrator_accepts_it(tmp_path
     check_node(settings.workdir)
 
 
+def test_a_clock_that_was_accepted_in_a_line_that_was_changed_is_refused(tmp_path: Path) -> None:
+    """It stands before the lines that a start compares: in a closed segment."""
+    settings = a_past(tmp_path / "one")
+    config = a_config(tmp_path, workdir=f'"{settings.workdir}"')
+    closed = CliRunner().invoke(group, ["journal", "rotate", "-f", str(config)])
+    assert closed.exit_code == 0, closed.output
+    sql(
+        settings.database.path,
+        "UPDATE events SET type = 'clock.set-back', line = x'7b7d' WHERE position = 4",
+    )
+    refused(
+        settings,
+        "the last clock.set-back in the database is no line of a log",
+        "restore the database from a backup",
+    )
+
+
 # -- format, projections, topology ---------------------------------------------------------------
 
 

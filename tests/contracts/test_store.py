@@ -848,6 +848,17 @@ class StoreContract:
             "jobs later: in the table, but the log does not have it"
         ]
 
+    def test_a_table_that_is_gone_is_named_and_out_of_service(self, store: Store) -> None:
+        with store.aside() as connection:
+            connection.exec_driver_sql("DROP TABLE secrets")
+        with pytest.raises(DatabaseUnavailable, match="secrets"):
+            store.secret("nonces")
+        with (
+            pytest.raises(DatabaseUnavailable, match="secrets"),
+            store.transaction() as transaction,
+        ):
+            transaction.keep_secret("nonces", b"1")
+
     # -- beside the log --------------------------------------------------------------------------
 
     def test_what_is_no_decision_is_stored_beside_the_log(

@@ -271,6 +271,13 @@ def test_a_clock_of_which_it_cannot_be_told_whether_it_was_accepted_is_found(lab
     assert found["writer"]
 
 
+@pytest.mark.parametrize("table", ["events", "servers", "secrets", "nodes"])
+def test_a_table_that_is_gone_is_found(lab: Lab, table: str):
+    lab.was_run().sql(f"DROP TABLE {table}")
+    told = [text for texts in wrong(lab.sees()).values() for text in texts]
+    assert any(f"the database lacks what belongs to it: no such table: {table}" in t for t in told)
+
+
 @pytest.mark.parametrize("at", ["x", "2026-11-02T09:00:00"])
 def test_a_time_of_the_log_that_is_none_is_found(lab: Lab, at: str):
     lab.was_run().sql(f"UPDATE log_head SET at = '{at}'")  # noqa: S608 - the test's own
