@@ -8,9 +8,12 @@ of the environment that this runs in (docs/adr/0009). The same sources give the 
 an auditor may build it from the sources and compare.
 """
 
+import errno
 import hashlib
+import io
 import zipfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import files
 from pathlib import Path
 
@@ -68,24 +71,41 @@ def contents() -> Iterator[tuple[str, bytes]]:
 
 
 def build(out: Path) -> str:
-    """Write the kit, and return its SHA-256 (hex)."""
-    with out.open("wb") as file:
-        file.write(SHEBANG)
-        with zipfile.ZipFile(file, "w") as kit:
-            for name, data in contents():
-                entry = zipfile.ZipInfo(name, LONG_AGO)
-                entry.compress_type = zipfile.ZIP_DEFLATED
-                entry.external_attr = 0o644 << 16
-                kit.writestr(entry, data)
-    out.chmod(0o755)
-    return hashlib.sha256(out.read_bytes()).hexdigest()
+    """Write the kit, whole or not at all, and return its SHA-256 (hex).
+
+    Raises OSError where it cannot be written; what stood at `out` stays then.
+    """
+    made = io.BytesIO(SHEBANG)
+    made.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(made, "w") as kit:
+        for name, data in contents():
+            entry = zipfile.ZipInfo(name, LONG_AGO)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            kit.writestr(entry, data)
+    whole = made.getvalue()
+    if out.exists() and not out.is_file():  # a device, say: it is not to be replaced
+        raise FileExistsError(errno.EEXIST, "what is there is no file")
+    draft = out.with_name(f".{out.name}.new")
+    try:
+        draft.write_bytes(whole)
+        draft.chmod(0o755)
+        draft.replace(out)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    return hashlib.sha256(whole).hexdigest()
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("certeasy-audit.pyz"))
 def main(out: Path) -> None:
     """Build the auditor's kit."""
-    click.echo(f"{build(out)}  {out}")
+    try:
+        click.echo(f"{build(out)}  {out}")
+    except OSError as error:
+        raise click.ClickException(f"{out} cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

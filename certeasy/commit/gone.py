@@ -36,12 +36,12 @@ def write_journal(
     draft = path.with_name(f".{path.name}.new")
     draft.unlink(missing_ok=True)
     writing = Journal(draft, disk=disk)
-    writing.open()
     try:
+        writing.open()
         _copy(store, server_id, writing, progress)
     except BaseException:
         writing.close()
-        draft.unlink()
+        draft.unlink(missing_ok=True)
         raise
     writing.close()
     disk.rename(draft, path)

@@ -126,6 +126,24 @@ def test_it_says_which_packages_are_missing(folder: Path):
     assert "Traceback" not in done.stderr
 
 
+def test_what_cannot_be_written_is_told_and_leaves_what_was_there(tmp_path: Path):
+    kit = tmp_path / "kit.pyz"
+    kit.write_bytes(b"the one before")
+    tool = f"ulimit -f 8; exec {sys.executable} -m tools.kit --out"
+    for out, meaning in ((kit, "File too large"), (tmp_path, "what is there is no file")):
+        done = subprocess.run(
+            ["/bin/sh", "-c", f"{tool} {out}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"Error: {out} cannot be written: {meaning}\n"
+    assert kit.read_bytes() == b"the one before"
+    assert [path.name for path in tmp_path.iterdir()] == ["kit.pyz"]
+
+
 def test_the_same_sources_make_the_same_kit(folder: Path, tmp_path: Path):
     build(tmp_path / "again.pyz")
     assert (tmp_path / "again.pyz").read_bytes() == (folder / "kit.pyz").read_bytes()
