@@ -70,11 +70,8 @@ def contents() -> Iterator[tuple[str, bytes]]:
             yield f"click/{file.name}", Path(str(file.locate())).read_bytes()
 
 
-def build(out: Path) -> str:
-    """Write the kit, whole or not at all, and return its SHA-256 (hex).
-
-    Raises OSError where it cannot be written; what stood at `out` stays then.
-    """
+def build() -> bytes:
+    """Return the kit."""
     made = io.BytesIO(SHEBANG)
     made.seek(0, io.SEEK_END)
     with zipfile.ZipFile(made, "w") as kit:
@@ -83,7 +80,15 @@ def build(out: Path) -> str:
             entry.compress_type = zipfile.ZIP_DEFLATED
             entry.external_attr = 0o644 << 16
             kit.writestr(entry, data)
-    whole = made.getvalue()
+    return made.getvalue()
+
+
+def write(whole: bytes, out: Path) -> None:
+    """Write the kit, whole or not at all.
+
+    Raises OSError where it cannot be written; what stood at `out` stays then.
+    """
+    out = out.resolve()
     if out.exists() and not out.is_file():  # a device, say: it is not to be replaced
         raise FileExistsError(errno.EEXIST, "what is there is no file")
     draft = out.with_name(f".{out.name}.new")
@@ -95,17 +100,18 @@ def build(out: Path) -> str:
         with suppress(OSError):
             draft.unlink()
         raise
-    return hashlib.sha256(whole).hexdigest()
 
 
 @click.command()
 @click.option("--out", type=click.Path(path_type=Path), default=Path("certeasy-audit.pyz"))
 def main(out: Path) -> None:
     """Build the auditor's kit."""
+    whole = build()
     try:
-        click.echo(f"{build(out)}  {out}")
+        write(whole, out)
     except OSError as error:
         raise click.ClickException(f"{out} cannot be written: {error.strerror}") from None
+    click.echo(f"{hashlib.sha256(whole).hexdigest()}  {out}")
 
 
 if __name__ == "__main__":

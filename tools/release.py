@@ -151,7 +151,7 @@ def _ours(out: Path) -> None:
     git = ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"]
     committed = _said(git).strip()
     _run([sys.executable, "-m", "hatchling", "build", "-d", str(out)], SOURCE_DATE_EPOCH=committed)
-    kit.build(out / "certeasy-audit.pyz")
+    kit.write(kit.build(), out / "certeasy-audit.pyz")
 
 
 def _sbom(out: Path) -> None:

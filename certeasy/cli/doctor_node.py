@@ -38,8 +38,6 @@ from certeasy.store.replication import Replica
 from certeasy.store.schema import FORMAT
 from events.counting import counted
 from events.envelope import BrokenLine, parse
-from events.nodes import SettingsLoaded
-from events.registry import NewerSchema, UndecodableEvent, UnknownEvent
 from journal.file import read_tail
 from journal.segments import closed_segments
 from projections.fold import VERSION
@@ -362,12 +360,8 @@ def in_use(settings: Settings) -> Mapping[str, object]:
 
 
 def _in_use(store: Store, server_id: str) -> Mapping[str, object]:
-    line = store.last_of_type("settings.loaded", [f"node/{server_id}"])
-    try:
-        event = None if line is None else parse(line).event
-    except (BrokenLine, UnknownEvent, NewerSchema, UndecodableEvent):
-        return {}  # what was changed is told by the step that looks at the journal, and by a verify
-    return event.settings if isinstance(event, SettingsLoaded) else {}
+    loaded = boot.settings_in(store.last_of_type("settings.loaded", [f"node/{server_id}"]))
+    return {} if loaded is None else loaded.settings
 
 
 def _settings_in_use(settings: Settings, store: Store, who: Identity) -> Iterator[Finding]:

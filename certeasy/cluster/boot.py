@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
-
 from certeasy import __version__
 from certeasy.clock import Clock
 from certeasy.cluster import identity, secrets
@@ -399,18 +397,23 @@ def own_user() -> str:
         return f"uid {os.getuid()}" if hasattr(os, "getuid") else "unknown"
 
 
+def settings_in(line: bytes | None) -> SettingsLoaded | None:
+    """Return what a line settings.loaded tells. None: there is no line, or it was changed and
+    cannot be read, which is a verify's to tell."""
+    try:
+        event = None if line is None else parse(line).event
+    except (BrokenLine, UnknownEvent, NewerSchema, UndecodableEvent):
+        return None
+    return event if isinstance(event, SettingsLoaded) else None
+
+
 def _facts_of_start(
     node: Opened, settings: Settings, redacted: SettingsLoaded
 ) -> Callable[[Reader, datetime], Decision]:
     who, head = node.identity, node.store.head()
     public = who.key.public
     stream = f"node/{who.server_id}"
-    last = node.store.last_of_type("settings.loaded", [stream])
-    known = (
-        None
-        if last is None
-        else msgspec.convert(parse(last).event, SettingsLoaded, from_attributes=True)
-    )
+    known = settings_in(node.store.last_of_type("settings.loaded", [stream]))
 
     def decide(rows: Reader, _now: datetime) -> Decision:
         facts: list[tuple[str, Event]] = []

@@ -135,7 +135,11 @@ class Pending:
 
 
 class TrackingReader:
-    """Rows for a decider outside the lock; it remembers which state of each it showed."""
+    """Rows for a decider outside the lock, each in one state: that which it showed first.
+
+    Under the lock the decision counts if they are all still so. A row that was shown in two states
+    could be so in the last of them alone, and one of the decider's rules had seen the other.
+    """
 
     def __init__(self, rows: Reader) -> None:
         self._rows = rows
@@ -143,6 +147,7 @@ class TrackingReader:
 
     def get(self, table: Table[S], *key: str) -> S | None:
         """Return the row with this key, or None."""
-        state = self._rows.get(table, *key)
-        self.reads[table, key] = state
+        if (table, key) not in self.reads:
+            self.reads[table, key] = self._rows.get(table, *key)
+        state: S | None = self.reads[table, key]
         return state

@@ -1,10 +1,13 @@
 """What can go wrong between us and the database, by what it means for the caller."""
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
+
+from projections.fold import TABLES
 
 # Primary result codes of SQLite (sqlite.org/rescode.html): the statement was fine, the database is
 # not.
@@ -25,8 +28,9 @@ _SQLITE = {
 # command would meet the same.
 _VALUES = {"21", "22", "23", "44"}
 _NO_RIGHT, _NO_TABLE, _NO_COLUMN = "42501", "42P01", "42703"
-# SQLite has no code of its own for these: their messages begin so.
-_SQLITE_LACKS = ("no such table: ", "no such column: ")
+# SQLite has no code of its own for these.
+_SQLITE_LACKS = re.compile("no such (table|column): |table .+ has no column named ")
+_PROJECTED = {table.name for table in TABLES}
 _REFUSED_VALUES = {"DataError", "IntegrityError"}  # PEP 249
 _DRIVERS = {"sqlite3", "psycopg", "mssql_python"}
 
@@ -69,7 +73,7 @@ def _is_out_of_service(error: BaseException | None) -> bool:
     match kind.__module__.partition(".")[0]:
         case "sqlite3":
             code = getattr(error, "sqlite_errorcode", None)
-            lacks = str(error).startswith(_SQLITE_LACKS)
+            lacks = _SQLITE_LACKS.match(str(error)) is not None
             return lacks or (isinstance(code, int) and code & 0xFF in _SQLITE)
         case "psycopg":
             state = getattr(error, "sqlstate", None)  # None: the driver itself lost the connection
@@ -86,14 +90,20 @@ def is_from_database(error: BaseException) -> bool:
     return isinstance(error, sa.exc.SQLAlchemyError) or module in _DRIVERS
 
 
+def _lacking(said: str) -> str:
+    remedy = "restore it from a backup (docs, recovery)"
+    if _PROJECTED.intersection(re.findall(r"\w+", said)):
+        remedy = "'certeasy projections rebuild -f config.yml' makes this one anew from the log"
+    return (
+        f"the database lacks what belongs to it: {said}. Somebody has changed its tables: {remedy}"
+    )
+
+
 def _said(cause: BaseException | None) -> str:
     said = " ".join(str(cause).split())
     state = getattr(cause, "sqlstate", None)
-    if state in {_NO_TABLE, _NO_COLUMN} or said.startswith(_SQLITE_LACKS):
-        return (
-            f"the database lacks what belongs to it: {said.partition(' LINE ')[0]}. Somebody has"
-            " changed its tables: restore it from a backup (docs, recovery)"
-        )
+    if state in {_NO_TABLE, _NO_COLUMN} or _SQLITE_LACKS.match(said):
+        return _lacking(said.partition(" LINE ")[0])
     if state != _NO_RIGHT:
         return f"the database is out of service: {said}"
     return (

@@ -327,7 +327,11 @@ class Store:
         tuple[Shadow, Iterator[bytes], Callable[[Table[Any]], Iterator[tuple[Any, ...]]]]
     ]:
         """Open shadow tables in a file of their own, and this database as it is at this moment."""
-        with TemporaryDirectory(prefix="certeasy-check-") as folder, self._frozen() as live:
+        with (
+            reported(self._failed),
+            TemporaryDirectory(prefix="certeasy-check-") as folder,
+            self._frozen() as live,
+        ):
             aside = sqlite_writer(Path(folder, "shadow.sqlite"), durable=False)
             try:
                 with aside.begin() as connection:

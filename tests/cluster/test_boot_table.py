@@ -562,6 +562,26 @@ def test_a_clock_that_was_accepted_in_a_line_that_was_changed_is_refused(tmp_pat
     )
 
 
+@pytest.mark.parametrize(
+    "change", ["line = x'7b7d'", "line = replace(line, '\"sha256\"', '\"s\"')"]
+)
+def test_settings_of_the_start_before_that_cannot_be_read_are_recorded_anew(
+    one: Settings, tmp_path: Path, change: str
+) -> None:
+    """What was changed is told by a verify; it keeps nobody from starting."""
+    config = a_config(tmp_path, workdir=f'"{one.workdir}"')
+    closed = CliRunner().invoke(group, ["journal", "rotate", "-f", str(config)])
+    assert closed.exit_code == 0, closed.output
+    sql(one.database.path, f"UPDATE events SET {change} WHERE position = 3")  # noqa: S608 - ours
+    with a_node(one.workdir, settings=one) as node:
+        node.an_order()
+        written = node.store.last_of_type("settings.loaded", [f"node/{server_id(one.workdir)}"])
+        assert written in one.audit.path.read_bytes().splitlines()
+    verified = CliRunner().invoke(group, ["audit", "verify", "-f", str(config)])
+    assert verified.exit_code == 1
+    assert "position 3" in verified.output
+
+
 # -- format, projections, topology ---------------------------------------------------------------
 
 

@@ -859,6 +859,25 @@ class StoreContract:
         ):
             transaction.keep_secret("nonces", b"1")
 
+    def test_a_column_that_is_gone_is_named_and_out_of_service(
+        self, store: Store, log: ALog
+    ) -> None:
+        with store.aside() as connection:
+            connection.exec_driver_sql("ALTER TABLE events RENAME COLUMN hash TO other")
+        with pytest.raises(DatabaseUnavailable, match="hash"):
+            store_log(store, log)
+
+    def test_a_projection_that_is_gone_is_told_by_a_check_and_made_anew_from_the_log(
+        self, store: Store, log: ALog
+    ) -> None:
+        store_log(store, log)
+        with store.aside() as connection:
+            connection.exec_driver_sql("DROP TABLE name_sets")
+        with pytest.raises(DatabaseUnavailable, match="name_sets"):
+            check(store)
+        assert rebuild(store) == log.position
+        assert check(store) == (log.position, [])
+
     # -- beside the log --------------------------------------------------------------------------
 
     def test_what_is_no_decision_is_stored_beside_the_log(

@@ -12,7 +12,7 @@ import pytest
 from tests.make.audited import both, certeasy, laid_out
 from tests.make.journals import ALog, a_log
 from tests.make.stories import every_story
-from tools.kit import build
+from tools.kit import build, write
 
 NEEDED = ("msgspec", "cryptography", "cffi", "_cffi_backend", "pycparser")  # and what they need
 
@@ -29,7 +29,7 @@ def log() -> ALog:
 def folder(log: ALog, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What an auditor may be given, the kit, and a `site` with what the kit needs."""
     folder = laid_out(log, tmp_path_factory.mktemp("kit"))
-    build(folder / "kit.pyz")
+    (folder / "kit.pyz").write_bytes(build())
     (folder / "site").mkdir()
     for name in NEEDED:
         spec = find_spec(name)
@@ -145,8 +145,11 @@ def test_what_cannot_be_written_is_told_and_leaves_what_was_there(tmp_path: Path
 
 
 def test_the_same_sources_make_the_same_kit(folder: Path, tmp_path: Path):
-    build(tmp_path / "again.pyz")
-    assert (tmp_path / "again.pyz").read_bytes() == (folder / "kit.pyz").read_bytes()
+    out = tmp_path / "again.pyz"
+    (tmp_path / "link.pyz").symlink_to(out)
+    write(build(), tmp_path / "link.pyz")
+    assert out.read_bytes() == (folder / "kit.pyz").read_bytes()
+    assert out.stat().st_mode & 0o777 == 0o755
     with ZipFile(folder / "kit.pyz") as packed:
         names = packed.namelist()
     assert len(names) == len(set(names))

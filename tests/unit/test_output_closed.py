@@ -61,7 +61,7 @@ def test_it_ends_silently_in_the_middle_too(folder: Path):
 
 
 def test_the_auditor_s_kit_ends_silently_too(folder: Path, tmp_path: Path):
-    kit.build(tmp_path / "kit.pyz")
+    kit.write(kit.build(), tmp_path / "kit.pyz")
     command = [sys.executable, str(tmp_path / "kit.pyz"), "head", "--journal", "work/audit.log"]
     assert closed_early(command, folder) == (NOBODY_READS, "")
 
