@@ -37,6 +37,7 @@ class LocalDoor:
         self._receive = receive
         self._room = threading.Semaphore(AT_ONCE)
         self._closing = threading.Event()
+        self._told = ""
         self._thread = threading.Thread(target=self._run, name="admin-socket", daemon=True)
         self._thread.start()
 
@@ -66,13 +67,21 @@ class LocalDoor:
 
     def _next(self) -> Connection | None:
         try:
-            return self._doorway.accept()
+            connection = self._doorway.accept()
         except BlockingIOError:
             return None  # it hung up before it was accepted
         except OSError as error:
-            log.error("the local socket accepts nobody at the moment: %s", error)
+            if (told := error.strerror or str(error)) != self._told:
+                log.error(
+                    "the local socket accepts nobody at the moment: %s. Too many connections, or"
+                    " too few files allowed (LimitNOFILE=, ulimit -n)?",
+                    told,
+                )
+            self._told = told
             self._closing.wait(AGAIN)
             return None
+        self._told = ""
+        return connection
 
     def _serve(self, connection: Connection) -> None:
         try:

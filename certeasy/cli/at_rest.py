@@ -1,5 +1,6 @@
 """A node between its runs, on which an administrator has something recorded."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,6 +18,30 @@ from certeasy.ids import RandomIds
 from certeasy.settings import DatabaseSettings, Settings
 from certeasy.store import Store
 from projections.fold import VERSION
+
+
+def refuse_root(settings: Settings) -> None:
+    """End a command that root gives for another user's node between its runs: what it made in the
+    workdir would be root's, and the server could not use it."""
+    made = settings.workdir / "server_id"
+    place = made if made.exists() else settings.workdir
+    if os.name == "nt" or os.geteuid() != 0 or not place.exists():
+        return
+    if owner := place.stat().st_uid:
+        fail(
+            f"{place} is of user {_named(owner)}, who could not use what root makes in"
+            f" {settings.workdir}: while the server is stopped, give this command as that user"
+            f" (sudo -u {_named(owner)} …)"
+        )
+
+
+def _named(user: int) -> str:
+    import pwd  # noqa: PLC0415 - not on Windows
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"#{user}"  # as sudo takes it
 
 
 def existing_store(database: DatabaseSettings) -> Store:
@@ -47,6 +72,7 @@ class AtRest:
         self.settings = settings
         self.clock = SystemClock()
         self.ids = RandomIds(self.clock)
+        refuse_root(settings)
         with room.explaining(settings, room.UNCHANGED):
             self.node = boot.open_node(settings, self.ids)
         self._committer: Committer | None = None

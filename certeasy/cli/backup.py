@@ -16,6 +16,7 @@ import click
 
 from certeasy.audit.altered import altered
 from certeasy.audit.database import Database
+from certeasy.cli.at_rest import refuse_root
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.printing import as_typed
 from certeasy.cli.progress import progress_bar
@@ -173,6 +174,7 @@ def restore(config_file: Path, source: Path, *, replace: bool) -> None:
     """
     settings = read(config_file)
     _check_driver(settings)
+    refuse_root(settings)
     found = _contents(source)
     for doubt in (doubts := _doubts(source, QUICK)):
         click.echo(doubt, err=True)
@@ -217,7 +219,9 @@ def _roomless(settings: Settings, target: Path, source: Path, meaning: str) -> I
     try:
         yield
     except (DatabaseUnavailable, OSError) as error:
-        free, size = shutil.disk_usage(target.parent).free, source.stat().st_size
+        log = source.with_name(f"{source.name}-wal")
+        free = shutil.disk_usage(target.parent).free
+        size = source.stat().st_size + (log.stat().st_size if log.exists() else 0)
         if free < size:
             fail(
                 f"{target} cannot be written: {room.amount(free)} free in {target.parent}, a copy"

@@ -80,9 +80,10 @@ def _of_other_users(workdir: Path) -> Iterator[Finding]:
     if os.name == "nt" or not workdir.exists():
         return
     owner = workdir.stat().st_uid
-    strange = [path for path in sorted(workdir.iterdir()) if path.lstat().st_uid != owner]
+    inside = [*workdir.iterdir(), *workdir.glob("keys/*")]
+    strange = [path for path in sorted(inside) if path.lstat().st_uid != owner]
     if strange:
-        names = ", ".join(path.name for path in strange[:5])
+        names = ", ".join(str(path.relative_to(workdir)) for path in strange[:5])
         text = f"in {workdir}, which is of user {owner}, these are of others: {names}"
         remedy = f"give them to the user whom the server runs as: chown -R {owner} {workdir}"
         yield Finding("permissions", "fail", text, remedy)

@@ -6,6 +6,7 @@ import click
 
 from certeasy.admin.journal import RotateJournal
 from certeasy.cli.administration import carry_out, refusals_told
+from certeasy.cli.at_rest import refuse_root
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.cli.recovery import reconcile, restore
@@ -53,6 +54,7 @@ def refill(config_file: Path, reason: str, *, closed: bool) -> None:
     ids = RandomIds(clock)
     if "\0" in reason or len(reason) > 500:  # noqa: PLR2004 - said in the message
         fail("--reason has at most 500 characters and no NUL", 2)
+    refuse_root(settings)
     node = boot.open_node(settings, ids)
     try:
         path = node.journal.path

@@ -18,7 +18,6 @@ from certeasy.settings import Settings
 if TYPE_CHECKING:
     from certeasy.store import Store
 
-_OF_A_FILE = (FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -120,7 +119,7 @@ def _mistakes_told() -> Iterator[None]:
 
 def _said(error: Exception) -> str:
     """Return what an error says, without the numbers that systems give them."""
-    if not isinstance(error, _OF_A_FILE) or not error.strerror or error.filename is None:
+    if not isinstance(error, OSError) or not error.strerror or error.filename is None:
         return str(error)
     whose = ": is this the user that the server runs as?"
     return f"{error.filename}: {error.strerror}{whose * isinstance(error, PermissionError)}"

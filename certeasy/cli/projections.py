@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from certeasy.audit.state import AsOf, State
-from certeasy.cli.at_rest import existing_store
+from certeasy.cli.at_rest import existing_store, refuse_root
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.progress import progress_bar
 from certeasy.clock import SystemClock
@@ -112,6 +112,7 @@ def rebuild(config_file: Path) -> None:
     """
     settings = read(config_file)
     existing_store(settings.database).close()
+    refuse_root(settings)
     node = boot.open_node(settings, RandomIds(SystemClock()))
     try:
         begun = time.perf_counter()

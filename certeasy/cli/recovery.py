@@ -17,6 +17,7 @@ import click
 
 from certeasy.audit.altered import altered
 from certeasy.audit.verifying import Given, Progress
+from certeasy.cli.at_rest import refuse_root
 from certeasy.cli.options import fail, read, told, with_config
 from certeasy.cli.printing import as_typed
 from certeasy.cli.progress import progress_bar
@@ -102,6 +103,7 @@ def restore(
     wrong.
     """
     settings = read(config_file)
+    refuse_root(settings)
     given = _given(settings, journals)
     given.keys, given.anchor, given.trusted = _keys(keys_file), anchor, trust
     ids = RandomIds(SystemClock())
@@ -275,6 +277,7 @@ def reconcile(config_file: Path) -> None:
     Exit codes: 0 done, or there was nothing to reconcile, 1 refused or failed.
     """
     settings = read(config_file)
+    refuse_root(settings)
     clock = SystemClock()
     ids = RandomIds(clock)
     node = boot.open_node(settings, ids)

@@ -21,7 +21,7 @@ from certeasy.cluster import identity, secrets
 from certeasy.cluster.database import MakeStore, named, shared_database
 from certeasy.cluster.files import Held, hold, holder, private_folder, refuse_link
 from certeasy.cluster.identity import Identity
-from certeasy.cluster.refusal import BootRefused
+from certeasy.cluster.refusal import BootRefused, WorkdirTaken
 from certeasy.cluster.secrets import Secrets
 from certeasy.commit import Command, Committer, Place, Standing, segments
 from certeasy.commit import probe as probing
@@ -436,13 +436,13 @@ def _facts_of_start(
 
 
 def workdir_lock(settings: Settings) -> Held:
-    """Take the lock of a workdir; raises BootRefused while another process has it."""
+    """Take the lock of a workdir; raises WorkdirTaken while another process has it."""
     path = _lock_file(settings)
     refuse_link(path)
     held = hold(path)
     if held is None:
         who = holder(path) or "it"
-        raise BootRefused(
+        raise WorkdirTaken(
             f"another process is using the workdir {settings.workdir} ({who} holds {path}): stop it"
             " first, or give this node a workdir of its own"
         )

@@ -16,6 +16,7 @@ from certeasy import config
 from certeasy.app import Application, ReloadRefused
 from certeasy.cluster import boot
 from certeasy.cluster.boot import BootRefused
+from certeasy.cluster.refusal import WorkdirTaken
 from certeasy.commit import Unavailable
 from certeasy.log import logger, without_figures
 from certeasy.serve import listener as listening
@@ -108,7 +109,9 @@ class Node:
             try:
                 self.application.open()
                 break
-            except (DatabaseUnavailable, Unavailable) as error:
+            except (DatabaseUnavailable, Unavailable, WorkdirTaken) as error:
+                if isinstance(error, WorkdirTaken) and not said:
+                    raise  # else it is a command's, given while this one waits
                 reason = str(error)
                 self.application.readiness.checks = {"node": _saying(reason)}
                 if (what := without_figures(reason)) != said:

@@ -104,6 +104,8 @@ def _said(cause: BaseException | None) -> str:
     state = getattr(cause, "sqlstate", None)
     if state in {_NO_TABLE, _NO_COLUMN} or _SQLITE_LACKS.match(said):
         return _lacking(said.partition(" LINE ")[0])
+    if getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        said += " (is it there, and may this user read and write it, and make files beside it?)"
     if state != _NO_RIGHT:
         return f"the database is out of service: {said}"
     return (

@@ -2,9 +2,12 @@
 
 On SQLite only the committer writes: the writing engine has one connection, which takes the write
 lock with the first statement of every transaction; readers have connections of their own that
-cannot write.
+cannot write. No connection makes the file: where it is away for a moment, SQLite would take an
+empty one for what the write-ahead log beside it is not of, and remove that log.
 """
 
+import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,10 @@ BUSY_MS = 5000
 def sqlite_writer(path: Path, *, durable: bool = True) -> sa.Engine:
     """Return the engine of the one writing connection: WAL, synchronous=FULL, BEGIN IMMEDIATE.
 
-    `durable=False` is for files that are thrown away.
+    `durable=False` is for files that are thrown away; it makes them.
     """
-    engine = sa.create_engine(
-        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False}
-    )
+    connect = _connecting(path, "rw" if durable else "rwc")
+    engine = sa.create_engine(f"sqlite:///{path}", poolclass=StaticPool, creator=connect)
     sa.event.listen(engine, "connect", _set_up_writer if durable else _set_up_scratch)
     sa.event.listen(engine, "begin", _begin_immediate)
     return engine
@@ -36,10 +38,21 @@ def sqlite_reader(path: Path) -> sa.Engine:
         f"sqlite:///{path}",
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",
-        connect_args={"check_same_thread": False},
+        creator=_connecting(path, "rw"),
     )
     sa.event.listen(engine, "connect", _set_up_reader)
     return engine
+
+
+def make_file(path: Path) -> None:
+    """Make an empty file that only its owner reads, if there is none."""
+    if not path.exists():
+        path.touch(0o600)
+
+
+def _connecting(path: Path, mode: str) -> Callable[[], sqlite3.Connection]:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return lambda: sqlite3.connect(uri, uri=True, check_same_thread=False)
 
 
 def _set_up_writer(connection: Any, _record: object) -> None:

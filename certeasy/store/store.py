@@ -41,7 +41,7 @@ from certeasy.store.replication import Replication, replication_of
 from certeasy.store.rights import Rights, rights_of
 from certeasy.store.scrub import Scrubber
 from certeasy.store.shadow import Shadow, ordered_rows
-from certeasy.store.sqlite import sqlite_reader, sqlite_writer
+from certeasy.store.sqlite import make_file, sqlite_reader, sqlite_writer
 from certeasy.store.statements import LEASE_SECONDS, Prepared, Statements
 from certeasy.store.transaction import Head, Server, Transaction, as_line
 from projections.accounts import ACCOUNTS, Account
@@ -72,7 +72,9 @@ class Store:
         self._lock = threading.Lock()  # around the one writing connection
         self._readers = readers_of(reader)
         self._writer_connection: sa.Connection | None = None
-        self._scrubber = Scrubber(Path(str(writer.url.database)))
+        name = writer.url.database if writer.dialect.name == "sqlite" else None
+        self._file = Path(name) if name else None
+        self._scrubber = Scrubber(self._file) if self._file is not None else None
         self._deadline = Deadline(TRANSACTION_SECONDS) if writer.dialect.name == POSTGRES else None
         self.on_error: Callable[[str], None] = lambda _kind: None
         """Told of each error of the database: UNAVAILABLE, or COMMIT_UNKNOWN."""
@@ -134,12 +136,14 @@ class Store:
             self._writer_connection.close()
             self._writer_connection = None
         self.writer.dispose()
-        self._scrubber.close()
+        if self._scrubber is not None:
+            self._scrubber.close()
 
     # -- making ----------------------------------------------------------------------------------
 
     def create(self, installation_id: str) -> None:
         """Make the tables and the head of an empty log, all or nothing, if they are not there."""
+        self._make_file()
         with reported(self._failed), self._lock, self.writer.begin() as connection:
             for statement in exclusively(connection.dialect):
                 connection.exec_driver_sql(statement)
@@ -149,8 +153,14 @@ class Store:
 
     def is_empty(self) -> bool:
         """Whether this database has no tables of ours yet."""
+        if self._file is not None and not self._file.exists():
+            return True
         with reported(self._failed):
             return not sa.inspect(self.reader).has_table(schema.log_head.name)
+
+    def _make_file(self) -> None:
+        if self._file is not None:
+            make_file(self._file)
 
     def migrate(self, steps: Sequence[Migration]) -> None:
         """Bring the durable tables to a later format, all or nothing; nobody commits meanwhile.
@@ -273,7 +283,7 @@ class Store:
         databases that is their administrator's (docs/privacy.md). Raises DatabaseUnavailable where
         it cannot be done.
         """
-        if self.writer.dialect.name != "sqlite":
+        if self._scrubber is None:
             return
         with reported(self._failed), self._lock:
             self._scrubber.scrub(self._writing(), gone, anew=anew)
@@ -294,6 +304,7 @@ class Store:
 
         Committed at the end of the block; whatever is raised inside leaves everything as it was.
         """
+        self._make_file()
         with reported(self._failed), self._lock, self.writer.begin() as connection:
             dialect = connection.dialect
             for statement in (*exclusively(dialect), *unhurried(dialect)):

@@ -6,13 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from certeasy.cli import group
 from certeasy.clock import SystemClock
 from certeasy.cluster import boot
 from certeasy.cluster.files import append_line, create_empty, hold, write_once
 from certeasy.ids import RandomIds
 from tests.fakes.faults import before, io_error
 from tests.make.checks import check_node
+from tests.make.configs import a_config
 from tests.make.node import ANode, a_node, node_settings
 from tests.make.workdirs import contents, refused, sql
 
@@ -255,3 +258,40 @@ def test_a_workdir_that_cannot_be_made_says_which(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         ANode(node_settings(tmp_path / "file"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("eab", "create"),
+        ("journal", "rotate"),
+        ("journal", "refill", "--reason", "why"),
+        ("journal", "restore"),
+        ("journal", "reconcile"),
+        ("node", "rotate-key"),
+        ("projections", "rebuild"),
+        ("backup", "restore", "--replace"),
+    ],
+    ids=" ".join,
+)
+def test_root_leaves_no_file_of_its_own_in_another_user_s_workdir(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    settings = node_settings(tmp_path / "node")
+    with a_node(settings.workdir):
+        pass
+    config = a_config(tmp_path, workdir=f'"{settings.workdir}"')
+    copied = tmp_path / "a.backup"
+    made = CliRunner().invoke(
+        group, ["backup", "create", "--output", str(copied), "-f", str(config)]
+    )
+    assert made.exit_code == 0, made.output
+    os.chown(settings.workdir / "server_id", 65534, 65534)
+    before = contents(settings.workdir)
+    given = ["--input", str(copied)] if words[0] == "backup" else []
+    refused = CliRunner().invoke(group, [*words, *given, "-f", str(config)])
+    assert refused.exit_code == 1
+    assert "give this command as that user (sudo -u nobody" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert contents(settings.workdir) == before

@@ -6,6 +6,7 @@ second node's store on the same database.
 
 import gc
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -938,6 +939,28 @@ class TestSqlite(StoreContract):
             store_log(faulty, log)
         assert list(faulty.lines(0)) == []
         store_log(faulty, log)
+
+    def test_a_file_that_is_away_for_a_moment_costs_nothing(self, path: Path, store: Store) -> None:
+        """SQLite removes a write-ahead log beside an empty file: nobody may make one there."""
+        in_one(store, lambda t: t.keep_secret("before", b"1"))
+        aside, log = path.with_name("aside"), path.with_name(f"{path.name}-wal")
+        path.rename(aside)
+        looking = Store.sqlite(path)
+        with pytest.raises(DatabaseUnavailable, match="is it there"):
+            looking.secret("before")
+        with pytest.raises(DatabaseUnavailable, match="is it there"), looking.transaction():
+            pass
+        looking.close()
+        assert log.stat().st_size
+        assert not path.exists()
+        aside.rename(path)
+        in_one(store, lambda t: t.keep_secret("after", b"2"))
+        copied = path.with_name("copy.sqlite")  # as it is found after a kill -9
+        shutil.copy(path, copied)
+        shutil.copy(log, copied.with_name(f"{copied.name}-wal"))
+        found = Store.sqlite(copied)
+        assert (found.secret("before"), found.secret("after")) == (b"1", b"2")
+        found.close()
 
     def test_a_connection_that_cannot_roll_back_is_replaced(self, faulty: FaultyStore) -> None:
         faulty.faults.arm("rollback", before(database_error))

@@ -186,7 +186,9 @@ def test_what_others_could_read_or_write_is_found(lab: Lab):
 def test_what_another_user_has_left_is_found(lab: Lab):
     lab.was_run()
     os.chown(lab.work / "audit.log", 1, 1)
-    assert "these are of others: audit.log" in only(lab.sees(), "permissions", "fail").text
+    os.chown(lab.work / "keys" / "signing.pem", 1, 1)
+    text = only(lab.sees(), "permissions", "fail").text
+    assert "these are of others: audit.log, keys/signing.pem" in text
 
 
 def test_a_disk_without_headroom_is_found(lab: Lab):

@@ -13,7 +13,8 @@ from click.testing import CliRunner, Result
 
 from certeasy.app import Application
 from certeasy.cli import group
-from certeasy.cluster import room
+from certeasy.cluster import boot, room
+from certeasy.cluster.boot import BootRefused
 from certeasy.commit import Unavailable
 from certeasy.serve.node import Node
 from certeasy.serve.stopping import StopRequest
@@ -204,6 +205,40 @@ def test_a_start_that_waits_for_room_says_so_once(
     said = [each.getMessage() for each in caplog.records]
     [line] = [each for each in said if each.startswith("the node cannot start yet")]
     assert f"for journal and database in {small_disk / 'node'}. Make room there" in line
+
+
+def test_a_start_that_waits_lets_a_command_have_the_workdir_for_a_moment(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on waiting; only at the first attempt another process is a reason to end."""
+    monkeypatch.setattr("certeasy.serve.node.WAIT", 0.01)
+    ballast, settings = fill_up(small_disk, 200 << 10), settings_on(small_disk)
+    node = Node(settings)
+    attempts, begin = [0], node.application.open
+
+    def once_more() -> None:
+        attempts[0] += 1
+        if attempts[0] == 2:
+            ballast.unlink()
+            held = boot.workdir_lock(settings)
+            try:
+                begin()
+            finally:
+                held.release()
+        begin()
+
+    monkeypatch.setattr(node.application, "open", once_more)
+    try:
+        assert node.open(StopRequest())
+    finally:
+        node.close()
+    assert attempts == [3]
+    held = boot.workdir_lock(settings)
+    try:
+        with pytest.raises(BootRefused, match="another process is using the workdir"):
+            Node(settings).open(StopRequest())
+    finally:
+        held.release()
 
 
 # -- commands --------------------------------------------------------------------------------------
