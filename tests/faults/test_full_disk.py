@@ -18,7 +18,7 @@ from certeasy.cluster.boot import BootRefused
 from certeasy.commit import Unavailable
 from certeasy.serve.node import Node
 from certeasy.serve.stopping import StopRequest
-from certeasy.settings import AuditSettings, Settings
+from certeasy.settings import AdminSettings, AuditSettings, Settings
 from certeasy.store import DatabaseUnavailable
 from tests.fakes.faults import before, no_space
 from tests.make.checks import check_node
@@ -158,7 +158,13 @@ def fill_up(folder: Path, left: int) -> Path:
 def settings_on(disk: Path) -> Settings:
     """Return those of a server whose work directory is on a small disk."""
     headroom = AuditSettings(path=disk / "node/audit.log", min_free_bytes=1 << 20)
-    return msgspec.structs.replace(lab_settings(disk / "node"), audit=headroom)
+    lab, free = lab_settings(disk / "node"), "127.0.0.1:0"
+    return msgspec.structs.replace(
+        lab,
+        audit=headroom,
+        admin=AdminSettings(listen=free),
+        server=msgspec.structs.replace(lab.server, listen=free),
+    )
 
 
 @pytest.mark.parametrize("left", [0, 40 << 10, 200 << 10])
@@ -233,11 +239,12 @@ def test_a_start_that_waits_lets_a_command_have_the_workdir_for_a_moment(
     finally:
         node.close()
     assert attempts == [3]
-    held = boot.workdir_lock(settings)
+    held, late = boot.workdir_lock(settings), Node(settings)
     try:
         with pytest.raises(BootRefused, match="another process is using the workdir"):
-            Node(settings).open(StopRequest())
+            late.open(StopRequest())
     finally:
+        late.close()
         held.release()
 
 

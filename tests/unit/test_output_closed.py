@@ -84,4 +84,4 @@ def test_another_pipe_that_breaks_is_told(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
         command()
     assert ended.value.code == 1
-    assert "Broken pipe: 'the database'" in capsys.readouterr().err
+    assert "the database: Broken pipe" in capsys.readouterr().err
