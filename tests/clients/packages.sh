@@ -4,9 +4,8 @@ set -eu
 packages="acme-tiny acmetool apache2-bin caddy certbot curl dehydrated gcc gcc-mingw-w64-x86-64
   golang-go golang-golang-x-crypto-dev haproxy iproute2 krb5-user lacme lacme-accountd lego
   libcrypt-openssl-rsa-perl libkrb5-dev liblwp-protocol-https-perl libnginx-mod-stream
-  nginx-light openssl prometheus python3-dev python3-samba ruby-acme-client samba
+  nginx-light openssl pebble prometheus python3-dev python3-samba ruby-acme-client samba
   samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules uacme util-linux winbind wine wine64"
-if [ "${CERTEASY_TEST_SERVER:-}" = pebble ]; then packages="$packages pebble"; fi
 missing=
 for package in $packages; do
   dpkg-query --show --showformat='${db:Status-Status}\n' "$package" 2>/dev/null |
