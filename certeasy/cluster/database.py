@@ -81,8 +81,8 @@ class SqliteFile:
         return [held]
 
     def is_empty(self) -> bool:
-        """Whether nothing of ours is there yet; asking a file that is not there would make it."""
-        return not self._path.exists() or self.store.is_empty()
+        """Whether nothing of ours is there yet."""
+        return self.store.is_empty()
 
     def make(self, installation_id: str) -> None:
         """Make the file, readable by nobody else, and the tables of a new installation."""

@@ -25,7 +25,12 @@ PATIENCE = 0.3
 
 
 def validate(
-    records: dict[str, Records], *, asked: Asked = ASKED, seconds: float = 10, **zone
+    records: dict[str, Records],
+    *,
+    asked: Asked = ASKED,
+    seconds: float = 10,
+    patience: float = PATIENCE,
+    **zone,
 ) -> tuple[Validated | Failed, DnsServer]:
     """The outcome where the DNS has these records, and the server that was asked."""
     with DnsServer(records) as server:
@@ -34,7 +39,7 @@ def validate(
             timeout=dt.timedelta(seconds=seconds),
             zones=(DnsZone(dns_server=(server.endpoint,), **zone),),
         )
-        return Dns01Validator(Resolver(profile, patience=PATIENCE)).validate(asked), server
+        return Dns01Validator(Resolver(profile, patience=patience)).validate(asked), server
 
 
 def valid(records: dict[str, Records], **more) -> Validated:
@@ -234,10 +239,10 @@ def test_an_answer_by_tcp_that_never_ends_is_cut():
 def test_a_huge_answer_is_read_and_little_of_it_kept():
     """An answer has 64 KiB at most; what is right in it counts, wherever it is."""
     many = [f'TXT "{n:04}{"x" * 200}"' for n in range(280)]
-    outcome, server = validate({PLACE: [*many, f"TXT {RIGHT}"]})
+    # A busy machine takes its time to make such an answer.
+    outcome, server = validate({PLACE: [*many, f"TXT {RIGHT}"]}, seconds=60, patience=30)
     assert isinstance(outcome, Validated), outcome
-    # A busy machine may take longer to make such an answer than one server is waited for.
-    assert [transport for _, _, transport in server.asked][:2] == ["udp", "tcp"]
+    assert [transport for _, _, transport in server.asked] == ["udp", "tcp"]
     assert outcome.evidence.record_count == 281
     assert len(msgspec.json.encode(outcome.evidence)) < 4096
 

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -185,11 +185,20 @@ def test_a_start_on_a_full_disk_names_it_and_goes_on_when_there_is_room(
     application.close()
 
 
+def open_in_turns(node: Node, attempt: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the node and end it, where each attempt to open its application is this one."""
+    monkeypatch.setattr("certeasy.serve.node.WAIT", 0.01)
+    monkeypatch.setattr(node.application, "open", attempt)
+    try:
+        assert node.open(StopRequest())
+    finally:
+        node.close()
+
+
 def test_a_start_that_waits_for_room_says_so_once(
     small_disk: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many bytes are free at each attempt."""
-    monkeypatch.setattr("certeasy.serve.node.WAIT", 0.01)
     ballast = fill_up(small_disk, 200 << 10)
     node = Node(settings_on(small_disk))
     attempts, begin = [0], node.application.open
@@ -202,11 +211,7 @@ def test_a_start_that_waits_for_room_says_so_once(
             ballast.unlink()
         begin()
 
-    monkeypatch.setattr(node.application, "open", once_more)
-    try:
-        assert node.open(StopRequest())
-    finally:
-        node.close()
+    open_in_turns(node, once_more, monkeypatch)
     assert attempts == [4]
     said = [each.getMessage() for each in caplog.records]
     [line] = [each for each in said if each.startswith("the node cannot start yet")]
@@ -217,7 +222,6 @@ def test_a_start_that_waits_lets_a_command_have_the_workdir_for_a_moment(
     small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes on waiting; only at the first attempt another process is a reason to end."""
-    monkeypatch.setattr("certeasy.serve.node.WAIT", 0.01)
     ballast, settings = fill_up(small_disk, 200 << 10), settings_on(small_disk)
     node = Node(settings)
     attempts, begin = [0], node.application.open
@@ -233,11 +237,7 @@ def test_a_start_that_waits_lets_a_command_have_the_workdir_for_a_moment(
                 held.release()
         begin()
 
-    monkeypatch.setattr(node.application, "open", once_more)
-    try:
-        assert node.open(StopRequest())
-    finally:
-        node.close()
+    open_in_turns(node, once_more, monkeypatch)
     assert attempts == [3]
     held, late = boot.workdir_lock(settings), Node(settings)
     try:
