@@ -153,7 +153,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def another_is_refused_beside_it(self) -> None:
         other = next(node for node in NODES if node != self.here)
-        self.town.is_refused_beside(other, self.here)
+        self.town.is_refused(other, self.here)
 
     # -- no node at work -------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Machine(RuleBasedStateMachine):
         for other in NODES:
             if other != node:
                 if hasty:
-                    self.town.is_refused_after(node, other)
+                    self.town.is_refused(node, other)
                 self.town.database.let_lease_run_out()
 
     @precondition(lambda self: not self.here and not self.town.asleep)
